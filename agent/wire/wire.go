@@ -1,0 +1,197 @@
+// Package wire holds the messages of an agent's HTTP interface: the published Replicante agent API (/api/unstable) and
+// what our agents add to it. It imports the standard library only.
+package wire
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// Base is where an agent serves, under its URL.
+const Base = "/api/unstable"
+
+// Metadata keys by which a request is fenced.
+const (
+	MetaTerm         = "replicante.io/term" // decimal
+	MetaInstallation = "replicante.io/installation"
+	MetaJournal      = "replicante.io/journal"
+	// MetaTimeout is how long the attempt may run, as a Go duration, from when it starts.
+	MetaTimeout = "replicante.io/timeout"
+)
+
+// Phase is how far an action is.
+type Phase string
+
+// The phases of an action.
+const (
+	PhaseNew     Phase = "NEW"
+	PhaseRunning Phase = "RUNNING"
+	PhaseDone    Phase = "DONE"
+	PhaseFailed  Phase = "FAILED"
+)
+
+// Ended tells whether the phase is final.
+func (p Phase) Ended() bool { return p == PhaseDone || p == PhaseFailed }
+
+// Codes of an action's error.
+const (
+	CodeLost         = "lost"          // it was running when the agent's earlier life ended
+	CodeNeverStarted = "never_started" // it was only queued then
+	CodeTimeout      = "timeout"
+	CodeCancelled    = "cancelled"
+	CodeExit         = "exit" // the command ended with another status than 0
+	CodeFailed       = "failed"
+)
+
+// Kinds that every agent of ours knows.
+const (
+	KindSuccess        = "agent.replicante.io/test.success"
+	KindFail           = "agent.replicante.io/test.fail"
+	KindLoop           = "agent.replicante.io/test.loop"
+	KindExternalPrefix = "external.agent.replicante.io/"
+)
+
+// ActionRequest is the body of POST /action.
+type ActionRequest struct {
+	ID          string            `json:"id"`
+	Kind        string            `json:"kind"`
+	Args        json.RawMessage   `json:"args"`
+	CreatedTime time.Time         `json:"created_time"`
+	Metadata    map[string]string `json:"metadata,omitempty"`
+}
+
+// ActionAccepted is the answer to POST /action.
+type ActionAccepted struct {
+	ID string `json:"id"`
+}
+
+// CancelRequest is the body of POST /action/{id}/cancel. Kill stops what is running; without it only what has not
+// started is cancelled.
+type CancelRequest struct {
+	Kill     bool              `json:"kill"`
+	Code     string            `json:"code,omitempty"` // timeout or cancelled (default)
+	Metadata map[string]string `json:"metadata,omitempty"`
+}
+
+// CancelAnswer is the answer to a cancel: the action as it now is, or, for an ID not seen before, Phase FAILED with
+// CodeNeverStarted: that ID will be refused from now on.
+type CancelAnswer struct {
+	ID    string `json:"id"`
+	State State  `json:"state"`
+}
+
+// Action is the answer to GET /action/{id}.
+type Action struct {
+	ID            string            `json:"id"`
+	Kind          string            `json:"kind"`
+	Args          json.RawMessage   `json:"args"`
+	Metadata      map[string]string `json:"metadata,omitempty"`
+	CreatedTime   time.Time         `json:"created_time"`
+	ScheduledTime *time.Time        `json:"scheduled_time"`
+	FinishedTime  *time.Time        `json:"finished_time"`
+	State         State             `json:"state"`
+}
+
+// State is how an action is. Error is null unless the phase is FAILED; agents of others put anything there, ours an
+// Error. ExitCode and the tails are ours too, for kinds that run a command.
+type State struct {
+	Phase      Phase           `json:"phase"`
+	Payload    json.RawMessage `json:"payload"`
+	Error      json.RawMessage `json:"error"`
+	ExitCode   *int            `json:"exit_code,omitempty"`
+	StdoutTail string          `json:"stdout_tail,omitempty"`
+	StderrTail string          `json:"stderr_tail,omitempty"`
+}
+
+// Error is what our agents put into State.Error.
+type Error struct {
+	Code    string `json:"code"`
+	Message string `json:"message"`
+}
+
+// TailBytes bounds each kept tail of a command's output.
+const TailBytes = 4096
+
+// Fenced is the body of a 412: why, and the highest term that this agent has seen from the installation.
+type Fenced struct {
+	Reason  string `json:"reason"` // stale_term, installation, journal
+	Message string `json:"message"`
+	Term    int64  `json:"term"`
+}
+
+// Reasons of a 412.
+const (
+	FencedTerm         = "stale_term"
+	FencedInstallation = "installation"
+	FencedJournal      = "journal"
+)
+
+// Refused is the body of a 400 or 409.
+type Refused struct {
+	Error string `json:"error"`
+}
+
+// NodeInfo is the answer to GET /info/node, as the published SDK (replisdk, agent/models/info) writes it.
+type NodeInfo struct {
+	AgentVersion AgentVersion    `json:"agent_version"`
+	Attributes   map[string]any  `json:"attributes"`
+	NodeID       string          `json:"node_id"`
+	NodeStatus   json.RawMessage `json:"node_status"` // "HEALTHY", …, "JOINING_CLUSTER", "LEAVING_CLUSTER", {"UNKNOWN": "why"}
+	StoreID      string          `json:"store_id"`
+	StoreVersion StoreVersion    `json:"store_version"`
+	// ClusterID, JournalID and Role are ours.
+	ClusterID string `json:"cluster_id,omitempty"`
+	JournalID string `json:"journal_id,omitempty"`
+	Role      string `json:"role,omitempty"`
+}
+
+// AgentVersion says which agent it is.
+type AgentVersion struct {
+	Checkout string `json:"checkout"`
+	Number   string `json:"number"`
+	Taint    string `json:"taint"`
+}
+
+// StoreVersion says which datastore it is.
+type StoreVersion struct {
+	Checkout *string `json:"checkout,omitempty"`
+	Number   string  `json:"number"`
+	Extra    *string `json:"extra,omitempty"`
+}
+
+// StoreInfo is the answer to GET /info/store.
+type StoreInfo struct {
+	ClusterID  string         `json:"cluster_id"`
+	Attributes map[string]any `json:"attributes"`
+}
+
+// ShardsInfo is the answer to GET /info/shards.
+type ShardsInfo struct {
+	Shards []Shard `json:"shards"`
+}
+
+// Shard is one shard of a node.
+type Shard struct {
+	ID           string          `json:"id"`
+	Role         json.RawMessage `json:"role"` // "Primary", "Secondary", "Recovering", {"Other": "word"}
+	CommitOffset Offset          `json:"commit_offset"`
+	Lag          *Offset         `json:"lag"`
+}
+
+// Offset is a position in a shard, or a distance.
+type Offset struct {
+	Unit  json.RawMessage `json:"unit"` // "seconds", "milliseconds", {"unit": "word"}
+	Value int64           `json:"value"`
+}
+
+// ActionList is the answer to GET /actions/queue and /actions/finished.
+type ActionList struct {
+	Actions []ActionSummary `json:"actions"`
+}
+
+// ActionSummary is one line of an ActionList.
+type ActionSummary struct {
+	ID    string `json:"id"`
+	Kind  string `json:"kind"`
+	Phase Phase  `json:"phase"`
+}

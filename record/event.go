@@ -1,0 +1,52 @@
+package record
+
+import (
+	"time"
+
+	"github.com/replicante-io/playbooks/playbook"
+)
+
+// EventType says what happened.
+type EventType string
+
+// The types of event.
+const (
+	EventRunCreated    EventType = "run.created"
+	EventRunStarted    EventType = "run.started"
+	EventRunWaiting    EventType = "run.waiting" // data.waits_for: in plain words; "" when it goes on
+	EventRunPausing    EventType = "run.pausing"
+	EventRunPaused     EventType = "run.paused"
+	EventRunResumed    EventType = "run.resumed"
+	EventRunCancelling EventType = "run.cancelling"
+	EventRunClaimed    EventType = "run.claimed"  // a new leader took the run over; data.term
+	EventRunFinished   EventType = "run.finished" // data.state
+	EventStageStarted  EventType = "stage.started"
+	EventStageFinished EventType = "stage.finished" // data.state
+	EventBatchStarted  EventType = "batch.started"  // data.batch, data.nodes (at most 100), data.size
+	EventBatchChecking EventType = "batch.checking" // its health gate opened
+	EventBatchFinished EventType = "batch.finished"
+	EventNodeState     EventType = "node.state" // data.state, data.reason
+	EventNodeAdded     EventType = "node.added"
+	EventNodeRemoved   EventType = "node.removed"
+	EventNodeReturned  EventType = "node.returned"
+	EventNodeResolved  EventType = "node.resolved"
+	EventActionFailed  EventType = "action.failed" // data.action, data.attempt, data.code, data.message
+	EventActionRetry   EventType = "action.retry"  // data.attempt, data.next_ts
+	EventActionUnknown EventType = "action.unknown"
+	EventActionSettled EventType = "action.settled" // an UNKNOWN action is known to be over
+	EventStepSkipped   EventType = "step.skipped"   // its when was false
+)
+
+// Event is one thing that happened in a run. Seq counts from 1 without gaps.
+type Event struct {
+	RunID    string            `json:"run_id"`
+	Seq      int64             `json:"seq"`
+	TS       time.Time         `json:"ts"`
+	Type     EventType         `json:"type"`
+	Node     string            `json:"node,omitempty"`
+	Stage    string            `json:"stage,omitempty"`
+	Step     string            `json:"step,omitempty"`
+	Data     playbook.Document `json:"data,omitempty"`
+	Actor    string            `json:"actor,omitempty"`
+	FinishTS *time.Time        `json:"finish_ts,omitempty"`
+}

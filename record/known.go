@@ -1,0 +1,61 @@
+package record
+
+import (
+	"time"
+
+	"github.com/replicante-io/playbooks/playbook"
+)
+
+// Status is how a node is, as its agent says.
+type Status string
+
+// The statuses of a node.
+const (
+	StatusHealthy      Status = "HEALTHY"
+	StatusUnhealthy    Status = "UNHEALTHY"
+	StatusUnavailable  Status = "UNAVAILABLE"
+	StatusJoining      Status = "JOINING"
+	StatusLeaving      Status = "LEAVING"
+	StatusNotInCluster Status = "NOT_IN_CLUSTER"
+	StatusUnknown      Status = "UNKNOWN"
+	StatusUnreachable  Status = "UNREACHABLE" // it does not answer, or has no key
+)
+
+// Shard is one shard that a node holds.
+type Shard struct {
+	ID   string `json:"id"`
+	Role string `json:"role,omitempty"`
+	Lag  *Lag   `json:"lag,omitempty"`
+}
+
+// Lag is how far a shard is behind its primary.
+type Lag struct {
+	Value int64  `json:"value"`
+	Unit  string `json:"unit"`
+}
+
+// KnownNode is a node that was once seen: what its key and its agent last said. It stays until it is forgotten.
+type KnownNode struct {
+	NodeID       string            `json:"node_id"`
+	ClusterID    string            `json:"cluster_id"`
+	AgentURL     string            `json:"agent_url"`
+	JournalID    string            `json:"journal_id,omitempty"`
+	Attributes   playbook.Document `json:"attributes,omitempty"`
+	StoreID      string            `json:"store_id,omitempty"`
+	StoreVersion string            `json:"store_version,omitempty"`
+	Status       Status            `json:"status"`
+	Role         string            `json:"role,omitempty"` // PRIMARY, SECONDARY, RECOVERING or the agent's own; "" when unknown
+	Shards       []Shard           `json:"shards,omitempty"`
+	AgentVersion string            `json:"agent_version,omitempty"`
+	StartTS      *time.Time        `json:"start_ts,omitempty"`    // of the agent
+	ObservedTS   *time.Time        `json:"observed_ts,omitempty"` // of the facts
+	// Present is true while the node has a live key; GoneTS is since when it has none.
+	Present bool       `json:"present"`
+	GoneTS  *time.Time `json:"gone_ts,omitempty"`
+}
+
+// Key names the node across clusters.
+func (n *KnownNode) Key() NodeKey { return NodeKey{Cluster: n.ClusterID, Node: n.NodeID} }
+
+// NodeKey names a node across clusters.
+type NodeKey struct{ Cluster, Node string }
