@@ -4,7 +4,19 @@ package wire
 
 import (
 	"encoding/json"
+	"errors"
 	"time"
+)
+
+var (
+	// ErrNotSent means that a request certainly never reached its agent.
+	ErrNotSent = errors.New("the agent could not be connected to")
+	// ErrNotFound means that the agent does not know the ID.
+	ErrNotFound = errors.New("the agent does not know this action")
+	// ErrExists means that the agent has the ID already.
+	ErrExists = errors.New("the agent has this action already")
+	// ErrRejected means that the agent will never do this: an unknown kind, or arguments it cannot read.
+	ErrRejected = errors.New("the agent rejects this action")
 )
 
 // Base is where an agent serves, under its URL.
@@ -118,6 +130,8 @@ type Fenced struct {
 	Message string `json:"message"`
 	Term    int64  `json:"term"`
 }
+
+func (f *Fenced) Error() string { return f.Message }
 
 // Reasons of a 412.
 const (
