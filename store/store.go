@@ -66,30 +66,41 @@ type Store interface {
 
 	// Create stores a new run, all its node records and its first events, visible at once or not at all. It is fenced by
 	// the terms record. ErrExists if the run is there already, by the same CommitID or not.
+	//
+	// Wherever an effect is written with what it did, a key that is there already keeps all of it from being written:
+	// ErrExists where the digest is the same (see Effect), ErrKeyReused where it is another.
 	Create(ctx context.Context, term int64, create record.Commit) error
 	// Claim takes a run for term: later commits of earlier terms are refused. It then reads the run and all its node
-	// records as of one moment, nodes by name. A claim of the same term may be repeated. It moves Run.Rev.
+	// records as of one moment, nodes by name. A claim of the same term may be repeated; of an earlier term than the
+	// run's it is ErrStaleTerm. It moves Run.Rev, and leaves Run.CommitID.
 	Claim(ctx context.Context, term int64, runID string) (record.Run, []record.Node, error)
 	// Commit lands commit, once, if the run is as its Rev-1, After and term say: ErrStaleTerm where a later term has
 	// claimed it (or, for a Fence, has begun), ErrConflict where anything else moved it. After ErrUnavailable it may have
-	// landed: repeat the same commit.
+	// landed: repeat the same commit. ErrNotFound where there is no such run.
+	//
+	// A commit leaves Run.Sealed false, whatever its Run says. One that reopens an ended run (FinishTS is nil again) also
+	// takes back, not later than it lands, the finish_ts that Seal stamped, so that nothing of an open run expires.
 	Commit(ctx context.Context, term int64, commit record.Commit) error
 	// Seal stamps finish_ts (the run's) on every record, event and idempotency key of an ended run that lacks it, then
-	// sets Run.Sealed without moving Rev. It is idempotent and may be interrupted. ErrConflict if the run has not ended.
+	// sets Run.Sealed without moving Rev. It is idempotent and may be interrupted; the run need not be claimed first.
+	// ErrConflict if the run has not ended, ErrStaleTerm where a later term has claimed it.
 	Seal(ctx context.Context, term int64, runID string) error
 
-	// OpenRuns lists the heads (without Playbook.Spec) of runs that are Open, oldest first, linearizably.
+	// OpenRuns lists the heads (without Playbook.Spec) of runs that are Open, oldest first, linearizably. Wherever runs
+	// are ordered, it is by created_ts and then id.
 	OpenRuns(ctx context.Context) ([]record.Run, error)
+	// Run reads a whole run. ErrNotFound, here and below, where there is none.
 	Run(ctx context.Context, runID string) (record.Run, error)
 	// Runs pages through run heads (without Playbook.Spec), newest first.
 	Runs(ctx context.Context, filter RunFilter, page Page) ([]record.Run, string, error)
 	RunNode(ctx context.Context, runID, node string) (record.Node, error)
-	// RunNodes pages through a run's node records by node name.
+	// RunNodes pages through a run's node records by node name. ErrNotFound where there is no such run.
 	RunNodes(ctx context.Context, runID string, states []record.NodeState, page Page) ([]record.Node, string, error)
-	// Events reads at most limit events of a run after seq, in order. ErrNotFound where there is no such run.
+	// Events reads at most limit events (0: all) of a run after seq, in order. ErrNotFound where there is no such run.
 	Events(ctx context.Context, runID string, after int64, limit int) ([]record.Event, error)
 	// Follow delivers a run's events after seq, in order, each once, as they land, in slices of at least one, until ctx
-	// ends (nil) or deliver returns an error (that error). It works on every replica.
+	// ends (nil) or deliver returns an error (that error). It works on every replica while Maintain runs. ErrNotFound
+	// where there is no such run.
 	Follow(ctx context.Context, runID string, after int64, deliver func([]record.Event) error) error
 
 	// SaveNodes inserts or replaces known nodes. Fenced by the terms record's term, without changing it.
@@ -127,5 +138,5 @@ type RunFilter struct {
 type Config struct {
 	URL         string
 	Database    string
-	FinishedTTL time.Duration // how long after finish_ts a record is kept
+	FinishedTTL time.Duration // how long after finish_ts a record is kept; 0: for ever
 }
