@@ -65,7 +65,11 @@ type NodeStage struct {
 	NextTS  *time.Time `json:"next_ts,omitempty"`
 	// WasHealthy is true when the node was HEALTHY before its first step: the default gate wants it so again.
 	WasHealthy *bool `json:"was_healthy,omitempty"`
-	// Gate is open while the node's health decides about an UNKNOWN step (on_unknown: health).
+	// SettleUntil is how long the node waits for the end of an UNKNOWN step to be told (on_unknown: retry).
+	SettleUntil *time.Time `json:"settle_until,omitempty"`
+	// BlockedTS is since when another run's action keeps the node from its step.
+	BlockedTS *time.Time `json:"blocked_ts,omitempty"`
+	// GateTS is set while the node's health decides about an UNKNOWN step (on_unknown: health).
 	GateTS *time.Time `json:"gate_ts,omitempty"`
 	// HealthyTS is since when the health check has held without interruption.
 	HealthyTS *time.Time `json:"healthy_ts,omitempty"`
@@ -84,6 +88,8 @@ type Node struct {
 	History    []NodeChange `json:"history,omitempty"`
 	FinishTS   *time.Time   `json:"finish_ts,omitempty"`
 
+	// Newcomer is true for a node that appeared, or came back, during the run: it goes through the stages by itself.
+	Newcomer bool `json:"newcomer,omitempty"`
 	// Absent is true while a node that was known at the start had no live key since.
 	Absent bool `json:"absent,omitempty"`
 	// GoneTS is since when the node's key has been gone.

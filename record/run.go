@@ -111,6 +111,8 @@ type RunStage struct {
 	StartTS *time.Time        `json:"start_ts,omitempty"`
 	EndTS   *time.Time        `json:"end_ts,omitempty"`
 
+	// Total is how many nodes the stage is for, of all passes.
+	Total int `json:"total"`
 	// Open is true while a batch is open; nodes enter it until its Size is reached.
 	Open bool `json:"open,omitempty"`
 	Size int  `json:"size,omitempty"`
@@ -146,6 +148,9 @@ type Run struct {
 
 	// Concurrency is the playbook's, beside the run's head so that the queue needs no playbook.
 	Concurrency playbook.Concurrency `json:"concurrency,omitempty"`
+	// Pass and StageIndex say where the run is: in which pass, at which stage.
+	Pass       Pass `json:"pass,omitempty"`
+	StageIndex int  `json:"stage_index"`
 	// Verdict is how the run will end once nothing is in flight: FAILED or CANCELLED while it winds down.
 	Verdict RunState `json:"verdict,omitempty"`
 	// Kill tells a cancelled run to stop the actions in flight instead of waiting for them.
