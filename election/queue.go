@@ -1,0 +1,77 @@
+package election
+
+import (
+	"encoding/json"
+	"sync"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/replicante-io/playbooks/internal/etcd"
+)
+
+// queue is the election as the watch last showed it: everyone who stands, whoever stands longest first.
+type queue struct {
+	mu       sync.Mutex
+	entries  map[string]entry // by key
+	revision int64
+	moved    chan struct{} // closed at the next change
+}
+
+type entry struct {
+	created int64
+	leader  Leader
+	known   bool // the value is one of ours
+}
+
+func newQueue() *queue { return &queue{moved: make(chan struct{})} }
+
+// apply takes what a follower delivers. It never fails.
+func (q *queue) apply(b etcd.Batch) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if b.Complete {
+		q.entries = make(map[string]entry, len(b.Events))
+	}
+	for _, e := range b.Events {
+		if e.Type == clientv3.EventTypeDelete {
+			delete(q.entries, string(e.Kv.Key))
+			continue
+		}
+		entry := entry{created: e.Kv.CreateRevision}
+		entry.known = json.Unmarshal(e.Kv.Value, &entry.leader) == nil
+		q.entries[string(e.Kv.Key)] = entry
+	}
+	q.revision = b.Revision
+	close(q.moved)
+	q.moved = make(chan struct{})
+	return nil
+}
+
+func (q *queue) changed() <-chan struct{} {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.moved
+}
+
+// leader returns the first of the queue, unless another program put itself there.
+func (q *queue) leader() (Leader, bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	var first entry
+	for _, e := range q.entries {
+		if first.created == 0 || e.created < first.created {
+			first = e
+		}
+	}
+	if !first.known {
+		return Leader{}, false
+	}
+	return first.leader, true
+}
+
+// lacks tells whether the key, created at this revision, was seen to be gone.
+func (q *queue) lacks(key string, created int64) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.revision >= created && q.entries[key].created != created
+}

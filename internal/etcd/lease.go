@@ -1,0 +1,126 @@
+package etcd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// ErrLeaseLost is why the context of held work ended: the lease is gone, or could not be renewed in time.
+var ErrLeaseLost = errors.New("the etcd lease is lost")
+
+// Hold gets a lease and calls work with a context that ends when ctx ends, as soon as etcd says that the lease is
+// gone, and in any case before the lease can end by itself: at the time of sending its last successful renewal + TTL −
+// Margin(TTL), by the monotonic clock, whether or not etcd answers. In the latter two cases its cause is ErrLeaseLost.
+//
+// The lease is renewed until work has returned, also when the context ended before, and then revoked: what hangs on
+// it is gone when Hold returns, or, where etcd cannot be reached, a TTL later. Hold returns what work returned, or an
+// error without calling it. A lease is counted in whole seconds; ttl is rounded up, and etcd's word on it holds.
+func Hold(ctx context.Context, client *clientv3.Client, ttl time.Duration,
+	work func(ctx context.Context, id clientv3.LeaseID) error) error {
+	granting, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	sent := time.Now()
+	grant, err := client.Grant(granting, max(1, int64((ttl+time.Second-1)/time.Second)))
+	if err != nil {
+		return fmt.Errorf("get a lease: %w", err)
+	}
+
+	held, lose := context.WithCancelCause(ctx)
+	defer lose(nil)
+	length := time.Duration(grant.TTL) * time.Second
+	k := &keeper{
+		client: clientv3.RetryLeaseClient(client), id: grant.ID, length: length, lose: lose,
+		expiry: time.AfterFunc(time.Until(sent.Add(length-Margin(length))), func() {
+			lose(fmt.Errorf("%w: it could not be renewed in time", ErrLeaseLost))
+		}),
+	}
+	keeping, stop := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		k.keep(keeping)
+	}()
+	err = work(held, grant.ID)
+	stop()
+	<-done
+	k.expiry.Stop()
+	if !k.gone {
+		revoke(context.WithoutCancel(ctx), client, grant.ID)
+	}
+	return err
+}
+
+// Margin is how long before the end of a lease its holder stops: for timers that are late and clocks that differ.
+func Margin(ttl time.Duration) time.Duration { return max(ttl/5, 300*time.Millisecond) }
+
+// keeper renews one lease.
+type keeper struct {
+	client pb.LeaseClient
+	id     clientv3.LeaseID
+	length time.Duration
+	expiry *time.Timer
+	lose   context.CancelCauseFunc
+	gone   bool
+}
+
+// keep renews until ctx ends or the lease is gone. Every attempt has its own short time, so that a member that
+// hangs costs one attempt and not the lease.
+func (k *keeper) keep(ctx context.Context) {
+	pause := k.length / 3
+	for sleep(ctx, pause) {
+		sent := time.Now()
+		ttl, err := k.renew(ctx)
+		switch {
+		case err != nil:
+			pause = k.length / 20
+		case ttl <= 0:
+			k.gone = true
+			k.lose(fmt.Errorf("%w: etcd does not have it any more", ErrLeaseLost))
+			return
+		default:
+			k.length = time.Duration(ttl) * time.Second
+			pause = k.length / 3
+			if k.expiry.Stop() { // once it has fired, it stays so
+				k.expiry.Reset(time.Until(sent.Add(k.length - Margin(k.length))))
+			}
+		}
+	}
+}
+
+func (k *keeper) renew(ctx context.Context) (ttl int64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, max(k.length/6, 250*time.Millisecond))
+	defer cancel()
+	stream, err := k.client.LeaseKeepAlive(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if err := stream.Send(&pb.LeaseKeepAliveRequest{ID: int64(k.id)}); err != nil {
+		return 0, err
+	}
+	answer, err := stream.Recv()
+	if err != nil {
+		return 0, err
+	}
+	_ = stream.CloseSend()
+	return answer.TTL, nil
+}
+
+// revoke tries for a short while; a lease that it cannot reach ends by itself.
+func revoke(ctx context.Context, client *clientv3.Client, id clientv3.LeaseID) {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	for {
+		attempt, end := context.WithTimeout(ctx, time.Second)
+		_, err := client.Revoke(attempt, id)
+		end()
+		if err == nil || errors.Is(err, rpctypes.ErrLeaseNotFound) || !sleep(ctx, 50*time.Millisecond) {
+			return
+		}
+	}
+}
