@@ -137,7 +137,7 @@ func (c *Candidate) lead(ctx context.Context, s *stand, lead func(ctx context.Co
 		defer close(guarded)
 		s.guard(ctx, depose)
 	}()
-	err := lead(ctx, &Leadership{ctx: ctx, stand: s, self: c.self})
+	err := lead(ctx, &Leadership{stand: s, self: c.self, ended: func() error { return context.Cause(ctx) }})
 	reason := context.Cause(ctx) // before our own cancel
 	depose(nil)
 	<-guarded

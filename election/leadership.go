@@ -14,18 +14,19 @@ var ErrDeposed = errors.New("this replica does not lead any more")
 
 // Leadership is one time of leading. It is good for as long as the context that came with it.
 type Leadership struct {
-	ctx   context.Context // of the leadership: its end is part of what Confirm tells
 	stand *stand
 	self  Leader
+	ended func() error // why its context ended, or nil
 }
 
 // Confirm proves by a linearizable read that this replica was still the leader when Confirm was called. Otherwise it
 // returns ErrDeposed, or, when etcd did not answer, why it is not known.
 func (l *Leadership) Confirm(ctx context.Context) error {
 	at, err := l.stand.place(ctx)
+	ended := l.ended()
 	switch {
-	case l.ctx.Err() != nil:
-		return fmt.Errorf("%w: %w", ErrDeposed, context.Cause(l.ctx))
+	case ended != nil:
+		return fmt.Errorf("%w: %w", ErrDeposed, ended)
 	case err != nil:
 		return fmt.Errorf("confirm the leadership: %w", err)
 	case at != first:

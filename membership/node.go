@@ -1,0 +1,88 @@
+// Package membership says which nodes are there.
+//
+// Each live node has one key in etcd. A Registrar keeps an agent's key alive; a Watcher turns the keys into one
+// snapshot and the changes after it, and misses none: after any loss of continuity it delivers a snapshot again.
+package membership
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Node is what a node's key says of it.
+type Node struct {
+	NodeID       string         `json:"node_id"`
+	ClusterID    string         `json:"cluster_id"`
+	AgentURL     string         `json:"agent_url"` // may have a path
+	JournalID    string         `json:"journal_id,omitempty"`
+	Attributes   map[string]any `json:"attributes,omitempty"`
+	StoreID      string         `json:"store_id,omitempty"`
+	StoreVersion string         `json:"store_version,omitempty"`
+	Status       string         `json:"status,omitempty"`
+	Role         string         `json:"role,omitempty"`
+	Shards       []Shard        `json:"shards,omitempty"`
+	AgentVersion string         `json:"agent_version,omitempty"`
+	StartTS      time.Time      `json:"start_ts,omitzero"` // of the agent
+}
+
+// Shard is one shard that a node holds.
+type Shard struct {
+	ID   string `json:"id"`
+	Role string `json:"role,omitempty"`
+	Lag  *Lag   `json:"lag,omitempty"`
+}
+
+// Lag is how far a shard is behind its primary.
+type Lag struct {
+	Value int64  `json:"value"`
+	Unit  string `json:"unit"`
+}
+
+const maxID = 255
+
+// keys is where the node keys are.
+func keys(prefix string) string { return strings.TrimSuffix(prefix, "/") + "/clusters/" }
+
+func key(prefix, cluster, node string) string { return keys(prefix) + cluster + "/nodes/" + node }
+
+// ids is the reverse of key; false for a key of another shape.
+func ids(prefix, key string) (cluster, node string, ok bool) {
+	parts := strings.Split(strings.TrimPrefix(key, keys(prefix)), "/")
+	if len(parts) != 3 || parts[1] != "nodes" || checkID(parts[0]) != nil || checkID(parts[2]) != nil {
+		return "", "", false
+	}
+	return parts[0], parts[2], true
+}
+
+func checkID(id string) error {
+	switch {
+	case id == "":
+		return errors.New("is empty")
+	case len(id) > maxID:
+		return fmt.Errorf("is longer than %d bytes", maxID)
+	case !utf8.ValidString(id):
+		return errors.New("is not UTF-8")
+	case strings.Contains(id, "/"):
+		return fmt.Errorf("%q has a slash", id)
+	case strings.ContainsFunc(id, func(r rune) bool { return unicode.IsControl(r) || unicode.IsSpace(r) }):
+		return fmt.Errorf("%q has a space or a control character", id)
+	}
+	return nil
+}
+
+// decode reads the value of a node's key. The ids are the key's; a value that names others is refused.
+func decode(cluster, node string, value []byte) (Node, error) {
+	n := Node{ClusterID: cluster, NodeID: node}
+	if err := json.Unmarshal(value, &n); err != nil {
+		return Node{}, err
+	}
+	if n.ClusterID != cluster || n.NodeID != node {
+		return Node{}, fmt.Errorf("it names node %q of cluster %q", n.NodeID, n.ClusterID)
+	}
+	return n, nil
+}
