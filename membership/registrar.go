@@ -26,12 +26,13 @@ type RegistrarConfig struct {
 // Registrar keeps the key of one node alive.
 type Registrar struct {
 	client *clientv3.Client
+	self   Node // as configured; its ids and journal are final
 	key    string
 	ttl    time.Duration
 	log    hclog.Logger
 
 	mu      sync.Mutex
-	node    Node
+	node    Node          // what the key is to say
 	updated chan struct{} // holds one token after an update
 }
 
@@ -39,6 +40,7 @@ type Registrar struct {
 func NewRegistrar(c RegistrarConfig) *Registrar {
 	return &Registrar{
 		client:  c.Client,
+		self:    c.Node,
 		key:     key(c.Prefix, c.Node.ClusterID, c.Node.NodeID),
 		ttl:     c.TTL,
 		log:     c.Log.Named("membership").With("node", c.Node.NodeID, "cluster", c.Node.ClusterID),
@@ -50,8 +52,8 @@ func NewRegistrar(c RegistrarConfig) *Registrar {
 // Update changes what the key says, as soon as it can be written; of several updates the last one counts. The ids and
 // the journal stay what they were.
 func (r *Registrar) Update(n Node) {
+	n.NodeID, n.ClusterID, n.JournalID = r.self.NodeID, r.self.ClusterID, r.self.JournalID
 	r.mu.Lock()
-	n.NodeID, n.ClusterID, n.JournalID = r.node.NodeID, r.node.ClusterID, r.node.JournalID
 	r.node = n
 	r.mu.Unlock()
 	select {
@@ -76,10 +78,10 @@ func (r *Registrar) value() ([]byte, error) {
 // journal that was put over ours: Run says so and waits until it is gone. Run returns an error only for a node that
 // cannot have a key.
 func (r *Registrar) Run(ctx context.Context) error {
-	if err := checkID(r.node.NodeID); err != nil {
+	if err := checkID(r.self.NodeID); err != nil {
 		return fmt.Errorf("register node: the node id %w", err)
 	}
-	if err := checkID(r.node.ClusterID); err != nil {
+	if err := checkID(r.self.ClusterID); err != nil {
 		return fmt.Errorf("register node: the cluster id %w", err)
 	}
 	if _, err := r.value(); err != nil {
@@ -211,7 +213,7 @@ func (h *hold) mayReplace(value []byte) bool {
 	r := h.registrar
 	var there Node
 	err := json.Unmarshal(value, &there)
-	same := err == nil && there.JournalID != "" && there.JournalID == r.node.JournalID
+	same := err == nil && there.JournalID != "" && there.JournalID == r.self.JournalID
 	if same && !h.held {
 		return true
 	}

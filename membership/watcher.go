@@ -51,8 +51,12 @@ func (w *Watcher) Run(ctx context.Context, deliver func(Update) error) error {
 	follower := etcd.Follower{Client: w.client, Key: keys(w.prefix), Prefix: true, Log: w.log}
 	return follower.Run(ctx, func(b etcd.Batch) error {
 		update := Update{Complete: b.Complete, Revision: b.Revision, Changes: make([]Change, 0, len(b.Events))}
+		said := w.bad
+		if b.Complete {
+			w.bad = map[string]bool{}
+		}
 		for _, e := range b.Events {
-			change, ok := w.change(e)
+			change, ok := w.change(e, said)
 			if !ok || (b.Complete && change.Gone) {
 				continue
 			}
@@ -65,8 +69,8 @@ func (w *Watcher) Run(ctx context.Context, deliver func(Update) error) error {
 	})
 }
 
-// change is false for a key that is not of a node.
-func (w *Watcher) change(e *clientv3.Event) (Change, bool) {
+// change is false for a key that is not of a node. said are the keys that need no complaint again.
+func (w *Watcher) change(e *clientv3.Event, said map[string]bool) (Change, bool) {
 	key := string(e.Kv.Key)
 	cluster, node, ok := ids(w.prefix, key)
 	if !ok {
@@ -79,10 +83,10 @@ func (w *Watcher) change(e *clientv3.Event) (Change, bool) {
 	}
 	n, err := decode(cluster, node, e.Kv.Value)
 	if err != nil {
-		if !w.bad[key] {
-			w.bad[key] = true
+		if !said[key] {
 			w.log.Warn("the key of a node cannot be read; the node counts as absent", "key", key, "error", err)
 		}
+		w.bad[key] = true
 		return gone, true
 	}
 	delete(w.bad, key)
