@@ -1,0 +1,256 @@
+// Package agent runs actions on one node, one at a time and in the order in which they were accepted, and serves the
+// agent's HTTP interface (package wire).
+//
+// It promises that an action is started at most once as long as its journal lives, across any crash: an action is in the
+// journal before its POST is answered, its start is in the journal before its command runs, and an ID stays known for as
+// long as the journal does. What an earlier life left running is ended first; only then is anything answered. Nothing is
+// ever told that is not yet in the journal.
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/replicante-io/playbooks/agent/wire"
+)
+
+// ErrJournalInUse means that another agent runs on the same data directory.
+var ErrJournalInUse = errors.New("another agent uses this journal")
+
+// Config says what an agent is.
+type Config struct {
+	NodeID    string
+	ClusterID string
+	// Attributes are the node's own; what a probe says is laid over them.
+	Attributes map[string]any
+	// DataDir holds the journal; one agent at a time may use it. "" keeps the journal in memory: such an agent forgets
+	// everything when it is closed, and is meant for simulated nodes.
+	DataDir string
+	// Actions are the external commands by name, and the only commands that are ever run.
+	Actions map[string]Command
+	// Probe says how the node is. It is called every ProbeInterval and when facts are asked for, never twice at once, and
+	// must return when its context ends. Without it the node is HEALTHY.
+	Probe         func(context.Context) (Info, error)
+	ProbeInterval time.Duration // 5 s by default
+	// OnInfo is called with what is known of the node after it changed; calls follow each other and must be short.
+	OnInfo  func(Info)
+	Version wire.AgentVersion
+	// KillGrace is how long a process group has between SIGTERM and SIGKILL; 5 s by default.
+	KillGrace time.Duration
+	Log       hclog.Logger
+}
+
+// Command is a command that operators configured. It is run as it stands, without a shell.
+type Command struct {
+	Command []string
+	// Timeout ends the command; 0 leaves that to the request.
+	Timeout time.Duration
+}
+
+const (
+	defaultKillGrace = 5 * time.Second
+	// keepFinished is how long the details of a finished action are kept. Its ID is kept for good.
+	keepFinished = 14 * 24 * time.Hour
+	purgeEvery   = time.Hour
+	purgeAtOnce  = 500
+)
+
+// Agent is the agent of one node. It is made by New, and works between Open and Close, or while Run runs.
+type Agent struct {
+	cfg   Config
+	log   hclog.Logger
+	facts observer
+
+	// change is held while something changes: what is decided under it is in the journal before it is seen.
+	change    sync.Mutex
+	journal   journal
+	terms     map[string]int64
+	nextSeq   uint64
+	lastPurge time.Time
+
+	// mu guards what is seen. It is never held over I/O, and taken after change.
+	mu      sync.Mutex
+	state   lifeState
+	live    map[string]*task // accepted, not ended
+	queue   []*task          // in order of acceptance; the first may be running
+	working bool
+	workers sync.WaitGroup
+	closing chan struct{}
+	ready   chan struct{}
+}
+
+type lifeState int
+
+const (
+	stateNew lifeState = iota
+	stateOpen
+	stateClosed
+)
+
+// New makes an agent that does nothing yet.
+func New(cfg Config) *Agent {
+	if cfg.Log == nil {
+		cfg.Log = hclog.NewNullLogger()
+	}
+	if cfg.KillGrace <= 0 {
+		cfg.KillGrace = defaultKillGrace
+	}
+	a := &Agent{cfg: cfg, log: cfg.Log, closing: make(chan struct{}), ready: make(chan struct{})}
+	a.facts.init(a)
+	return a
+}
+
+// Run opens the agent, works until ctx ends, and closes it. The agent serves through Handler meanwhile.
+func (a *Agent) Run(ctx context.Context) error {
+	if err := a.Open(ctx); err != nil {
+		return err
+	}
+	a.facts.every(ctx, a.cfg.ProbeInterval)
+	<-ctx.Done()
+	return a.Close()
+}
+
+// Open opens the journal, ends what an earlier life left running (however long that takes, until ctx ends), and writes
+// down what it lost. Requests are answered from then on. An open agent that has nothing to do costs no goroutine.
+func (a *Agent) Open(ctx context.Context) error {
+	if err := a.cfg.check(); err != nil {
+		return err
+	}
+	a.change.Lock()
+	defer a.change.Unlock()
+	a.mu.Lock()
+	state := a.state
+	a.mu.Unlock()
+	if state != stateNew {
+		return errors.New("open agent: it was opened before")
+	}
+	var err error
+	if a.cfg.DataDir == "" {
+		a.journal = newMemoryJournal()
+	} else if a.journal, err = openBoltJournal(a.cfg.DataDir); err != nil {
+		return err
+	}
+	if err := a.recover(ctx); err != nil {
+		return errors.Join(err, a.journal.close())
+	}
+	a.mu.Lock()
+	a.state = stateOpen
+	a.mu.Unlock()
+	close(a.ready)
+	a.log.Info("agent is ready", "node", a.cfg.NodeID, "journal", a.journal.id())
+	return nil
+}
+
+// Ready is closed once the agent is open.
+func (a *Agent) Ready() <-chan struct{} { return a.ready }
+
+// JournalID names the journal; it may be asked for once the agent is ready.
+func (a *Agent) JournalID() string { return a.journal.id() }
+
+// Close ends what runs, which is then lost, waits for its end, and closes the journal. What was only queued will be
+// never_started when the journal is opened again.
+func (a *Agent) Close() error {
+	a.change.Lock()
+	a.mu.Lock()
+	if a.state != stateOpen {
+		a.mu.Unlock()
+		a.change.Unlock()
+		return nil
+	}
+	a.state = stateClosed
+	close(a.closing)
+	if len(a.queue) > 0 && a.queue[0].stop != nil {
+		a.queue[0].stop(errAgentStops)
+	}
+	a.mu.Unlock()
+	a.change.Unlock()
+
+	a.workers.Wait()
+	a.facts.close()
+	a.change.Lock()
+	defer a.change.Unlock()
+	return a.journal.close()
+}
+
+var actionName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._/-]{0,126}[A-Za-z0-9])?$`)
+
+func (c *Config) check() error {
+	if c.NodeID == "" || c.ClusterID == "" {
+		return errors.New("open agent: node and cluster need an id")
+	}
+	for name, command := range c.Actions {
+		if !actionName.MatchString(name) {
+			return fmt.Errorf("open agent: %q is no name for an action: use letters, digits, '.', '_', '-' and '/'", name)
+		}
+		if len(command.Command) == 0 || command.Command[0] == "" {
+			return fmt.Errorf("open agent: action %s has no command", name)
+		}
+		if command.Timeout < 0 {
+			return fmt.Errorf("open agent: the timeout of action %s is negative", name)
+		}
+	}
+	return nil
+}
+
+// recover settles what an earlier life had not: it ends what still runs of it, and only then says so.
+func (a *Agent) recover(ctx context.Context) error {
+	open, err := a.journal.unfinished()
+	if err != nil {
+		return fmt.Errorf("read what the journal has not seen end: %w", err)
+	}
+	if a.terms, err = a.journal.terms(); err != nil {
+		return fmt.Errorf("read the terms in the journal: %w", err)
+	}
+	if a.cfg.DataDir != "" {
+		stale, _ := filepath.Glob(filepath.Join(a.cfg.DataDir, outputPattern))
+		defer removeAll(stale)
+	}
+	running := slices.DeleteFunc(slices.Clone(open), func(e *entry) bool {
+		return e.Action.State.Phase != wire.PhaseRunning
+	})
+	for _, e := range running {
+		if err := a.endRemains(ctx, e); err != nil {
+			return fmt.Errorf("end what still runs of action %s: %w", e.Action.ID, err)
+		}
+	}
+	changes := make([]change, 0, len(open))
+	for _, e := range open {
+		if e.Action.State.Phase == wire.PhaseRunning {
+			e.fail(wire.CodeLost, "the agent stopped while the action ran; what was left of it was ended")
+		} else {
+			e.fail(wire.CodeNeverStarted, "the agent stopped before the action was started")
+		}
+		a.log.Warn("action did not survive the earlier life of this agent", "action", e.Action.ID, "phase", e.Action.State.Phase,
+			"error", string(e.Action.State.Error))
+		changes = append(changes, change{put: e})
+	}
+	if len(changes) > 0 {
+		if err := a.journal.write(changes...); err != nil {
+			return fmt.Errorf("write down what was lost: %w", err)
+		}
+	}
+	a.purge(time.Now())
+	return nil
+}
+
+// purge drops the details of what finished long ago, a bounded number at a time. Called with change held.
+func (a *Agent) purge(now time.Time) {
+	if now.Sub(a.lastPurge) < purgeEvery {
+		return
+	}
+	dropped, err := a.journal.purge(now.Add(-keepFinished), purgeAtOnce)
+	if err != nil {
+		a.log.Warn("old actions could not be dropped from the journal", "error", err)
+	}
+	if dropped < purgeAtOnce {
+		a.lastPurge = now
+	}
+}

@@ -1,0 +1,255 @@
+// Package client is the driver's side of an agent's HTTP interface.
+//
+// It tells apart what a driver must: a request that certainly never left (wire.ErrNotSent), an agent's own no
+// (wire.ErrExists, wire.ErrRejected, *wire.Fenced), an ID that the agent does not know (wire.ErrNotFound), and everything
+// else, after which nobody knows whether the agent has acted. It never sends a request again by itself once any of it may
+// have reached the agent, and follows no redirects.
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/replicante-io/playbooks/agent/wire"
+)
+
+// Config says how agents are connected to. The zero value serves.
+type Config struct {
+	// DialTimeout bounds connecting; 5 s by default. Everything else is bounded by the caller's context.
+	DialTimeout time.Duration
+	// IdlePerHost is how many idle connections are kept to one host and port, which may serve many agents; 64 by default.
+	IdlePerHost int
+	// PerHost bounds the connections to one host and port; 0 does not. A held Get takes one connection.
+	PerHost int
+	// IdleTimeout is how long a connection is kept idle; 90 s by default.
+	IdleTimeout time.Duration
+}
+
+// maxAnswer bounds what is read of an answer; maxRefusal, of one that says no.
+const (
+	maxAnswer  = 4 << 20
+	maxRefusal = 64 << 10
+	maxQuote   = 300
+)
+
+// Client talks to any number of agents. It is safe for concurrent use.
+type Client struct {
+	http *http.Client
+}
+
+// New makes a client. It connects to nothing yet.
+func New(cfg Config) *Client {
+	if cfg.DialTimeout <= 0 {
+		cfg.DialTimeout = 5 * time.Second
+	}
+	if cfg.IdlePerHost <= 0 {
+		cfg.IdlePerHost = 64
+	}
+	if cfg.IdleTimeout <= 0 {
+		cfg.IdleTimeout = 90 * time.Second
+	}
+	return &Client{http: &http.Client{
+		Transport: &http.Transport{
+			DialContext:         (&net.Dialer{Timeout: cfg.DialTimeout, KeepAlive: 15 * time.Second}).DialContext,
+			TLSHandshakeTimeout: cfg.DialTimeout,
+			MaxIdleConnsPerHost: cfg.IdlePerHost,
+			MaxConnsPerHost:     cfg.PerHost,
+			IdleConnTimeout:     cfg.IdleTimeout,
+			DisableCompression:  true,
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
+}
+
+// Close drops the idle connections.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// Post gives an action to an agent. nil: the agent has it.
+func (c *Client) Post(ctx context.Context, agentURL string, action wire.ActionRequest) error {
+	var accepted wire.ActionAccepted
+	return c.do(ctx, agentURL, http.MethodPost, []string{"action"}, "", action, &accepted)
+}
+
+// Get asks how an action is. The agent may hold its answer up to wait until the action has ended; agents that do not know
+// that answer at once.
+func (c *Client) Get(ctx context.Context, agentURL, id string, wait time.Duration) (wire.Action, error) {
+	query := ""
+	if wait > 0 {
+		query = "wait=" + wait.String()
+	}
+	var action wire.Action
+	err := c.do(ctx, agentURL, http.MethodGet, []string{"action", id}, query, nil, &action)
+	if err == nil && !strings.EqualFold(action.ID, id) {
+		err = fmt.Errorf("agent %s answers with action %q when asked for %s", agentURL, quote(action.ID), id)
+	}
+	return action, err
+}
+
+// Cancel tells an agent to not start an action, or with Kill to end it too.
+func (c *Client) Cancel(ctx context.Context, agentURL, id string, request wire.CancelRequest) (wire.CancelAnswer, error) {
+	var answer wire.CancelAnswer
+	err := c.do(ctx, agentURL, http.MethodPost, []string{"action", id, "cancel"}, "", request, &answer)
+	if err == nil && !strings.EqualFold(answer.ID, id) {
+		err = fmt.Errorf("agent %s answers for action %q when told to cancel %s", agentURL, quote(answer.ID), id)
+	}
+	return answer, err
+}
+
+// NodeInfo asks how the node is.
+func (c *Client) NodeInfo(ctx context.Context, agentURL string) (wire.NodeInfo, error) {
+	var info wire.NodeInfo
+	return info, c.do(ctx, agentURL, http.MethodGet, []string{"info", "node"}, "", nil, &info)
+}
+
+// StoreInfo asks what the datastore on the node says.
+func (c *Client) StoreInfo(ctx context.Context, agentURL string) (wire.StoreInfo, error) {
+	var info wire.StoreInfo
+	return info, c.do(ctx, agentURL, http.MethodGet, []string{"info", "store"}, "", nil, &info)
+}
+
+// ShardsInfo asks which shards the node holds.
+func (c *Client) ShardsInfo(ctx context.Context, agentURL string) (wire.ShardsInfo, error) {
+	var info wire.ShardsInfo
+	return info, c.do(ctx, agentURL, http.MethodGet, []string{"info", "shards"}, "", nil, &info)
+}
+
+func (c *Client) do(ctx context.Context, agentURL, method string, path []string, query string, body, into any) error {
+	what := func() string { return method + " " + strings.TrimRight(agentURL, "/") + wire.Base + "/" + strings.Join(path, "/") }
+	target, err := locate(agentURL, path, query)
+	if err != nil {
+		return fmt.Errorf("%w: %w", wire.ErrNotSent, err)
+	}
+	var content io.Reader
+	if body != nil {
+		raw, err := json.Marshal(body)
+		if err != nil {
+			return fmt.Errorf("%s: %w: %w", what(), wire.ErrNotSent, err)
+		}
+		content = bytes.NewReader(raw)
+	}
+	// Nothing is written before there is a connection: without one the request certainly never left.
+	var connected atomic.Bool
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }})
+	request, err := http.NewRequestWithContext(ctx, method, target, content)
+	if err != nil {
+		return fmt.Errorf("%s: %w: %w", what(), wire.ErrNotSent, err)
+	}
+	if body != nil {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	response, err := c.http.Do(request)
+	if err != nil {
+		var wrapped *url.Error
+		if errors.As(err, &wrapped) {
+			err = wrapped.Err // what was asked of whom is said below
+		}
+		if !connected.Load() {
+			return fmt.Errorf("%s: %w: %w", what(), wire.ErrNotSent, err)
+		}
+		return fmt.Errorf("%s: %w", what(), err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode/100 != 2 {
+		return fmt.Errorf("%s: %w", what(), refusal(response, path))
+	}
+	raw, err := read(response.Body, maxAnswer)
+	if err != nil {
+		return fmt.Errorf("%s: read the answer: %w", what(), err)
+	}
+	if err := json.Unmarshal(raw, into); err != nil {
+		return fmt.Errorf("%s: read the answer %q: %w", what(), quote(string(raw)), err)
+	}
+	return nil
+}
+
+func locate(agentURL string, path []string, query string) (string, error) {
+	base, err := url.Parse(agentURL)
+	if err != nil {
+		return "", fmt.Errorf("read the agent's URL: %w", err)
+	}
+	if base.Scheme != "http" && base.Scheme != "https" || base.Host == "" {
+		return "", fmt.Errorf("the agent's URL %q does not begin with http:// or https:// and a host", agentURL)
+	}
+	base.RawQuery, base.Fragment = "", ""
+	var target strings.Builder
+	target.WriteString(strings.TrimRight(base.String(), "/"))
+	target.WriteString(wire.Base)
+	for _, element := range path {
+		target.WriteByte('/')
+		target.WriteString(url.PathEscape(element))
+	}
+	if query != "" {
+		target.WriteByte('?')
+		target.WriteString(query)
+	}
+	return target.String(), nil
+}
+
+// refusal makes an error of an answer that is not a success.
+func refusal(response *http.Response, path []string) error {
+	raw, err := read(response.Body, maxRefusal)
+	if err != nil {
+		return fmt.Errorf("status %s, and its body cannot be read: %w", response.Status, err)
+	}
+	said := explain(raw)
+	switch response.StatusCode {
+	case http.StatusPreconditionFailed:
+		fenced := &wire.Fenced{}
+		if json.Unmarshal(raw, fenced) == nil && fenced.Reason != "" {
+			return fenced
+		}
+	case http.StatusBadRequest:
+		return fmt.Errorf("%w: %s", wire.ErrRejected, said)
+	case http.StatusConflict:
+		return wire.ErrExists
+	case http.StatusNotFound:
+		// The agent's own 404 has no body; another would be of a proxy, or of a server that is no agent.
+		if path[0] == "action" && len(path) > 1 && len(raw) == 0 {
+			return wire.ErrNotFound
+		}
+	}
+	return fmt.Errorf("status %s: %s", response.Status, said)
+}
+
+// explain is what the body of a refusal says.
+func explain(raw []byte) string {
+	var refused wire.Refused
+	if json.Unmarshal(raw, &refused) == nil && refused.Error != "" {
+		return quote(refused.Error)
+	}
+	if text := strings.TrimSpace(string(raw)); text != "" {
+		return quote(text)
+	}
+	return "the answer is empty"
+}
+
+func read(body io.Reader, limit int64) ([]byte, error) {
+	raw, err := io.ReadAll(io.LimitReader(body, limit+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(raw)) > limit {
+		return nil, fmt.Errorf("it is larger than %d bytes", limit)
+	}
+	return raw, nil
+}
+
+// quote bounds text of a stranger.
+func quote(text string) string {
+	text = strings.ToValidUTF8(text, "\uFFFD")
+	if len(text) > maxQuote {
+		return strings.ToValidUTF8(text[:maxQuote], "") + "…"
+	}
+	return text
+}

@@ -1,0 +1,71 @@
+package agent
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/replicante-io/playbooks/agent/wire"
+)
+
+const (
+	// maxTerm keeps a term exact in any reader of JSON.
+	maxTerm = 1 << 53
+	// maxInstallations bounds what a journal remembers of installations.
+	maxInstallations = 64
+	maxName          = 256
+)
+
+// fence is what a request says of its sender. The zero fence, of tools that know none, is always let through.
+type fence struct {
+	installation string
+	term         int64
+	journal      string
+}
+
+// readFence reads a fence from a request's metadata.
+func readFence(metadata map[string]string) (fence, error) {
+	f := fence{installation: metadata[wire.MetaInstallation], journal: metadata[wire.MetaJournal]}
+	term, given := metadata[wire.MetaTerm]
+	if given != (f.installation != "") {
+		return f, fmt.Errorf("metadata %s and %s belong together", wire.MetaTerm, wire.MetaInstallation)
+	}
+	if len(f.installation) > maxName {
+		return f, fmt.Errorf("metadata %s is longer than %d bytes", wire.MetaInstallation, maxName)
+	}
+	if !given {
+		return f, nil
+	}
+	var err error
+	if f.term, err = strconv.ParseInt(term, 10, 64); err != nil || f.term < 1 || f.term > maxTerm {
+		return f, fmt.Errorf("metadata %s is %q, not a number from 1 to %d", wire.MetaTerm, term, int64(maxTerm))
+	}
+	return f, nil
+}
+
+// admit refuses senders that a later term has replaced, and requests meant for another journal. A term that is higher than
+// any before is in the journal when admit returns nil. Called with change held.
+func (a *Agent) admit(f fence) error {
+	highest, known := a.terms[f.installation]
+	if f.installation != "" {
+		switch {
+		case f.term < highest:
+			return &wire.Fenced{Reason: wire.FencedTerm, Term: highest, Message: fmt.Sprintf(
+				"term %d is over: this agent has heard from term %d", f.term, highest)}
+		case !known && len(a.terms) >= maxInstallations:
+			return &wire.Fenced{Reason: wire.FencedInstallation, Message: fmt.Sprintf(
+				"this agent has heard from %d installations and takes no more: move its journal away if the old ones are gone",
+				maxInstallations)}
+		case f.term > highest:
+			if err := a.journal.write(change{installation: f.installation, term: f.term}); err != nil {
+				return fmt.Errorf("write term %d to the journal: %w", f.term, err)
+			}
+			a.terms[f.installation] = f.term
+			highest = f.term
+		}
+	}
+	if f.journal != "" && f.journal != a.journal.id() {
+		return &wire.Fenced{Reason: wire.FencedJournal, Term: highest, Message: fmt.Sprintf(
+			"this is meant for journal %s, this agent's is %s", f.journal, a.journal.id())}
+	}
+	return nil
+}

@@ -1,0 +1,244 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"github.com/replicante-io/playbooks/agent/wire"
+)
+
+const (
+	// maxBody bounds a request.
+	maxBody = 1 << 20
+	// maxWait is how long an answer is held at most; killWait, that to a cancel which ends a command.
+	maxWait  = 60 * time.Second
+	killWait = 20 * time.Second
+	// defaultFinished is how many finished actions are listed, maxFinished how many may be asked for.
+	defaultFinished = 50
+	maxFinished     = 1000
+)
+
+// Handler serves the agent, before it is open and after it is closed with 503 for everything.
+func (a *Agent) Handler() http.Handler {
+	mux := http.NewServeMux()
+	Mount(mux, "", func(*http.Request) *Agent { return a })
+	return mux
+}
+
+// Mount serves many agents under one mux. prefix is a pattern such as "/agents/{agent}", and find the agent that a
+// request under it is for; nil is answered with 404.
+func Mount(mux *http.ServeMux, prefix string, find func(*http.Request) *Agent) {
+	handle := func(method, path string, serve func(*Agent, http.ResponseWriter, *http.Request) error) {
+		mux.HandleFunc(method+" "+prefix+wire.Base+path, func(w http.ResponseWriter, r *http.Request) {
+			a := find(r)
+			if a == nil {
+				http.NotFound(w, r)
+				return
+			}
+			if !a.isOpen() {
+				a.refuse(w, errNotReady)
+				return
+			}
+			if err := serve(a, w, r); err != nil {
+				a.refuse(w, err)
+			}
+		})
+	}
+	handle("POST", "/action", (*Agent).postAction)
+	handle("GET", "/action/{id}", (*Agent).getAction)
+	handle("POST", "/action/{id}/cancel", (*Agent).postCancel)
+	handle("GET", "/actions/queue", (*Agent).getQueue)
+	handle("GET", "/actions/finished", (*Agent).getFinished)
+	handle("GET", "/info/node", (*Agent).getNode)
+	handle("GET", "/info/store", (*Agent).getStore)
+	handle("GET", "/info/shards", (*Agent).getShards)
+}
+
+func (a *Agent) postAction(w http.ResponseWriter, r *http.Request) error {
+	var request wire.ActionRequest
+	if err := readBody(w, r, &request); err != nil {
+		return err
+	}
+	id, err := a.accept(request)
+	if err != nil {
+		return err
+	}
+	return answer(w, http.StatusOK, wire.ActionAccepted{ID: id})
+}
+
+func (a *Agent) getAction(w http.ResponseWriter, r *http.Request) error {
+	id, err := canonicalID(r.PathValue("id"))
+	if err != nil {
+		return wire.ErrNotFound
+	}
+	wait := time.Duration(0)
+	if given := r.URL.Query().Get("wait"); given != "" {
+		if wait, err = time.ParseDuration(given); err != nil || wait < 0 {
+			return invalid("wait is %q, not a duration such as 30s", given)
+		}
+	}
+	action, ended, err := a.look(id)
+	if err != nil {
+		return err
+	}
+	if a.hold(r.Context(), ended, min(wait, maxWait)) {
+		if action, _, err = a.look(id); err != nil {
+			return err
+		}
+	}
+	return answer(w, http.StatusOK, action)
+}
+
+func (a *Agent) postCancel(w http.ResponseWriter, r *http.Request) error {
+	id, err := canonicalID(r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	var request wire.CancelRequest
+	if err := readBody(w, r, &request); err != nil {
+		return err
+	}
+	ended, err := a.cancel(id, request)
+	if err != nil {
+		return err
+	}
+	if request.Kill {
+		a.hold(r.Context(), ended, killWait)
+	}
+	action, _, err := a.look(id)
+	if errors.Is(err, wire.ErrNotFound) {
+		// It ended so long ago that only its ID is left.
+		return answer(w, http.StatusOK, wire.CancelAnswer{ID: id, State: wire.State{Phase: wire.PhaseFailed,
+			Error: failure(wire.CodeFailed, "the action ended long ago; how is no longer known")}})
+	}
+	if err != nil {
+		return err
+	}
+	return answer(w, http.StatusOK, wire.CancelAnswer{ID: id, State: action.State})
+}
+
+// hold waits until an action ended, and tells whether there was anything to wait for.
+func (a *Agent) hold(ctx context.Context, ended <-chan struct{}, wait time.Duration) bool {
+	if ended == nil || wait <= 0 {
+		return false
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-ended:
+	case <-timer.C:
+	case <-ctx.Done():
+	case <-a.closing:
+	}
+	return true
+}
+
+func (a *Agent) getQueue(w http.ResponseWriter, _ *http.Request) error {
+	list, err := a.pending()
+	if err != nil {
+		return err
+	}
+	return answer(w, http.StatusOK, wire.ActionList{Actions: list})
+}
+
+func (a *Agent) getFinished(w http.ResponseWriter, r *http.Request) error {
+	limit := defaultFinished
+	if given := r.URL.Query().Get("limit"); given != "" {
+		var err error
+		if limit, err = strconv.Atoi(given); err != nil || limit < 1 || limit > maxFinished {
+			return invalid("limit is %q, not a number from 1 to %d", given, maxFinished)
+		}
+	}
+	list, err := a.journal.finished(limit)
+	if err != nil {
+		return err
+	}
+	return answer(w, http.StatusOK, wire.ActionList{Actions: list})
+}
+
+func (a *Agent) getNode(w http.ResponseWriter, r *http.Request) error {
+	info, err := a.facts.fresh(r.Context())
+	if err != nil {
+		return err
+	}
+	return answer(w, http.StatusOK, a.nodeInfo(info))
+}
+
+func (a *Agent) getStore(w http.ResponseWriter, r *http.Request) error {
+	info, err := a.facts.fresh(r.Context())
+	if err != nil {
+		return err
+	}
+	return answer(w, http.StatusOK, a.storeInfo(info))
+}
+
+func (a *Agent) getShards(w http.ResponseWriter, r *http.Request) error {
+	info, err := a.facts.fresh(r.Context())
+	if err != nil {
+		return err
+	}
+	return answer(w, http.StatusOK, shardsInfo(info))
+}
+
+// readBody reads a JSON object. Keys that are not known are ignored, as other tools may send them; no body is {}.
+func readBody(w http.ResponseWriter, r *http.Request, into any) error {
+	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &large):
+		return invalid("the request is larger than %d bytes", maxBody)
+	case err != nil:
+		return invalid("the request cannot be read: %s", err)
+	case !utf8.Valid(raw):
+		return invalid("the request is not UTF-8")
+	case len(raw) == 0:
+		return nil
+	}
+	if err := json.Unmarshal(raw, into); err != nil {
+		return invalid("the request is not as it should be: %s", err)
+	}
+	return nil
+}
+
+func answer(w http.ResponseWriter, status int, body any) error {
+	raw, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(raw)))
+	w.WriteHeader(status)
+	_, _ = w.Write(raw) // a client that has left needs no answer
+	return nil
+}
+
+// refuse answers an error.
+func (a *Agent) refuse(w http.ResponseWriter, err error) {
+	var fenced *wire.Fenced
+	var bad *invalidError
+	status := http.StatusInternalServerError
+	switch {
+	case errors.Is(err, wire.ErrNotFound):
+		w.WriteHeader(http.StatusNotFound)
+		return
+	case errors.As(err, &fenced):
+		_ = answer(w, http.StatusPreconditionFailed, fenced)
+		return
+	case errors.As(err, &bad):
+		status = http.StatusBadRequest
+	case errors.Is(err, wire.ErrExists):
+		status = http.StatusConflict
+	case errors.Is(err, errNotReady), errors.Is(err, errQueueFull), errors.Is(err, context.Canceled):
+		status = http.StatusServiceUnavailable
+		w.Header().Set("Retry-After", "1")
+	default:
+		a.log.Error("request could not be answered", "error", err)
+	}
+	_ = answer(w, status, wire.Refused{Error: err.Error()})
+}

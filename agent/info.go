@@ -1,0 +1,80 @@
+package agent
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/replicante-io/playbooks/agent/wire"
+)
+
+// Info is what is known of a node. Its JSON is what a probe prints; only status is required.
+type Info struct {
+	StoreID      string `json:"store_id"`
+	StoreVersion string `json:"store_version"`
+	// Status is one of package wire's; Reason says why it is no better.
+	Status string `json:"status"`
+	Reason string `json:"reason,omitempty"`
+	// Role is PRIMARY, SECONDARY, RECOVERING or an own word. By default it is that of the shards, if they agree.
+	Role       string         `json:"role"`
+	Shards     []Shard        `json:"shards"`
+	Attributes map[string]any `json:"attributes"`
+}
+
+// Shard is one shard of a node.
+type Shard struct {
+	ID   string `json:"id"`
+	Role string `json:"role"`
+	Lag  *Lag   `json:"lag"`
+}
+
+// Lag is how far a shard is behind its primary.
+type Lag struct {
+	Value int64  `json:"value"`
+	Unit  string `json:"unit"`
+}
+
+// normal is the info with what follows from the rest of it and from the node's own attributes.
+func (i Info) normal(own map[string]any) Info {
+	switch i.Status {
+	case wire.StatusHealthy, wire.StatusUnhealthy, wire.StatusUnavailable, wire.StatusJoining, wire.StatusLeaving,
+		wire.StatusNotInCluster, wire.StatusUnknown:
+	case "":
+		i.Status, i.Reason = wire.StatusUnknown, "the probe gives no status"
+	default:
+		i.Status, i.Reason = wire.StatusUnknown, "the probe gives a status that does not exist: "+i.Status
+	}
+	if i.Role == "" && len(i.Shards) > 0 && !slices.ContainsFunc(i.Shards, func(s Shard) bool { return s.Role != i.Shards[0].Role }) {
+		i.Role = i.Shards[0].Role
+	}
+	attributes := maps.Clone(own)
+	if attributes == nil {
+		attributes = map[string]any{}
+	}
+	maps.Copy(attributes, i.Attributes)
+	i.Attributes = attributes
+	return i
+}
+
+func (a *Agent) nodeInfo(i Info) wire.NodeInfo {
+	return wire.NodeInfo{
+		AgentVersion: a.cfg.Version, Attributes: i.Attributes, NodeID: a.cfg.NodeID,
+		NodeStatus: wire.FormatStatus(i.Status, i.Reason), StoreID: i.StoreID, StoreVersion: wire.StoreVersion{Number: i.StoreVersion},
+		ClusterID: a.cfg.ClusterID, JournalID: a.JournalID(), Role: i.Role,
+	}
+}
+
+func (a *Agent) storeInfo(i Info) wire.StoreInfo {
+	return wire.StoreInfo{ClusterID: a.cfg.ClusterID, Attributes: i.Attributes}
+}
+
+func shardsInfo(i Info) wire.ShardsInfo {
+	shards := make([]wire.Shard, len(i.Shards))
+	for n, s := range i.Shards {
+		// The published shape wants an offset, which probes do not give.
+		shards[n] = wire.Shard{ID: s.ID, Role: wire.FormatRole(s.Role), CommitOffset: wire.Offset{Unit: wire.FormatUnit("unknown")}}
+		if s.Lag != nil {
+			shards[n].Lag = &wire.Offset{Unit: wire.FormatUnit(s.Lag.Unit), Value: s.Lag.Value}
+		}
+	}
+	return wire.ShardsInfo{Shards: shards}
+}

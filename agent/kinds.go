@@ -1,0 +1,146 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/replicante-io/playbooks/agent/wire"
+)
+
+// execution runs an action until it ends or ctx does, and tells how it ended.
+type execution func(ctx context.Context, t *task) wire.State
+
+// prepare checks a request and returns what would run it.
+func (a *Agent) prepare(request wire.ActionRequest) (execution, error) {
+	limit, err := readTimeout(request.Metadata)
+	if err != nil {
+		return nil, err
+	}
+	switch request.Kind {
+	case "":
+		return nil, invalid("kind is missing")
+	case wire.KindSuccess:
+		return testSuccess, nil
+	case wire.KindFail:
+		return testFail, nil
+	case wire.KindLoop:
+		return a.prepareLoop(request, limit)
+	}
+	name, external := strings.CutPrefix(request.Kind, wire.KindExternalPrefix)
+	command, configured := a.cfg.Actions[name]
+	if !external || !configured {
+		return nil, invalid("this agent knows no action %q", request.Kind)
+	}
+	environment, err := argEnvironment(request.Args)
+	if err != nil {
+		return nil, err
+	}
+	if limit == 0 || command.Timeout > 0 && command.Timeout < limit {
+		limit = command.Timeout
+	}
+	return func(ctx context.Context, t *task) wire.State {
+		return withTimeout(ctx, limit, func(ctx context.Context) wire.State {
+			return a.runCommand(ctx, t, command.Command, environment)
+		})
+	}, nil
+}
+
+func readTimeout(metadata map[string]string) (time.Duration, error) {
+	given, ok := metadata[wire.MetaTimeout]
+	if !ok {
+		return 0, nil
+	}
+	limit, err := time.ParseDuration(given)
+	if err != nil || limit <= 0 {
+		return 0, invalid("metadata %s is %q, not a duration such as 30s", wire.MetaTimeout, given)
+	}
+	return limit, nil
+}
+
+func withTimeout(ctx context.Context, limit time.Duration, run func(context.Context) wire.State) wire.State {
+	if limit <= 0 {
+		return run(ctx)
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("%w: it did not end within %s", errTimeout, limit))
+	defer cancel()
+	return run(ctx)
+}
+
+// stopped is the state of an action that was ended because its context was.
+func stopped(ctx context.Context) wire.State {
+	cause := context.Cause(ctx)
+	code := wire.CodeLost
+	var kill *killed
+	switch {
+	case errors.As(cause, &kill):
+		code = kill.code
+	case errors.Is(cause, errTimeout):
+		code = wire.CodeTimeout
+	}
+	return wire.State{Phase: wire.PhaseFailed, Error: failure(code, cause.Error())}
+}
+
+func testSuccess(context.Context, *task) wire.State { return wire.State{Phase: wire.PhaseDone} }
+
+func testFail(context.Context, *task) wire.State {
+	return wire.State{Phase: wire.PhaseFailed, Error: failure(wire.CodeFailed, "this action always fails")}
+}
+
+const (
+	maxLoopCount = 1_000_000
+	maxLoopDelay = time.Hour
+)
+
+// prepareLoop is the test.loop action: it counts to args.count, args.delay apart. Its payload says how far it is.
+func (a *Agent) prepareLoop(request wire.ActionRequest, limit time.Duration) (execution, error) {
+	args := struct {
+		Count *int64  `json:"count"`
+		Delay *string `json:"delay"`
+	}{}
+	if len(request.Args) > 0 {
+		decoder := json.NewDecoder(bytes.NewReader(request.Args))
+		decoder.DisallowUnknownFields()
+		if err := decoder.Decode(&args); err != nil {
+			return nil, invalid("args of %s are {count: 10, delay: 1s}: %s", wire.KindLoop, err)
+		}
+	}
+	count, delay := int64(10), time.Second
+	if args.Count != nil {
+		count = *args.Count
+	}
+	if count < 0 || count > maxLoopCount {
+		return nil, invalid("args.count is %d, not from 0 to %d", count, maxLoopCount)
+	}
+	if args.Delay != nil {
+		var err error
+		if delay, err = time.ParseDuration(*args.Delay); err != nil || delay < 0 || delay > maxLoopDelay {
+			return nil, invalid("args.delay is %q, not a duration from 0s to %s", *args.Delay, maxLoopDelay)
+		}
+	}
+	return func(ctx context.Context, t *task) wire.State {
+		return withTimeout(ctx, limit, func(ctx context.Context) wire.State { return a.loop(ctx, t, count, delay) })
+	}, nil
+}
+
+func (a *Agent) loop(ctx context.Context, t *task, count int64, delay time.Duration) wire.State {
+	payload := func(n int64) json.RawMessage { return json.RawMessage(fmt.Sprintf(`{"count":%d,"target":%d}`, n, count)) }
+	timer := time.NewTimer(delay)
+	defer timer.Stop()
+	for n := int64(0); n < count; n++ {
+		select {
+		case <-ctx.Done():
+			state := stopped(ctx)
+			state.Payload = payload(n)
+			return state
+		case <-timer.C:
+		}
+		timer.Reset(delay)
+		_ = a.amend(t, false, func(e *entry) { e.Action.State.Payload = payload(n + 1) })
+	}
+	return wire.State{Phase: wire.PhaseDone, Payload: payload(count)}
+}

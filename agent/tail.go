@@ -1,0 +1,44 @@
+package agent
+
+import (
+	"strings"
+	"unicode/utf8"
+
+	"github.com/replicante-io/playbooks/agent/wire"
+)
+
+// tail is a writer that keeps the last wire.TailBytes of what is written to it.
+type tail struct {
+	kept []byte
+	cut  bool
+}
+
+func (t *tail) Write(p []byte) (int, error) {
+	n := len(p)
+	if n > wire.TailBytes {
+		p = p[n-wire.TailBytes:]
+		t.kept, t.cut = t.kept[:0], true
+	}
+	if over := len(t.kept) + len(p) - wire.TailBytes; over > 0 {
+		t.kept = append(t.kept[:0], t.kept[over:]...)
+		t.cut = true
+	}
+	t.kept = append(t.kept, p...)
+	return n, nil
+}
+
+// String is valid UTF-8 of at most wire.TailBytes bytes.
+func (t *tail) String() string {
+	kept := t.kept
+	for t.cut && len(kept) > 0 && !utf8.RuneStart(kept[0]) {
+		kept = kept[1:]
+	}
+	text := strings.ToValidUTF8(string(kept), "\uFFFD")
+	if over := len(text) - wire.TailBytes; over > 0 {
+		for over < len(text) && !utf8.RuneStart(text[over]) {
+			over++
+		}
+		text = text[over:]
+	}
+	return text
+}
