@@ -1,0 +1,238 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"mime/multipart"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"github.com/replicante-io/playbooks/record"
+)
+
+// File is a text with playbooks, and the name that its problems are told with.
+type File struct {
+	Name string
+	Data []byte
+}
+
+// Applied is what became of one playbook of a text.
+type Applied struct {
+	Name     string `json:"name"`
+	Revision int64  `json:"revision,omitempty"`
+	Version  string `json:"version,omitempty"`
+	Created  bool   `json:"created"` // false: the latest revision was this text already
+}
+
+// Cluster is a cluster of known nodes.
+type Cluster struct {
+	ClusterID string `json:"cluster_id"`
+	Nodes     int    `json:"nodes"`
+	Present   int    `json:"present"` // of them with a live key
+}
+
+// Leader is who leads; its term is 0 before it has announced one.
+type Leader struct {
+	Name      string `json:"name"`
+	Advertise string `json:"advertise"`
+	Instance  string `json:"instance,omitempty"`
+	Term      int64  `json:"term"`
+}
+
+// RunFilter chooses runs; empty fields choose all. Limit 0 is no limit.
+type RunFilter struct {
+	Cluster, Playbook string
+	States            []string
+	Limit             int
+}
+
+// Apply stores the playbooks of all files, or none.
+func (c *Client) Apply(ctx context.Context, files []File) ([]Applied, error) {
+	return c.send(ctx, "/apply", uuid.NewString(), files)
+}
+
+// Validate checks the playbooks of all files as Apply would.
+func (c *Client) Validate(ctx context.Context, files []File) ([]Applied, error) {
+	return c.send(ctx, "/validate", "", files)
+}
+
+func (c *Client) send(ctx context.Context, path, key string, files []File) ([]Applied, error) {
+	var body bytes.Buffer
+	form := multipart.NewWriter(&body)
+	for _, file := range files {
+		part, err := form.CreateFormFile("file", file.Name)
+		if err == nil {
+			_, err = part.Write(file.Data)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("pack %s: %w", file.Name, err)
+		}
+	}
+	if err := form.Close(); err != nil {
+		return nil, fmt.Errorf("pack the files: %w", err)
+	}
+	var answer struct{ Items []Applied }
+	err := c.call(ctx, request{method: http.MethodPost, path: path, key: key, body: body.Bytes(), contentType: form.FormDataContentType()}, &answer)
+	return answer.Items, err
+}
+
+// Playbooks lists the latest revision of every playbook.
+func (c *Client) Playbooks(ctx context.Context) ([]record.Playbook, error) {
+	return all[record.Playbook](ctx, c, "/playbooks", nil, 0)
+}
+
+// Playbook reads a revision; 0 is the latest.
+func (c *Client) Playbook(ctx context.Context, name string, revision int64) (record.Playbook, error) {
+	query := url.Values{}
+	if revision != 0 {
+		query.Set("revision", strconv.FormatInt(revision, 10))
+	}
+	var answer record.Playbook
+	err := c.call(ctx, request{method: http.MethodGet, path: join("playbooks", name), query: query}, &answer)
+	return answer, err
+}
+
+// Revisions lists the revisions of a playbook, newest first.
+func (c *Client) Revisions(ctx context.Context, name string) ([]record.Playbook, error) {
+	return all[record.Playbook](ctx, c, join("playbooks", name, "revisions"), nil, 0)
+}
+
+// Start starts a run.
+func (c *Client) Start(ctx context.Context, start record.Start) (record.Run, error) {
+	return c.write(ctx, "/runs", start)
+}
+
+// Command tells a run what to do.
+func (c *Client) Command(ctx context.Context, runID string, command record.Command) (record.Run, error) {
+	path := join("runs", runID, string(command.Verb))
+	if command.Verb == record.VerbResolve {
+		path = join("runs", runID, "nodes", command.Node, "resolve")
+	}
+	// The path says the verb and the node.
+	command.Verb, command.Node = "", ""
+	return c.write(ctx, path, struct {
+		record.Command
+		Verb string `json:"verb,omitempty"`
+	}{Command: command})
+}
+
+func (c *Client) write(ctx context.Context, path string, body any) (record.Run, error) {
+	var run record.Run
+	r, err := write(http.MethodPost, path, body)
+	if err == nil {
+		err = c.call(ctx, r, &run)
+	}
+	return run, err
+}
+
+// Run reads a run.
+func (c *Client) Run(ctx context.Context, runID string) (record.Run, error) {
+	var run record.Run
+	err := c.call(ctx, request{method: http.MethodGet, path: join("runs", runID)}, &run)
+	return run, err
+}
+
+// Runs lists runs, newest first.
+func (c *Client) Runs(ctx context.Context, filter RunFilter) ([]record.Run, error) {
+	query := url.Values{}
+	for name, value := range map[string]string{"cluster": filter.Cluster, "playbook": filter.Playbook, "state": strings.Join(filter.States, ",")} {
+		if value != "" {
+			query.Set(name, value)
+		}
+	}
+	return all[record.Run](ctx, c, "/runs", query, filter.Limit)
+}
+
+// RunNodes lists a run's node records by name: those in one of states, or all; at most limit, if it is not 0.
+func (c *Client) RunNodes(ctx context.Context, runID string, states []string, limit int) ([]record.Node, error) {
+	query := url.Values{}
+	if len(states) > 0 {
+		query.Set("state", strings.Join(states, ","))
+	}
+	return all[record.Node](ctx, c, join("runs", runID, "nodes"), query, limit)
+}
+
+// Events lists what happened in a run after seq after.
+func (c *Client) Events(ctx context.Context, runID string, after int64) ([]record.Event, error) {
+	query := url.Values{"after": {strconv.FormatInt(after, 10)}}
+	return all[record.Event](ctx, c, join("runs", runID, "events"), query, 0)
+}
+
+// Clusters lists the clusters of known nodes.
+func (c *Client) Clusters(ctx context.Context) ([]Cluster, error) {
+	return all[Cluster](ctx, c, "/clusters", nil, 0)
+}
+
+// Nodes lists the known nodes of a cluster by name.
+func (c *Client) Nodes(ctx context.Context, cluster string) ([]record.KnownNode, error) {
+	return all[record.KnownNode](ctx, c, join("clusters", cluster, "nodes"), nil, 0)
+}
+
+// Node reads a known node.
+func (c *Client) Node(ctx context.Context, cluster, node string) (record.KnownNode, error) {
+	var answer record.KnownNode
+	err := c.call(ctx, request{method: http.MethodGet, path: join("clusters", cluster, "nodes", node)}, &answer)
+	return answer, err
+}
+
+// Forget lets the control plane know a node no more.
+func (c *Client) Forget(ctx context.Context, cluster, node string) error {
+	r, err := write(http.MethodDelete, join("clusters", cluster, "nodes", node), nil)
+	if err == nil {
+		err = c.call(ctx, r, nil)
+	}
+	return err
+}
+
+// Leader says who leads.
+func (c *Client) Leader(ctx context.Context) (Leader, error) {
+	var answer Leader
+	err := c.call(ctx, request{method: http.MethodGet, path: "/leader"}, &answer)
+	return answer, err
+}
+
+const maxPage = 1000
+
+// all reads page after page, at most limit items if it is not 0.
+func all[T any](ctx context.Context, c *Client, path string, query url.Values, limit int) ([]T, error) {
+	items := []T{}
+	asked := url.Values{}
+	for name, values := range query {
+		asked[name] = values
+	}
+	for {
+		size := maxPage
+		if limit > 0 {
+			size = min(size, limit-len(items))
+		}
+		if path != "/clusters" {
+			asked.Set("limit", strconv.Itoa(size))
+		}
+		var page struct {
+			Items      []T    `json:"items"`
+			NextCursor string `json:"next_cursor"`
+		}
+		if err := c.call(ctx, request{method: http.MethodGet, path: path, query: asked}, &page); err != nil {
+			return nil, err
+		}
+		items = append(items, page.Items...)
+		if page.NextCursor == "" || limit > 0 && len(items) >= limit {
+			return items, nil
+		}
+		asked.Set("cursor", page.NextCursor)
+	}
+}
+
+// join makes a path of names, whatever is in them.
+func join(names ...string) string {
+	var path strings.Builder
+	for _, name := range names {
+		path.WriteString("/" + url.PathEscape(name))
+	}
+	return path.String()
+}

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/replicante-io/playbooks/api/client"
+)
+
+func (t *tool) apply() *cobra.Command {
+	var names []string
+	cmd := &cobra.Command{Use: "apply -f FILE…", Short: "Store playbooks, all or none", Args: cobra.ArbitraryArgs,
+		Long: "Store the playbooks of files, all or none. A file may hold several documents; - is the standard input; of a\n" +
+			"folder, its .yaml, .yml and .json files are taken. What was applied before makes no new revision.",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			files, err := t.files(append(names, args...))
+			if err != nil {
+				return err
+			}
+			c, err := t.client()
+			if err != nil {
+				return err
+			}
+			items, err := c.Apply(cmd.Context(), files)
+			if err != nil {
+				return err
+			}
+			return t.list(items, "PLAYBOOK\tREVISION\tVERSION\t", len(items), func(i int) string {
+				became := "unchanged"
+				if items[i].Created {
+					became = "created"
+				}
+				return fmt.Sprintf("%s\t%d\t%s\t%s", items[i].Name, items[i].Revision, dash(items[i].Version), became)
+			})
+		}}
+	cmd.Flags().StringSliceVarP(&names, "file", "f", nil, "`file`s or folders; - for the standard input")
+	return cmd
+}
+
+// files reads what names say.
+func (t *tool) files(names []string) ([]client.File, error) {
+	if len(names) == 0 {
+		return nil, usagef("which files? Name them with -f")
+	}
+	var files []client.File
+	for _, name := range names {
+		if name == "-" {
+			data, err := io.ReadAll(t.in)
+			if err != nil {
+				return nil, fmt.Errorf("read the standard input: %w", err)
+			}
+			files = append(files, client.File{Name: "stdin", Data: data})
+			continue
+		}
+		info, err := os.Stat(name)
+		if err != nil {
+			return nil, unreadable(name, err)
+		}
+		paths := []string{name}
+		if info.IsDir() {
+			paths = nil
+			for _, pattern := range []string{"*.json", "*.yaml", "*.yml"} {
+				found, _ := filepath.Glob(filepath.Join(escape(name), pattern)) // the pattern is well formed
+				paths = append(paths, found...)
+			}
+			if len(paths) == 0 {
+				return nil, fmt.Errorf("%s holds no .yaml, .yml or .json file", name)
+			}
+		}
+		for _, path := range paths {
+			data, err := os.ReadFile(path)
+			if err != nil {
+				return nil, unreadable(path, err)
+			}
+			files = append(files, client.File{Name: path, Data: data})
+		}
+	}
+	return files, nil
+}
+
+func escape(folder string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(folder)
+}
+
+func unreadable(name string, err error) error {
+	if cause, ok := err.(*fs.PathError); ok {
+		err = cause.Err
+	}
+	return fmt.Errorf("read %s: %w", name, err)
+}

@@ -1,0 +1,28 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+)
+
+func (t *tool) cluster() *cobra.Command {
+	return group("cluster", "The clusters of the nodes that are known", t.clusterList())
+}
+
+func (t *tool) clusterList() *cobra.Command {
+	return &cobra.Command{Use: "list", Short: "List the clusters", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := t.client()
+			if err != nil {
+				return err
+			}
+			items, err := c.Clusters(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return t.list(items, "CLUSTER\tNODES\tPRESENT", len(items), func(i int) string {
+				return fmt.Sprintf("%s\t%d\t%d", items[i].ClusterID, items[i].Nodes, items[i].Present)
+			})
+		}}
+}

@@ -1,0 +1,182 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"gopkg.in/yaml.v3"
+)
+
+// contextsFile is the operator's own file: named sets of settings, one of them current.
+type contextsFile struct {
+	Current  string                 `yaml:"current,omitempty"`
+	Contexts map[string]contextKeys `yaml:"contexts,omitempty"`
+}
+
+type contextKeys struct {
+	Server  string `yaml:"server,omitempty" json:"server"`
+	Cluster string `yaml:"cluster,omitempty" json:"cluster,omitempty"`
+	Output  string `yaml:"output,omitempty" json:"output,omitempty"`
+	Token   string `yaml:"token,omitempty" json:"-"`
+}
+
+func (c contextKeys) keys() map[string]any {
+	keys := map[string]any{}
+	for key, value := range map[string]string{"server": c.Server, "cluster": c.Cluster, "output": c.Output, "token": c.Token} {
+		if value != "" {
+			keys[key] = value
+		}
+	}
+	return keys
+}
+
+func readContexts(path string) (contextsFile, error) {
+	file := contextsFile{}
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) || path == "" {
+		return file, nil
+	}
+	if err != nil {
+		return file, fmt.Errorf("read the contexts: %w", err)
+	}
+	decoder := yaml.NewDecoder(bytes.NewReader(text))
+	decoder.KnownFields(true)
+	if err := decoder.Decode(&file); err != nil && !errors.Is(err, io.EOF) {
+		return file, fmt.Errorf("read %s: %w", path, err)
+	}
+	return file, nil
+}
+
+// write replaces the file at once. It may hold tokens: only its owner reads it.
+func (f contextsFile) write(path string) error {
+	text, err := yaml.Marshal(f)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return fmt.Errorf("keep the contexts: %w", err)
+	}
+	draft := path + ".new"
+	if err := os.WriteFile(draft, text, 0o600); err != nil {
+		return fmt.Errorf("keep the contexts: %w", err)
+	}
+	if err := os.Rename(draft, path); err != nil {
+		return fmt.Errorf("keep the contexts: %w", err)
+	}
+	return nil
+}
+
+func (t *tool) contexts() *cobra.Command {
+	return group("context", "Named sets of settings", t.contextList(), t.contextUse(), t.contextSet(), t.contextDelete())
+}
+
+func (t *tool) contextList() *cobra.Command {
+	return &cobra.Command{Use: "list", Short: "List the contexts", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			file, err := readContexts(t.contextsFile)
+			if err != nil {
+				return err
+			}
+			type item struct {
+				Name    string `json:"name"`
+				Current bool   `json:"current"`
+				contextKeys
+			}
+			items := []item{}
+			for _, name := range slices.Sorted(maps.Keys(file.Contexts)) {
+				items = append(items, item{Name: name, Current: name == file.Current, contextKeys: file.Contexts[name]})
+			}
+			return t.list(items, "CURRENT\tNAME\tSERVER\tCLUSTER", len(items), func(i int) string {
+				mark := ""
+				if items[i].Current {
+					mark = "*"
+				}
+				return strings.Join([]string{mark, items[i].Name, items[i].Server, dash(items[i].Cluster)}, "\t")
+			})
+		}}
+}
+
+func (t *tool) contextUse() *cobra.Command {
+	return &cobra.Command{Use: "use NAME", Short: "Make a context the current one", Args: cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			file, err := readContexts(t.contextsFile)
+			if err != nil {
+				return err
+			}
+			if _, ok := file.Contexts[args[0]]; !ok {
+				return fmt.Errorf("there is no context %q: make it with replictl context set %s --server URL", args[0], args[0])
+			}
+			file.Current = args[0]
+			return file.write(t.contextsFile)
+		}}
+}
+
+func (t *tool) contextSet() *cobra.Command {
+	var tokenFile string
+	cmd := &cobra.Command{Use: "set NAME --server URL [--cluster C]", Short: "Make or change a context", Args: cobra.ExactArgs(1),
+		Long: "Make or change a context from --server, --cluster, --output and --token-file. The first one becomes current.",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			file, err := readContexts(t.contextsFile)
+			if err != nil {
+				return err
+			}
+			kept := file.Contexts[args[0]]
+			if cmd.Flags().Changed("server") {
+				kept.Server = strings.Join(t.servers, ",")
+			}
+			if cmd.Flags().Changed("cluster") {
+				kept.Cluster = t.settings.cluster
+			}
+			if cmd.Flags().Changed("output") {
+				kept.Output = t.output
+			}
+			if tokenFile != "" {
+				token, err := os.ReadFile(tokenFile)
+				if err != nil {
+					return fmt.Errorf("read the token: %w", err)
+				}
+				kept.Token = strings.TrimSpace(string(token))
+			}
+			if kept.Server == "" {
+				return usagef("a context needs a --server")
+			}
+			if file.Contexts == nil {
+				file.Contexts = map[string]contextKeys{}
+			}
+			file.Contexts[args[0]] = kept
+			if len(file.Contexts) == 1 {
+				file.Current = args[0]
+			}
+			return file.write(t.contextsFile)
+		}}
+	cmd.Flags().String("cluster", "", "the `cluster` of its commands")
+	cmd.Flags().StringVar(&tokenFile, "token-file", "", "a `file` with the token to keep")
+	return cmd
+}
+
+func (t *tool) contextDelete() *cobra.Command {
+	return &cobra.Command{Use: "delete NAME", Short: "Delete a context", Args: cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			file, err := readContexts(t.contextsFile)
+			if err != nil {
+				return err
+			}
+			if _, ok := file.Contexts[args[0]]; !ok {
+				return fmt.Errorf("there is no context %q", args[0])
+			}
+			delete(file.Contexts, args[0])
+			if file.Current == args[0] {
+				file.Current = ""
+			}
+			return file.write(t.contextsFile)
+		}}
+}

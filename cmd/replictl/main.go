@@ -1,0 +1,31 @@
+// Command replictl is the operator's tool: it applies playbooks, starts and watches runs, and tells them what to do.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"golang.org/x/term"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := execute(ctx, os.Args[1:], terminal{
+		in: os.Stdin, out: os.Stdout, err: os.Stderr,
+		asks:     term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stderr.Fd())),
+		draws:    term.IsTerminal(int(os.Stdout.Fd())) && os.Getenv("TERM") != "dumb",
+		drawsErr: term.IsTerminal(int(os.Stderr.Fd())) && os.Getenv("TERM") != "dumb",
+		size: func() (int, int) {
+			for _, file := range []*os.File{os.Stdout, os.Stderr} {
+				if width, height, err := term.GetSize(int(file.Fd())); err == nil {
+					return width, height
+				}
+			}
+			return 80, 24
+		},
+	})
+	stop()
+	os.Exit(code)
+}

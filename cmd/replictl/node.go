@@ -1,0 +1,100 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/replicante-io/playbooks/record"
+)
+
+func (t *tool) node() *cobra.Command {
+	cmd := group("node", "The nodes that are known", t.nodeList(), t.nodeGet(), t.nodeForget())
+	cmd.PersistentFlags().StringP("cluster", "c", "", "the nodes' `cluster`")
+	return cmd
+}
+
+func (t *tool) nodeList() *cobra.Command {
+	return &cobra.Command{Use: "list --cluster C", Short: "List the nodes of a cluster", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cluster, err := t.needCluster()
+			if err != nil {
+				return err
+			}
+			c, err := t.client()
+			if err != nil {
+				return err
+			}
+			items, err := c.Nodes(cmd.Context(), cluster)
+			if err != nil {
+				return err
+			}
+			return t.list(items, "NODE\tSTATUS\tROLE\tPRESENT\tVERSION\tOBSERVED\tAGENT", len(items), func(i int) string {
+				n := items[i]
+				return fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s\t%s", n.NodeID, n.Status, dash(n.Role), presence(n),
+					dash(n.StoreVersion), when(n.ObservedTS), dash(n.AgentURL))
+			})
+		}}
+}
+
+func presence(n record.KnownNode) string {
+	if n.Present {
+		return "yes"
+	}
+	return "gone since " + when(n.GoneTS)
+}
+
+func (t *tool) nodeGet() *cobra.Command {
+	return &cobra.Command{Use: "get NODE --cluster C", Short: "Show a node", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cluster, err := t.needCluster()
+			if err != nil {
+				return err
+			}
+			c, err := t.client()
+			if err != nil {
+				return err
+			}
+			n, err := c.Node(cmd.Context(), cluster, args[0])
+			if err != nil {
+				return err
+			}
+			return t.one(n, func(w io.Writer) {
+				attributes, _ := json.Marshal(n.Attributes) // a Document holds JSON values only
+				for _, line := range [][2]string{{"Node", n.NodeID}, {"Cluster", n.ClusterID}, {"Status", string(n.Status)},
+					{"Role", dash(n.Role)}, {"Present", presence(n)}, {"Agent", n.AgentURL + " " + n.AgentVersion},
+					{"Store", dash(n.StoreID + " " + n.StoreVersion)}, {"Attributes", string(attributes)}, {"Observed", when(n.ObservedTS)}} {
+					_, _ = fmt.Fprintf(w, "%s:\t%s\n", line[0], line[1])
+				}
+				for _, shard := range n.Shards {
+					lag := ""
+					if shard.Lag != nil {
+						lag = fmt.Sprintf("%d %s behind", shard.Lag.Value, shard.Lag.Unit)
+					}
+					_, _ = fmt.Fprintf(w, "Shard:\t%s %s %s\n", shard.ID, shard.Role, lag)
+				}
+			})
+		}}
+}
+
+func (t *tool) nodeForget() *cobra.Command {
+	return &cobra.Command{Use: "forget NODE --cluster C", Short: "Know a node no more that is gone for good", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cluster, err := t.needCluster()
+			if err != nil {
+				return err
+			}
+			c, err := t.client()
+			if err != nil {
+				return err
+			}
+			if err := c.Forget(cmd.Context(), cluster, args[0]); err != nil {
+				return err
+			}
+			return t.one(map[string]any{"cluster_id": cluster, "node_id": args[0], "forgotten": true}, func(w io.Writer) {
+				_, _ = fmt.Fprintf(w, "node %s of %s is forgotten\n", args[0], cluster)
+			})
+		}}
+}

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/replicante-io/playbooks/record"
+)
+
+func (t *tool) playbook() *cobra.Command {
+	return group("playbook", "What was applied", t.playbookList(), t.playbookGet(), t.playbookRevisions())
+}
+
+func (t *tool) playbookList() *cobra.Command {
+	return &cobra.Command{Use: "list", Short: "List the playbooks", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := t.client()
+			if err != nil {
+				return err
+			}
+			items, err := c.Playbooks(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return t.revisions(items)
+		}}
+}
+
+func (t *tool) playbookRevisions() *cobra.Command {
+	return &cobra.Command{Use: "revisions PLAYBOOK", Short: "List the revisions of a playbook, newest first", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := t.client()
+			if err != nil {
+				return err
+			}
+			items, err := c.Revisions(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			return t.revisions(items)
+		}}
+}
+
+func (t *tool) revisions(items []record.Playbook) error {
+	return t.list(items, "PLAYBOOK\tREVISION\tVERSION\tAPPLIED\tSOURCE", len(items), func(i int) string {
+		p := items[i]
+		return fmt.Sprintf("%s\t%d\t%s\t%s\t%s", p.Name, p.Revision, dash(p.Version), when(&p.CreatedTS), dash(sourceText(p.Source)))
+	})
+}
+
+func sourceText(s *record.Source) string {
+	if s == nil {
+		return ""
+	}
+	text := s.Repository
+	if s.Path != "" {
+		text += " " + s.Path
+	}
+	if s.Commit != "" {
+		text += " @" + s.Commit
+	}
+	return strings.TrimSpace(text)
+}
+
+func (t *tool) playbookGet() *cobra.Command {
+	var revision int64
+	cmd := &cobra.Command{Use: "get PLAYBOOK", Short: "Show a playbook as it was applied", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := t.client()
+			if err != nil {
+				return err
+			}
+			p, err := c.Playbook(cmd.Context(), args[0], revision)
+			if err != nil {
+				return err
+			}
+			if t.output == "table" {
+				t.output = "yaml" // a playbook is a document
+			}
+			return t.one(p, func(io.Writer) {})
+		}}
+	cmd.Flags().Int64Var(&revision, "revision", 0, "the revision; 0 is the latest")
+	return cmd
+}

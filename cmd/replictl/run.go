@@ -1,0 +1,10 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+)
+
+func (t *tool) run() *cobra.Command {
+	return group("run", "Start, watch and steer runs", t.runStart(), t.runList(), t.runGet(), t.runNodes(), t.runEvents(),
+		t.runWatch(), t.runPause(), t.runResume(), t.runCancel(), t.runResolve())
+}

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/spf13/pflag"
+	"github.com/spf13/viper"
+)
+
+// settings are what flags, the environment and the context say, in this order.
+type settings struct {
+	servers                   []string
+	token, cluster            string
+	output                    string
+	logLevel, logFormat       string
+	contextName, contextsFile string
+}
+
+func (s *settings) load(flags *pflag.FlagSet) error {
+	v := viper.New()
+	v.SetEnvPrefix("RCTL")
+	for _, key := range []string{"server", "cluster", "token", "output", "context", "config"} {
+		if err := v.BindEnv(key); err != nil {
+			return err
+		}
+	}
+	for _, key := range []string{"server", "cluster", "output", "context", "config", "log-level", "log-format"} {
+		if flag := flags.Lookup(key); flag != nil {
+			if err := v.BindPFlag(key, flag); err != nil {
+				return err
+			}
+		}
+	}
+	s.contextsFile = v.GetString("config")
+	if s.contextsFile == "" {
+		folder, err := os.UserConfigDir()
+		if err == nil {
+			s.contextsFile = filepath.Join(folder, "replictl", "config.yaml")
+		}
+	}
+	file, err := readContexts(s.contextsFile)
+	if err != nil {
+		return err
+	}
+	s.contextName = v.GetString("context")
+	if s.contextName == "" {
+		s.contextName = file.Current
+	}
+	if s.contextName != "" {
+		chosen, ok := file.Contexts[s.contextName]
+		if !ok && v.GetString("context") != "" {
+			return fmt.Errorf("there is no context %q in %s: see replictl context list", s.contextName, s.contextsFile)
+		}
+		if err := v.MergeConfigMap(chosen.keys()); err != nil {
+			return err
+		}
+	}
+	s.servers = nil
+	for _, entry := range v.GetStringSlice("server") {
+		for _, server := range strings.FieldsFunc(entry, func(r rune) bool { return r == ',' || r == ' ' }) {
+			s.servers = append(s.servers, server)
+		}
+	}
+	s.cluster, s.token, s.output = v.GetString("cluster"), v.GetString("token"), v.GetString("output")
+	s.logLevel, s.logFormat = v.GetString("log-level"), v.GetString("log-format")
+	switch {
+	case !slices.Contains([]string{"table", "json", "yaml"}, s.output):
+		return fmt.Errorf("output %q: use table, json or yaml", s.output)
+	case hclog.LevelFromString(s.logLevel) == hclog.NoLevel:
+		return fmt.Errorf("log level %q: use trace, debug, info, warn, error or off", s.logLevel)
+	case s.logFormat != "text" && s.logFormat != "json":
+		return fmt.Errorf("log format %q: use text or json", s.logFormat)
+	}
+	return nil
+}
+
+// needCluster is the cluster that a command is about.
+func (s *settings) needCluster() (string, error) {
+	if s.cluster == "" {
+		return "", usagef("which cluster? Name it with --cluster, RCTL_CLUSTER or a context (replictl cluster list shows them)")
+	}
+	return s.cluster, nil
+}
+
+// actor is who the control plane is told asks.
+func actor() string {
+	name := os.Getenv("USER")
+	if current, err := user.Current(); err == nil && current.Username != "" {
+		name = current.Username
+	}
+	if host, err := os.Hostname(); err == nil {
+		name += "@" + host
+	}
+	ascii := strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}, name)
+	return ascii[:min(len(ascii), 128)]
+}
