@@ -1,0 +1,275 @@
+package config_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/pflag"
+
+	"github.com/replicante-io/playbooks/internal/config"
+)
+
+const minimal = `
+etcd: {endpoints: [http://etcd-1:2379]}
+store: {url: "sqlite:///var/lib/core.db"}
+`
+
+func write(t *testing.T, text string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "the.yaml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func TestCoreHasTheDefaultsOfTheContract(t *testing.T) {
+	got, err := config.LoadCore(write(t, minimal), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	host, _ := os.Hostname()
+	want := config.Core{
+		Name:       host,
+		API:        config.API{Listen: "127.0.0.1:16016", Advertise: "http://127.0.0.1:16016"},
+		Etcd:       config.Etcd{Endpoints: []string{"http://etcd-1:2379"}, Prefix: "/replicante", LeaseTTL: 5 * time.Second},
+		Store:      config.Store{URL: "sqlite:///var/lib/core.db", Database: "replicante"},
+		Runs:       config.Runs{FinishedTTL: 336 * time.Hour},
+		Membership: config.Membership{Grace: 30 * time.Second, ForgetAfter: 72 * time.Hour},
+		Log:        config.Log{Level: "info", Format: "text"},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestEveryKeyOfACoreFileIsRead(t *testing.T) {
+	password := write(t, "s3cret\n")
+	got, err := config.LoadCore(write(t, `
+name: core-1
+api: {listen: 0.0.0.0:1, advertise: "http://core-1:1/", insecure: true}
+etcd: {endpoints: ["https://a:2379", "https://b:2379/"], prefix: /x/, lease_ttl: 7s, username: me, password_file: `+password+`}
+store: {url: "mongodb://db-1:27017,db-2:27017/?replicaSet=rs0", database: other}
+runs: {finished_ttl: 1h}
+membership: {grace: 31s, forget_after: 73h}
+log: {level: debug, format: json}
+`), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := config.Core{
+		Name: "core-1",
+		API:  config.API{Listen: "0.0.0.0:1", Advertise: "http://core-1:1", Insecure: true},
+		Etcd: config.Etcd{Endpoints: []string{"https://a:2379", "https://b:2379"}, Prefix: "/x", LeaseTTL: 7 * time.Second,
+			Username: "me", PasswordFile: password},
+		Store:      config.Store{URL: "mongodb://db-1:27017,db-2:27017/?replicaSet=rs0", Database: "other"},
+		Runs:       config.Runs{FinishedTTL: time.Hour},
+		Membership: config.Membership{Grace: 31 * time.Second, ForgetAfter: 73 * time.Hour},
+		Log:        config.Log{Level: "debug", Format: "json"},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if secret, err := got.Etcd.Password(); err != nil || secret != "s3cret" {
+		t.Errorf("password is %q, %v", secret, err)
+	}
+}
+
+func TestAgentFileKeepsTheOperatorsOwnKeysAsWritten(t *testing.T) {
+	got, err := config.LoadAgent(write(t, `
+node: {id: redis-1, cluster: orders, attributes: {Zone: a, "dotted.key": {Rack: 7, tags: [x, true]}}}
+etcd: {endpoints: [http://etcd-1:2379]}
+actions:
+  Restart.Redis: {command: [/bin/restart, "--fast"], timeout: 60s}
+probe: {command: [/bin/info]}
+`), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := config.Agent{
+		Node: config.Node{ID: "redis-1", Cluster: "orders", Attributes: map[string]any{
+			"Zone": "a", "dotted.key": map[string]any{"Rack": 7, "tags": []any{"x", true}}}},
+		API:     config.API{Listen: "127.0.0.1:16018", Advertise: "http://127.0.0.1:16018"},
+		Etcd:    config.Etcd{Endpoints: []string{"http://etcd-1:2379"}, Prefix: "/replicante", LeaseTTL: 10 * time.Second},
+		DataDir: "/var/lib/replicante-agent",
+		Actions: map[string]config.Command{"Restart.Redis": {Command: []string{"/bin/restart", "--fast"}, Timeout: time.Minute}},
+		Probe:   &config.Probe{Command: []string{"/bin/info"}, Interval: 5 * time.Second},
+		Log:     config.Log{Level: "info", Format: "text"},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestFlagComesBeforeEnvironmentBeforeFileBeforeDefault(t *testing.T) {
+	layers := []struct {
+		name            string
+		file, env, flag bool
+		want            time.Duration
+		endpoints       []string
+	}{
+		{"default", false, false, false, 336 * time.Hour, []string{"http://etcd-1:2379"}},
+		{"file", true, false, false, 2 * time.Hour, []string{"http://etcd-1:2379"}},
+		{"environment", true, true, false, 3 * time.Hour, []string{"http://a:1", "http://b:2"}},
+		{"flag", true, true, true, 4 * time.Hour, []string{"http://c:3", "http://d:4"}},
+		{"flag over file", true, false, true, 4 * time.Hour, []string{"http://c:3", "http://d:4"}},
+	}
+	for _, layer := range layers {
+		t.Run(layer.name, func(t *testing.T) {
+			text := minimal
+			if layer.file {
+				text += "runs: {finished_ttl: 2h}\n"
+			}
+			if layer.env {
+				t.Setenv("REPLICORE_RUNS_FINISHED_TTL", "3h")
+				t.Setenv("REPLICORE_ETCD_ENDPOINTS", "http://a:1, http://b:2")
+			}
+			flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
+			config.CoreFlags(flags)
+			if layer.flag {
+				if err := flags.Parse([]string{"--runs-finished-ttl=4h", "--etcd-endpoints=http://c:3,http://d:4"}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			got, err := config.LoadCore(write(t, text), flags)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.Runs.FinishedTTL != layer.want {
+				t.Errorf("runs.finished_ttl is %v, want %v", got.Runs.FinishedTTL, layer.want)
+			}
+			if diff := cmp.Diff(layer.endpoints, got.Etcd.Endpoints); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestEnvironmentAloneIsEnough(t *testing.T) {
+	t.Setenv("REPLICORE_ETCD_ENDPOINTS", "http://a:1")
+	t.Setenv("REPLICORE_STORE_URL", "sqlite:///x.db")
+	t.Setenv("REPLICORE_API_LISTEN", "0.0.0.0:16016")
+	t.Setenv("REPLICORE_API_ADVERTISE", "http://core:16016")
+	t.Setenv("REPLICORE_API_INSECURE", "true")
+	if _, err := config.LoadCore("", nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestWhatIsWrongIsNamedWithItsPlace(t *testing.T) {
+	cases := []struct{ name, text, want string }{
+		{"unknown key", minimal + "runs:\n  finish_ttl: 2h\n", "the.yaml:5: runs.finish_ttl: unknown key: did you mean finished_ttl?"},
+		{"key at the wrong place", minimal + "database: x\n", "the.yaml:4: database: unknown key: known here are api, "},
+		{"key twice", minimal + "name: a\nname: b\n", "the.yaml:5: name: is there twice, first in line 4"},
+		{"mapping expected", minimal + "api: 7\n", "the.yaml:4: api: must be a mapping"},
+		{"list expected", "etcd:\n  endpoints: http://a:1\n", "the.yaml:2: etcd.endpoints: must be a list"},
+		{"single value expected", minimal + "name: [a]\n", "the.yaml:4: name: must be a single value"},
+		{"number for a duration", minimal + "runs: {finished_ttl: 7200}\n", `the.yaml:4: runs.finished_ttl: "7200" is no duration: write 30s`},
+		{"short ttl", minimal + "runs: {finished_ttl: 59m}\n", "the.yaml:4: runs.finished_ttl: must be at least 1h, not 59m0s"},
+		{"no boolean", minimal + "api: {insecure: maybe}\n", `the.yaml:4: api.insecure: "maybe" is neither true nor false`},
+		{"beyond loopback", minimal + "api: {listen: 0.0.0.0:16016, advertise: http://a:1}\n", "the.yaml:4: api.listen: 0.0.0.0:16016 is reached from other machines"},
+		{"all addresses", minimal + "api: {listen: ':16016', advertise: http://a:1}\n", "api.listen: :16016 is reached from other machines"},
+		{"a name of another machine", minimal + "api: {listen: 'db-1:16016'}\n", "is reached from other machines"},
+		{"nothing to advertise", minimal + "api: {listen: 0.0.0.0:16016, insecure: true}\n", "api.advertise: is missing"},
+		{"no port", minimal + "api: {listen: localhost}\n", `api.listen: "localhost" is no address`},
+		{"no etcd", "store: {url: sqlite:///x.db}", "etcd.endpoints is missing: set it in "},
+		{"no store", "etcd: {endpoints: [http://a:1]}", "store.url is missing: set it in "},
+		{"etcd without scheme", "etcd: {endpoints: ['a:2379']}\nstore: {url: sqlite:///x.db}", `the.yaml:1: etcd.endpoints: "a:2379" is no URL of etcd`},
+		{"mixed schemes", "etcd: {endpoints: ['http://a:1', 'https://b:1']}\nstore: {url: sqlite:///x.db}", "http and https are mixed"},
+		{"another store", "etcd: {endpoints: [http://a:1]}\nstore: {url: postgres://me:secret@x/}", `store.url: "postgres://***@x/" is no primary store`},
+		{"relative sqlite", "etcd: {endpoints: [http://a:1]}\nstore: {url: sqlite://x.db}", "a path is missing"},
+		{"odd lease", minimal + "---\n", "more than one document"},
+		{"lease", "etcd: {endpoints: [http://a:1], lease_ttl: 500ms}\nstore: {url: sqlite:///x.db}", "etcd.lease_ttl: must be whole seconds"},
+		{"user without password", "etcd: {endpoints: [http://a:1], username: me}\nstore: {url: sqlite:///x.db}", "etcd.password_file is missing"},
+		{"no password file", "etcd: {endpoints: [http://a:1], username: me, password_file: /not/there}\nstore: {url: sqlite:///x.db}", "/not/there: no such file"},
+		{"level", minimal + "log: {level: loud}\n", `log.level: "loud" is none of trace`},
+		{"forgetting", minimal + "membership: {grace: 1h, forget_after: 1m}\n", "membership.forget_after: must not be shorter"},
+		{"no YAML", "a: [\n", "the.yaml:1: this is no YAML"},
+		{"a tab", "api:\n\tlisten: x\n", "the.yaml:2: this is no YAML"},
+		{"no mapping", "hello", "the.yaml:1: the file: must be a mapping"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := config.LoadCore(write(t, c.text), nil)
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v\nwant something with %q", err, c.want)
+			}
+			if err != nil && strings.Contains(err.Error(), "secret") {
+				t.Errorf("the error shows a password: %v", err)
+			}
+		})
+	}
+}
+
+func TestWhatIsWrongWithAnAgentIsNamedWithItsPlace(t *testing.T) {
+	const head = "node: {id: a, cluster: b}\netcd: {endpoints: [http://a:1]}\n"
+	cases := []struct{ name, text, want string }{
+		{"no node", "etcd: {endpoints: [http://a:1]}", "node.id is missing: set it in "},
+		{"a slash", "node: {id: a/b, cluster: c}\netcd: {endpoints: [http://a:1]}", `the.yaml:1: node.id: "a/b" cannot be an id`},
+		{"unknown key of an action", head + "actions:\n  go: {command: [x], timout: 1s}\n", "the.yaml:4: actions.go.timout: unknown key: did you mean timeout?"},
+		{"a shell line", head + "actions:\n  go: {command: rm -rf x}\n", "the.yaml:4: actions.go.command: must be a list of texts"},
+		{"no command", head + "actions:\n  go: {timeout: 1s}\n", "the.yaml:4: actions.go: has no command"},
+		{"name of an action", head + "actions:\n  'go now': {command: [x]}\n", `the.yaml:4: actions.go now: "go now" is no name`},
+		{"timeout of an action", head + "actions:\n  go: {command: [x], timeout: 5}\n", `the.yaml:4: actions.go.timeout: "5" is no duration`},
+		{"probe", head + "probe: {interval: 1s}\n", "the.yaml:3: probe: has no command"},
+		{"pace of the probe", head + "probe: {command: [x], interval: 0s}\n", "the.yaml:3: probe.interval: must be at least"},
+		{"attributes", head + "node2: {}\n", "the.yaml:3: node2: unknown key: did you mean node?"},
+		{"attributes that are no JSON", "node: {id: a, cluster: b, attributes: {x: .nan}}\netcd: {endpoints: [http://a:1]}", "the.yaml:1: node.attributes: "},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := config.LoadAgent(write(t, c.text), nil)
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v\nwant something with %q", err, c.want)
+			}
+		})
+	}
+}
+
+func TestAllProblemsAreReportedAtOnce(t *testing.T) {
+	_, err := config.LoadCore(write(t, "nmae: x\napi: {lisen: y}\n"), nil)
+	if err == nil || strings.Count(err.Error(), "unknown key") != 2 {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestABadEnvironmentIsNamed(t *testing.T) {
+	t.Setenv("REPLICORE_RUNS_FINISHED_TTL", "soon")
+	_, err := config.LoadCore(write(t, minimal), nil)
+	if want := "environment variable REPLICORE_RUNS_FINISHED_TTL: "; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v, want %q", err, want)
+	}
+}
+
+func TestAnExplodingFileIsRefused(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("node: {id: a, cluster: b, attributes: {a0: &a0 [x, x]")
+	for _, n := range "123456789" {
+		p := string(n - 1)
+		b.WriteString(", a" + string(n) + ": &a" + string(n) + " [*a" + p + ", *a" + p + ", *a" + p + ", *a" + p + ", *a" + p + ", *a" + p + ", *a" + p + ", *a" + p + "]")
+	}
+	b.WriteString("}}\netcd: {endpoints: [http://a:1]}\n")
+	if _, err := config.LoadAgent(write(t, b.String()), nil); err == nil || !strings.Contains(err.Error(), "the.yaml:1: node.attributes") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestTextShowsNoSecret(t *testing.T) {
+	for _, url := range []string{
+		"mongodb://me:hunter2@a:1,b:2/?replicaSet=rs0",
+		"mongodb://me:hunter2/@a/",
+		"mongodb://a/?tlsCertificateKeyFilePassword=hunter2&x=y",
+		"mongodb://a/?authMechanismProperties=AWS_SESSION_TOKEN:hunter2",
+	} {
+		core := config.Core{Store: config.Store{URL: url}}
+		for _, text := range []string{core.String(), core.Store.String()} {
+			if strings.Contains(text, "hunter2") {
+				t.Errorf("%s is shown as %s", url, text)
+			}
+		}
+	}
+}

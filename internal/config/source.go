@@ -1,0 +1,185 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+	"github.com/spf13/viper"
+)
+
+// source is where a configuration comes from. It collects what is wrong, each with its place.
+type source struct {
+	file  string
+	env   string // prefix
+	flags *pflag.FlagSet
+
+	layered  map[string]bool // the keys that environment and flags can give
+	lines    map[string]int  // of the keys in the file
+	problems []error
+}
+
+func (s *source) err() error { return errors.Join(s.problems...) }
+
+// fault notes that the value of key is wrong, and where it came from.
+func (s *source) fault(key, format string, args ...any) {
+	s.problems = append(s.problems, fmt.Errorf("%s: %s", s.origin(key), fmt.Sprintf(format, args...)))
+}
+
+// missing notes that key has no value, and how to give it one.
+func (s *source) missing(key string) {
+	where := "the configuration file"
+	if s.file != "" {
+		where = s.file
+	}
+	s.problems = append(s.problems, fmt.Errorf("%s is missing: set it in %s, or by %s or --%s",
+		key, where, s.variable(key), flagName(key)))
+}
+
+// origin names the place that had the last word on key.
+func (s *source) origin(key string) string {
+	if flag := s.flag(key); flag != nil && flag.Changed {
+		return "flag --" + flag.Name
+	}
+	if s.layered[key] && os.Getenv(s.variable(key)) != "" {
+		return "environment variable " + s.variable(key)
+	}
+	if line, ok := s.lines[key]; ok {
+		return fmt.Sprintf("%s:%d: %s", s.file, line, key)
+	}
+	return key
+}
+
+// given tells whether the file has the key.
+func (s *source) given(key string) bool {
+	_, ok := s.lines[key]
+	return ok
+}
+
+func (s *source) flag(key string) *pflag.Flag {
+	if s.flags == nil {
+		return nil
+	}
+	return s.flags.Lookup(flagName(key))
+}
+
+func (s *source) variable(key string) string {
+	return s.env + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
+}
+
+func flagName(key string) string { return strings.NewReplacer(".", "-", "_", "-").Replace(key) }
+
+// load lays the file, the environment and the flags over the defaults that config, a pointer to a struct, holds. It
+// returns an error if something could not be read; it is not worth checking the rest then.
+func (s *source) load(config any) error {
+	root := reflect.ValueOf(config).Elem()
+	layers := viper.New()
+	s.layered = map[string]bool{}
+	for _, k := range scalarsOf(root.Type()) {
+		s.layered[k.path] = true
+		layers.SetDefault(k.path, format(root.FieldByIndex(k.index)))
+		if err := layers.BindEnv(k.path, s.variable(k.path)); err != nil {
+			return fmt.Errorf("read environment: %w", err)
+		}
+		if flag := s.flag(k.path); flag != nil {
+			if err := layers.BindPFlag(k.path, flag); err != nil {
+				return fmt.Errorf("read flag --%s: %w", flag.Name, err)
+			}
+		}
+	}
+	inFile := s.decode(root)
+	if err := layers.MergeConfigMap(inFile); err != nil {
+		return fmt.Errorf("read %s: %w", s.file, err)
+	}
+	for _, k := range scalarsOf(root.Type()) {
+		if err := parse(root.FieldByIndex(k.index), layers.GetString(k.path)); err != nil {
+			s.fault(k.path, "%v", err)
+		}
+	}
+	return s.err()
+}
+
+// scalar is a key that environment and flags can give.
+type scalar struct {
+	path  string
+	index []int
+	usage string
+}
+
+// scalarsOf lists the keys below struct t that are not for the file only.
+func scalarsOf(t reflect.Type) []scalar {
+	var keys []scalar
+	for i := range t.NumField() {
+		field := t.Field(i)
+		if field.Tag.Get("only") != "" {
+			continue
+		}
+		name := field.Tag.Get("key")
+		if field.Type.Kind() != reflect.Struct {
+			keys = append(keys, scalar{path: name, index: []int{i}, usage: field.Tag.Get("usage")})
+			continue
+		}
+		for _, k := range scalarsOf(field.Type) {
+			keys = append(keys, scalar{path: name + "." + k.path, index: append([]int{i}, k.index...), usage: k.usage})
+		}
+	}
+	return keys
+}
+
+func addFlags(flags *pflag.FlagSet, config any) {
+	root := reflect.ValueOf(config).Elem()
+	for _, k := range scalarsOf(root.Type()) {
+		if flags.Lookup(flagName(k.path)) != nil {
+			continue
+		}
+		if root.FieldByIndex(k.index).Kind() == reflect.Bool {
+			flags.Bool(flagName(k.path), false, k.usage)
+		} else { // no default is shown: the file's would be the real one
+			flags.String(flagName(k.path), "", k.usage)
+		}
+	}
+}
+
+var durationType = reflect.TypeFor[time.Duration]()
+
+// format writes a value as parse reads it.
+func format(v reflect.Value) string {
+	if list, ok := v.Interface().([]string); ok {
+		return strings.Join(list, ",")
+	}
+	return fmt.Sprint(v.Interface())
+}
+
+// parse sets v to what text means for its type.
+func parse(v reflect.Value, text string) error {
+	switch {
+	case v.Type() == durationType:
+		d, err := time.ParseDuration(text)
+		if err != nil {
+			return fmt.Errorf("%q is no duration: write 30s, 10m or 336h", text)
+		}
+		v.SetInt(int64(d))
+	case v.Kind() == reflect.Bool:
+		b, err := strconv.ParseBool(text)
+		if err != nil {
+			return fmt.Errorf("%q is neither true nor false", text)
+		}
+		v.SetBool(b)
+	case v.Kind() == reflect.Slice:
+		list := []string{}
+		for item := range strings.SplitSeq(text, ",") {
+			if item = strings.TrimSpace(item); item != "" {
+				list = append(list, item)
+			}
+		}
+		v.Set(reflect.ValueOf(list))
+	default:
+		v.SetString(text)
+	}
+	return nil
+}
