@@ -1,0 +1,264 @@
+package storetest
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/replicante-io/playbooks/playbook"
+	"github.com/replicante-io/playbooks/record"
+	"github.com/replicante-io/playbooks/store"
+)
+
+// find returns the run as it is kept.
+func (m *Memory) find(runID string) (*memoryRun, error) {
+	run, ok := m.runs[runID]
+	if !ok {
+		return nil, fmt.Errorf("run %s: %w", runID, store.ErrNotFound)
+	}
+	return run, nil
+}
+
+// Create stores a new run.
+func (m *Memory) Create(ctx context.Context, term int64, create record.Commit) error {
+	create = clone(create)
+	return m.write(ctx, "Create", func() error {
+		if err := m.fence(term); err != nil {
+			return err
+		}
+		if _, exists := m.runs[create.Run.ID]; exists {
+			return fmt.Errorf("run %s: %w", create.Run.ID, store.ErrExists)
+		}
+		if err := m.free(create.Effects); err != nil {
+			return err
+		}
+		run := &memoryRun{run: create.Run, nodes: map[string]record.Node{}, changed: make(chan struct{})}
+		m.runs[create.Run.ID] = run
+		m.land(run, term, create)
+		return nil
+	})
+}
+
+// Commit lands commit on its run.
+func (m *Memory) Commit(ctx context.Context, term int64, commit record.Commit) error {
+	commit = clone(commit)
+	return m.write(ctx, "Commit", func() error {
+		run, err := m.find(commit.Run.ID)
+		if err != nil {
+			return err
+		}
+		was := run.run
+		switch {
+		case was.Term > term:
+			return fmt.Errorf("run %s is of term %d: %w", was.ID, was.Term, store.ErrStaleTerm)
+		case was.CommitID == commit.ID:
+			return nil
+		}
+		if commit.Fence {
+			if err := m.fence(term); err != nil {
+				return err
+			}
+		}
+		if was.Term != term || was.Rev != commit.Run.Rev-1 || was.CommitID != commit.After {
+			return fmt.Errorf("run %s is at revision %d of term %d after %q: %w", was.ID, was.Rev, was.Term, was.CommitID, store.ErrConflict)
+		}
+		if err := m.free(commit.Effects); err != nil {
+			return err
+		}
+		if was.FinishTS != nil && commit.Run.FinishTS == nil {
+			m.unstamp(run)
+		}
+		next := commit.Run
+		next.Playbook, next.Params, next.Cluster, next.Concurrency = was.Playbook, was.Params, was.Cluster, was.Concurrency
+		next.Reason, next.RequestedBy, next.IdempotencyKey, next.CreatedTS = was.Reason, was.RequestedBy, was.IdempotencyKey, was.CreatedTS
+		run.run = next
+		m.land(run, term, commit)
+		return nil
+	})
+}
+
+// land adds to run what the commit holds beside it.
+func (m *Memory) land(run *memoryRun, term int64, commit record.Commit) {
+	run.run.CommitID, run.run.Term, run.run.Sealed = commit.ID, term, false
+	for _, node := range commit.Nodes {
+		run.nodes[node.Node] = node
+	}
+	if len(commit.Events) > 0 {
+		run.events = append(run.events, commit.Events...)
+		close(run.changed)
+		run.changed = make(chan struct{})
+	}
+	m.keep(commit.Effects)
+}
+
+// Claim takes a run for term.
+func (m *Memory) Claim(ctx context.Context, term int64, runID string) (record.Run, []record.Node, error) {
+	var claimed record.Run
+	var nodes []record.Node
+	err := m.write(ctx, "Claim", func() error {
+		run, err := m.find(runID)
+		if err != nil {
+			return err
+		}
+		if run.run.Term > term {
+			return fmt.Errorf("run %s is of term %d: %w", runID, run.run.Term, store.ErrStaleTerm)
+		}
+		run.run.Term = term
+		run.run.Rev++
+		claimed = clone(run.run)
+		nodes = make([]record.Node, 0, len(run.nodes))
+		for _, name := range slices.Sorted(maps.Keys(run.nodes)) {
+			nodes = append(nodes, clone(run.nodes[name]))
+		}
+		return nil
+	})
+	return claimed, nodes, err
+}
+
+// Seal stamps everything of an ended run.
+func (m *Memory) Seal(ctx context.Context, term int64, runID string) error {
+	return m.write(ctx, "Seal", func() error {
+		run, err := m.find(runID)
+		switch {
+		case err != nil:
+			return err
+		case run.run.Term > term:
+			return fmt.Errorf("run %s is of term %d: %w", runID, run.run.Term, store.ErrStaleTerm)
+		case run.run.FinishTS == nil:
+			return fmt.Errorf("run %s has not ended: %w", runID, store.ErrConflict)
+		}
+		finish := *run.run.FinishTS
+		for name, node := range run.nodes {
+			if node.FinishTS == nil {
+				node.FinishTS = &finish
+				run.nodes[name] = node
+			}
+		}
+		for i := range run.events {
+			if run.events[i].FinishTS == nil {
+				run.events[i].FinishTS = &finish
+			}
+		}
+		for key, effect := range m.effects {
+			if effect.RunID == runID && effect.finishTS == nil {
+				effect.finishTS = &finish
+				m.effects[key] = effect
+			}
+		}
+		run.run.Sealed = true
+		return nil
+	})
+}
+
+// unstamp takes back what Seal stamped.
+func (m *Memory) unstamp(run *memoryRun) {
+	for name, node := range run.nodes {
+		node.FinishTS = nil
+		run.nodes[name] = node
+	}
+	for i := range run.events {
+		run.events[i].FinishTS = nil
+	}
+	for key, effect := range m.effects {
+		if effect.RunID == run.run.ID {
+			effect.finishTS = nil
+			m.effects[key] = effect
+		}
+	}
+}
+
+// Run reads a run.
+func (m *Memory) Run(ctx context.Context, runID string) (record.Run, error) {
+	var found record.Run
+	err := m.locked(ctx, func() error {
+		run, err := m.find(runID)
+		if err == nil {
+			found = clone(run.run)
+		}
+		return err
+	})
+	return found, err
+}
+
+// head copies a run without its playbook's text.
+func head(run record.Run) record.Run {
+	run.Playbook.Spec = playbook.Document(nil)
+	return clone(run)
+}
+
+// RunNode reads one node record.
+func (m *Memory) RunNode(ctx context.Context, runID, node string) (record.Node, error) {
+	var found record.Node
+	err := m.locked(ctx, func() error {
+		run, err := m.find(runID)
+		if err != nil {
+			return err
+		}
+		kept, ok := run.nodes[node]
+		if !ok {
+			return fmt.Errorf("node %s of run %s: %w", node, runID, store.ErrNotFound)
+		}
+		found = clone(kept)
+		return nil
+	})
+	return found, err
+}
+
+// Events reads events of a run.
+func (m *Memory) Events(ctx context.Context, runID string, after int64, limit int) ([]record.Event, error) {
+	var found []record.Event
+	err := m.locked(ctx, func() error {
+		run, err := m.find(runID)
+		if err == nil {
+			found = run.after(after, limit)
+		}
+		return err
+	})
+	return found, err
+}
+
+func (r *memoryRun) after(seq int64, limit int) []record.Event {
+	first, _ := slices.BinarySearchFunc(r.events, seq+1, func(event record.Event, seq int64) int {
+		return int(event.Seq - seq)
+	})
+	events := r.events[first:]
+	if limit > 0 && len(events) > limit {
+		events = events[:limit]
+	}
+	return clone(events)
+}
+
+// Follow delivers a run's events as they land.
+func (m *Memory) Follow(ctx context.Context, runID string, after int64, deliver func([]record.Event) error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	m.mu.Lock()
+	m.expire()
+	run, err := m.find(runID)
+	m.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	for {
+		m.mu.Lock()
+		events, changed := run.after(after, 0), run.changed
+		m.mu.Unlock()
+		if ctx.Err() != nil {
+			return nil
+		}
+		if len(events) > 0 {
+			if err := deliver(events); err != nil {
+				return err
+			}
+			after = events[len(events)-1].Seq
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changed:
+		}
+	}
+}
