@@ -128,7 +128,9 @@ func (a *Agent) prepareLoop(request wire.ActionRequest, limit time.Duration) (ex
 }
 
 func (a *Agent) loop(ctx context.Context, t *task, count int64, delay time.Duration) wire.State {
-	payload := func(n int64) json.RawMessage { return json.RawMessage(fmt.Sprintf(`{"count":%d,"target":%d}`, n, count)) }
+	payload := func(n int64) json.RawMessage {
+		return json.RawMessage(fmt.Sprintf(`{"count":%d,"target":%d}`, n, count))
+	}
 	timer := time.NewTimer(delay)
 	defer timer.Stop()
 	for n := int64(0); n < count; n++ {

@@ -78,7 +78,11 @@ func (c *Client) Close() { c.http.CloseIdleConnections() }
 // Post gives an action to an agent. nil: the agent has it.
 func (c *Client) Post(ctx context.Context, agentURL string, action wire.ActionRequest) error {
 	var accepted wire.ActionAccepted
-	return c.do(ctx, agentURL, http.MethodPost, []string{"action"}, "", action, &accepted)
+	err := c.do(ctx, agentURL, http.MethodPost, []string{"action"}, "", action, &accepted)
+	if err == nil && !strings.EqualFold(accepted.ID, action.ID) {
+		err = fmt.Errorf("agent %s answers with action %q when given %s", agentURL, quote(accepted.ID), action.ID)
+	}
+	return err
 }
 
 // Get asks how an action is. The agent may hold its answer up to wait until the action has ended; agents that do not know
@@ -109,19 +113,22 @@ func (c *Client) Cancel(ctx context.Context, agentURL, id string, request wire.C
 // NodeInfo asks how the node is.
 func (c *Client) NodeInfo(ctx context.Context, agentURL string) (wire.NodeInfo, error) {
 	var info wire.NodeInfo
-	return info, c.do(ctx, agentURL, http.MethodGet, []string{"info", "node"}, "", nil, &info)
+	err := c.do(ctx, agentURL, http.MethodGet, []string{"info", "node"}, "", nil, &info)
+	return info, err
 }
 
 // StoreInfo asks what the datastore on the node says.
 func (c *Client) StoreInfo(ctx context.Context, agentURL string) (wire.StoreInfo, error) {
 	var info wire.StoreInfo
-	return info, c.do(ctx, agentURL, http.MethodGet, []string{"info", "store"}, "", nil, &info)
+	err := c.do(ctx, agentURL, http.MethodGet, []string{"info", "store"}, "", nil, &info)
+	return info, err
 }
 
 // ShardsInfo asks which shards the node holds.
 func (c *Client) ShardsInfo(ctx context.Context, agentURL string) (wire.ShardsInfo, error) {
 	var info wire.ShardsInfo
-	return info, c.do(ctx, agentURL, http.MethodGet, []string{"info", "shards"}, "", nil, &info)
+	err := c.do(ctx, agentURL, http.MethodGet, []string{"info", "shards"}, "", nil, &info)
+	return info, err
 }
 
 func (c *Client) do(ctx context.Context, agentURL, method string, path []string, query string, body, into any) error {
