@@ -1,0 +1,205 @@
+package playbook
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common"
+	"cel.dev/cel-go/common/ast"
+	"cel.dev/cel-go/common/types"
+	"gopkg.in/yaml.v3"
+)
+
+// expr reads an expression. One that is missing is nil.
+func (w *walk) expr(n *yaml.Node, path string, k want, stage int) *Expr {
+	if n == nil {
+		return nil
+	}
+	if n.Kind != yaml.ScalarNode || !isText(n) {
+		if n.Kind == yaml.ScalarNode && n.Tag == tagBool {
+			w.wrongType(n, path, "an expression in quotes")
+		} else {
+			w.wrongType(n, path, "an expression")
+		}
+		return nil
+	}
+	text := n.Value
+	if strings.HasPrefix(strings.TrimSpace(text), "${") {
+		w.add(n, path, codeBadExpression, "is an expression as a whole; write it without ${ and }")
+		return nil
+	}
+	return w.compile(n, path, text, 0, k, stage)
+}
+
+// compile compiles text, which starts at a character of n's value.
+func (w *walk) compile(n *yaml.Node, path, text string, from int, k want, stage int) *Expr {
+	e, issues := w.scope.compile(text, k, stage)
+	for _, i := range issues {
+		place := *n
+		if w.text != nil {
+			place.Line, place.Column = w.text.inside(n, from+i.character)
+		}
+		w.add(&place, path, i.code, "%s", i.message)
+	}
+	return e
+}
+
+// issue is something wrong with an expression, at one of its characters, from 0.
+type issue struct {
+	character int
+	code      string
+	message   string
+}
+
+// compile compiles an expression of a stage.
+func (s *scope) compile(text string, k want, stage int) (*Expr, []issue) {
+	s.left--
+	s.bytes -= len(text)
+	switch {
+	case strings.TrimSpace(text) == "":
+		return nil, []issue{{0, codeMissing, "the expression is empty"}}
+	case utf8.RuneCountInString(text) > maxExpression:
+		return nil, []issue{{0, codeTooLarge, fmt.Sprintf("the expression is longer than %d characters", maxExpression)}}
+	case s.left < 0 || s.bytes < 0:
+		return nil, []issue{{0, codeTooLarge, fmt.Sprintf("the playbook has more than %d expressions, or %d bytes of them", maxExpressions, maxText)}}
+	}
+	env := s.node
+	if k == wantGuard {
+		env = s.cluster
+	}
+	clear(s.missed)
+	checked, bad := env.Compile(text)
+	if bad.Err() != nil {
+		return nil, s.explain(text, bad.Errors(), k)
+	}
+	if !k.allows(checked.OutputType()) {
+		return nil, []issue{{0, codeWrongType, fmt.Sprintf("must be %s, but the expression gives %s", wantedOf[k], a(cel.FormatCELType(checked.OutputType())))}}
+	}
+	e := &Expr{text: text, ast: checked.NativeRep()}
+	if issues := s.tooEarly(text, e.ast, stage); len(issues) > 0 {
+		return nil, issues
+	}
+	program, err := env.Program(checked, cel.EvalOptions(cel.OptOptimize), cel.CostLimit(maxCost))
+	if err != nil {
+		return nil, []issue{{0, codeBadExpression, err.Error()}}
+	}
+	e.program = program
+	e.mentions()
+	return e, nil
+}
+
+// tooEarly finds results of stages that come after this one.
+func (s *scope) tooEarly(text string, checked *ast.AST, stage int) []issue {
+	var issues []issue
+	ast.PostOrderVisit(checked.Expr(), ast.NewExprVisitor(func(x ast.Expr) {
+		if x.Kind() != ast.SelectKind {
+			return
+		}
+		of, name := x.AsSelect().Operand(), x.AsSelect().FieldName()
+		if of.Kind() != ast.IdentKind || of.AsIdent() != "results" {
+			return
+		}
+		if slices.IndexFunc(s.stages, func(n stageName) bool { return n.name == name }) > stage {
+			place := checked.SourceInfo().GetStartLocation(x.ID())
+			issues = append(issues, issue{character(text, place), codeBadExpression,
+				fmt.Sprintf("stage %s comes after this one, so it has no results yet", name)})
+		}
+	}))
+	return issues
+}
+
+// character is the character of text that CEL means by a place.
+func character(text string, place common.Location) int {
+	line, before := 1, 0
+	for _, r := range text {
+		if line >= place.Line() {
+			break
+		}
+		before++
+		if r == '\n' {
+			line++
+		}
+	}
+	return before + max(0, place.Column())
+}
+
+var (
+	undefinedField = regexp.MustCompile(`^undefined field '(.*)'$`)
+	undeclared     = regexp.MustCompile(`^undeclared reference to '([^']*)'`)
+	noOverload     = regexp.MustCompile(`^found no matching overload for '([^']*)' applied to '(.*)'$`)
+)
+
+// explain says in our words what CEL says in its own.
+func (s *scope) explain(text string, errors []*common.Error, k want) []issue {
+	var issues []issue
+	for _, e := range errors {
+		at := min(character(text, e.Location), utf8.RuneCountInString(text))
+		code, message := codeBadExpression, e.Message
+		if m := undefinedField.FindStringSubmatch(message); m != nil {
+			if of, ok := s.missed[m[1]]; ok {
+				code, message = s.noField(of, m[1])
+				if strings.HasPrefix(string([]rune(text)[at:]), ".") { // CEL points at the dot
+					at++
+				}
+			}
+		} else if m := undeclared.FindStringSubmatch(message); m != nil {
+			message = s.unknownName(m[1], k)
+		} else if m := noOverload.FindStringSubmatch(message); m != nil {
+			message = fmt.Sprintf("%s does not work on %s", strings.Trim(m[1], "_"), m[2])
+		} else if syntax, ok := strings.CutPrefix(message, "Syntax error: "); ok {
+			syntax, _, _ = strings.Cut(syntax, " expecting {")
+			message = "the expression cannot be read: " + strings.ReplaceAll(syntax, "'<EOF>'", "its end")
+		}
+		issues = append(issues, issue{at, code, message})
+	}
+	return issues
+}
+
+func (s *scope) noField(of, field string) (code, message string) {
+	names := s.shapes[of].names
+	hint := didYouMean(field, names)
+	switch {
+	case of == typeParams && len(names) == 0:
+		return codeUnknownParam, "unknown param " + quote(field) + "; the playbook declares none"
+	case of == typeParams:
+		return codeUnknownParam, "unknown param " + quote(field) + hint
+	case of == typeResults:
+		return codeBadExpression, "unknown stage " + quote(field) + hint
+	case strings.HasPrefix(of, typeStage):
+		return codeBadExpression, shapeLabel(of) + " has no step " + quote(field) + hint
+	case of == typeNode:
+		hint += "; the node's own attributes are in node.attributes"
+	}
+	return codeBadExpression, of + " has no " + quote(field) + hint
+}
+
+func (s *scope) unknownName(name string, k want) string {
+	known := []string{"params", "run", "node", "nodes", "results"}
+	if k == wantGuard {
+		known = slices.DeleteFunc(known, func(name string) bool { return name == "node" })
+		if name == "node" || strings.HasPrefix(name, "node.") {
+			return "a guard is about the whole cluster: it sees nodes, but no node"
+		}
+	}
+	if s.shapes[typeParams].fields[name] != nil {
+		return "unknown name " + quote(name) + "; did you mean params." + name + "?"
+	}
+	return "unknown name " + quote(name) + didYouMean(name, known)
+}
+
+// a is the name of a type of CEL with its article.
+func a(name string) string {
+	switch {
+	case strings.HasPrefix(name, "a "), strings.HasPrefix(name, "an "), strings.HasPrefix(name, "the "):
+		return name
+	case name == types.IntType.TypeName():
+		return "an int"
+	case name == types.NullType.TypeName():
+		return "null"
+	}
+	return "a " + name
+}

@@ -1,0 +1,391 @@
+package playbook
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/ast"
+	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
+	"cel.dev/cel-go/common/types/traits"
+	"cel.dev/cel-go/interpreter"
+	"cel.dev/cel-go/parser"
+)
+
+const (
+	maxExpression  = 4096   // of an expression, in characters
+	maxExpressions = 20_000 // of a playbook
+	// maxCost bounds one evaluation. A filter over 10,000 nodes costs a few hundred thousand.
+	maxCost = 5_000_000
+	// maxValue bounds what an expression gives, in values and bytes.
+	maxValue = 1 << 20
+)
+
+// Vars is what expressions see: the keys params, run, node, nodes and results, with a Document's values. A param may
+// also be a time.Duration. A fact that is missing, nil or "" is absent; what is not named is empty.
+type Vars = map[string]any
+
+// Expr is a compiled expression. It may be evaluated by many goroutines at once.
+type Expr struct {
+	text     string
+	program  cel.Program
+	ast      *ast.AST
+	facts    bool
+	allNodes bool
+}
+
+// String is the expression as written.
+func (e *Expr) String() string { return e.text }
+
+// NeedsFacts tells whether the expression mentions more of node than its id and cluster.
+func (e *Expr) NeedsFacts() bool { return e.facts }
+
+// NeedsAllNodes tells whether the expression mentions nodes.
+func (e *Expr) NeedsAllNodes() bool { return e.allNodes }
+
+// Bool evaluates an expression that is true or false. The error is ErrAbsent when it depends on an absent fact.
+func (e *Expr) Bool(v Vars) (bool, error) {
+	result, err := e.eval(v)
+	if err != nil {
+		return false, err
+	}
+	truth, ok := result.(types.Bool)
+	if !ok {
+		return false, fmt.Errorf("expression %s gives %s, not true or false", quote(e.text), typeName(result))
+	}
+	return bool(truth), nil
+}
+
+// Value evaluates an expression. It gives a Document's value, a uint64, a time.Duration or a time.Time. The error is
+// ErrAbsent when it depends on an absent fact.
+func (e *Expr) Value(v Vars) (any, error) {
+	left := maxValue
+	return e.value(v, &left)
+}
+
+func (e *Expr) value(v Vars, left *int) (any, error) {
+	result, err := e.eval(v)
+	if err != nil {
+		return nil, err
+	}
+	plain, err := native(result, left, 0)
+	if err != nil {
+		return nil, fmt.Errorf("expression %s: %w", quote(e.text), err)
+	}
+	return plain, nil
+}
+
+func (e *Expr) eval(v Vars) (ref.Val, error) {
+	result, _, err := e.program.Eval(variables(v))
+	if err == nil {
+		return result, nil
+	}
+	var gone *absent
+	if errors.As(err, &gone) {
+		return nil, gone
+	}
+	var failure *types.Err
+	if errors.As(err, &failure) {
+		if fact := e.missingFact(failure); fact != "" {
+			return nil, &absent{fact: fact}
+		}
+	}
+	var cancelled interpreter.EvalCancelledError
+	if errors.As(err, &cancelled) && cancelled.Cause == interpreter.CostLimitExceeded {
+		return nil, fmt.Errorf("expression %s takes too many steps; make it simpler", quote(e.text))
+	}
+	return nil, fmt.Errorf("expression %s: %w", quote(e.text), err)
+}
+
+// variables are Vars for CEL.
+type variables Vars
+
+func (v variables) ResolveName(name string) (any, bool) {
+	found := v[name]
+	if found == nil {
+		switch name {
+		case "params", "run", "results", "node":
+			return noObject, true
+		case "nodes":
+			return []any{}, true
+		}
+		return nil, false
+	}
+	if document, ok := found.(Document); ok {
+		return map[string]any(document), true
+	}
+	return found, true
+}
+
+func (v variables) Parent() cel.Activation { return nil }
+
+// missingFact is the fact whose absence made an evaluation fail, or "" when it failed for another reason. A key or an
+// index that is missing in node, nodes or results is a fact that may still come; in params it is a mistake.
+func (e *Expr) missingFact(failure *types.Err) string {
+	// CEL keeps the type of this error to itself.
+	text := failure.Error()
+	if !strings.HasPrefix(text, "no such key: ") && !strings.HasPrefix(text, "index out of bounds: ") {
+		return ""
+	}
+	place := e.ast.Expr()
+	ast.PostOrderVisit(e.ast.Expr(), ast.NewExprVisitor(func(x ast.Expr) {
+		if x.ID() == failure.NodeID() {
+			place = x
+		}
+	}))
+	if !e.aboutFacts(place, 0) {
+		return ""
+	}
+	written, err := parser.Unparse(place, e.ast.SourceInfo())
+	if err != nil {
+		written = e.text
+	}
+	return written + " (" + text + ")"
+}
+
+// aboutFacts tells whether x comes from node, nodes or results, also by way of the variables of macros.
+func (e *Expr) aboutFacts(x ast.Expr, depth int) bool {
+	if depth > 10 {
+		return true
+	}
+	ranges := map[string]ast.Expr{}
+	ast.PostOrderVisit(e.ast.Expr(), ast.NewExprVisitor(func(x ast.Expr) {
+		if x.Kind() == ast.ComprehensionKind {
+			ranges[x.AsComprehension().IterVar()] = x.AsComprehension().IterRange()
+			ranges[x.AsComprehension().IterVar2()] = x.AsComprehension().IterRange()
+		}
+	}))
+	found := false
+	ast.PostOrderVisit(x, ast.NewExprVisitor(func(x ast.Expr) {
+		if found || x.Kind() != ast.IdentKind {
+			return
+		}
+		switch name := x.AsIdent(); name {
+		case "node", "nodes", "results":
+			found = true
+		default:
+			if from, ok := ranges[name]; ok && name != "" {
+				found = e.aboutFacts(from, depth+1)
+			}
+		}
+	}))
+	return found
+}
+
+// mentions notes which variables the expression needs.
+func (e *Expr) mentions() {
+	nodes, cheap := 0, 0
+	ast.PostOrderVisit(e.ast.Expr(), ast.NewExprVisitor(func(x ast.Expr) {
+		switch x.Kind() {
+		case ast.IdentKind:
+			switch x.AsIdent() {
+			case "node":
+				nodes++
+			case "nodes":
+				e.allNodes = true
+			}
+		case ast.SelectKind:
+			of, field := x.AsSelect().Operand(), x.AsSelect().FieldName()
+			if of.Kind() == ast.IdentKind && of.AsIdent() == "node" && (field == "id" || field == "cluster") {
+				cheap++
+			}
+		}
+	}))
+	e.facts = nodes > cheap
+}
+
+// native is a value of CEL as a plain one. Left bounds how much it may hold.
+func native(v ref.Val, left *int, depth int) (any, error) {
+	*left--
+	if *left < 0 || depth > maxDepth {
+		return nil, errors.New("it gives too much; make it smaller")
+	}
+	switch v := v.(type) {
+	case types.Null:
+		return nil, nil
+	case types.Bool:
+		return bool(v), nil
+	case types.Int:
+		return int64(v), nil
+	case types.Uint:
+		return uint64(v), nil
+	case types.Double:
+		return float64(v), nil
+	case types.String:
+		*left -= len(v)
+		return string(v), nil
+	case types.Duration:
+		return v.Duration, nil
+	case types.Timestamp:
+		return v.Time.UTC(), nil
+	case traits.Mapper:
+		object := map[string]any{}
+		for it := v.Iterator(); it.HasNext() == types.True; {
+			key := it.Next()
+			text, ok := key.(types.String)
+			if !ok {
+				return nil, fmt.Errorf("it gives a map with %s for a key; keys must be text", typeName(key))
+			}
+			*left -= len(text)
+			item, err := native(v.Get(key), left, depth+1)
+			if err != nil {
+				return nil, err
+			}
+			object[string(text)] = item
+		}
+		return object, nil
+	case traits.Lister:
+		list := []any{}
+		for it := v.Iterator(); it.HasNext() == types.True; {
+			item, err := native(it.Next(), left, depth+1)
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, item)
+		}
+		return list, nil
+	case *types.Err:
+		return nil, v
+	}
+	return nil, fmt.Errorf("it gives %s, which is no value of JSON", typeName(v))
+}
+
+func typeName(v ref.Val) string {
+	if v == nil {
+		return "nothing"
+	}
+	return a(v.Type().TypeName())
+}
+
+// Compare orders two values of an order expression: false before true, numbers by size, text by its bytes, lists by
+// their first difference. Values that have no order to each other are an error.
+func Compare(a, b any) (int, error) {
+	switch x := a.(type) {
+	case bool:
+		if y, ok := b.(bool); ok {
+			return cmp.Compare(truthRank(x), truthRank(y)), nil
+		}
+	case string:
+		if y, ok := b.(string); ok {
+			return strings.Compare(x, y), nil
+		}
+	case time.Duration:
+		if y, ok := b.(time.Duration); ok {
+			return cmp.Compare(x, y), nil
+		}
+	case time.Time:
+		if y, ok := b.(time.Time); ok {
+			return x.Compare(y), nil
+		}
+	case []any:
+		if y, ok := b.([]any); ok {
+			return compareLists(x, y)
+		}
+	default:
+		x1, okA := number(a)
+		y1, okB := number(b)
+		if okA && okB {
+			if order, ok := x1.(traits.Comparer).Compare(y1).(types.Int); ok {
+				return int(order), nil
+			}
+		}
+	}
+	return 0, fmt.Errorf("%s and %s have no order", goType(a), goType(b))
+}
+
+func compareLists(a, b []any) (int, error) {
+	for i := range min(len(a), len(b)) {
+		if order, err := Compare(a[i], b[i]); err != nil || order != 0 {
+			return order, err
+		}
+	}
+	return cmp.Compare(len(a), len(b)), nil
+}
+
+func truthRank(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// number is a number as CEL compares it: exactly, across kinds.
+func number(v any) (ref.Val, bool) {
+	switch n := v.(type) {
+	case int64:
+		return types.Int(n), true
+	case uint64:
+		return types.Uint(n), true
+	case float64:
+		return types.Double(n), true
+	}
+	return nil, false
+}
+
+func goType(v any) string {
+	switch v.(type) {
+	case nil:
+		return "nothing"
+	case bool:
+		return "a truth value"
+	case string:
+		return "a text"
+	case int64, uint64, float64:
+		return "a number"
+	case time.Duration:
+		return "a duration"
+	case time.Time:
+		return "a time"
+	case []any:
+		return "a list"
+	case map[string]any:
+		return "a map"
+	}
+	return fmt.Sprintf("a %T", v)
+}
+
+// want says what type an expression must have.
+type want int
+
+const (
+	wantBool       want = iota
+	wantGuard           // bool, about the cluster: it does not see node
+	wantComparable      // for order
+	wantGroup           // for within
+	wantJSON            // for templates
+)
+
+var wantedOf = map[want]string{
+	wantBool:       "true or false",
+	wantGuard:      "true or false",
+	wantComparable: "something that can be ordered (bool, number, string, duration, timestamp, or a list of those)",
+	wantGroup:      "a string, a whole number or true or false",
+	wantJSON:       "a value of JSON",
+}
+
+func (k want) allows(t *cel.Type) bool {
+	switch t.Kind() {
+	case types.DynKind, types.AnyKind, types.TypeParamKind:
+		return true // checked when it is evaluated
+	case types.BoolKind:
+		return true
+	}
+	switch k {
+	case wantComparable:
+		if t.Kind() == types.ListKind {
+			return slices.IndexFunc(t.Parameters(), func(t *cel.Type) bool { return !wantComparable.allows(t) }) < 0
+		}
+		return slices.Contains([]types.Kind{types.IntKind, types.UintKind, types.DoubleKind, types.StringKind,
+			types.TimestampKind, types.DurationKind}, t.Kind())
+	case wantGroup:
+		return t.Kind() == types.StringKind || t.Kind() == types.IntKind
+	case wantJSON:
+		return t.Kind() != types.BytesKind && t.Kind() != types.TypeKind && t.Kind() != types.OpaqueKind
+	}
+	return false
+}

@@ -1,0 +1,155 @@
+// Package playbook is the language: it turns YAML into a checked model, binds params, and evaluates expressions.
+//
+// Parse finds everything that is wrong with a text at once, each with its line, its column and what would be right; a
+// model that it returns needs no further checks. Load compiles the copy that a run carries with the same parser.
+// Nothing here reads a clock, a file or the network, and the same input always gives the same answer. Everything that
+// Parse and Load return may be used by many goroutines, as long as nobody changes it.
+package playbook
+
+import "time"
+
+// Playbook is one document of a text. Its Document is a full copy of its spec as written, aliases resolved.
+type Playbook struct {
+	Name     string
+	Version  string
+	Source   *Source
+	Labels   map[string]string
+	Document Document
+	Spec     *Spec
+
+	unsupported Problems
+}
+
+// Source says where a playbook's text is kept.
+type Source struct {
+	Repository string
+	Commit     string
+	Path       string
+}
+
+// Unsupported names the keys of p that were checked but that nothing acts on yet, where they are not at their default.
+// A playbook with such keys must be refused: ignoring a guard would be worse than not having one.
+func Unsupported(p *Playbook) Problems { return p.unsupported }
+
+// Spec is what a playbook does.
+type Spec struct {
+	Description string
+	Params      []Param
+	Approval    Approval
+	Concurrency Concurrency
+	Membership  MembershipPolicy
+	Stages      []Stage
+}
+
+// MembershipPolicy says what happens when nodes appear or vanish during a run.
+type MembershipPolicy struct {
+	Added   AddedPolicy
+	Removed RemovedPolicy
+	Grace   time.Duration // how long a vanished node may take to come back; 0: not given
+}
+
+// Stage is one stage: a set of nodes that go through Steps in batches.
+type Stage struct {
+	Name           string
+	Targets        *Expr // of a node, bool; nil: all nodes
+	Order          *Expr // of a node, comparable by Compare; nil: by node id
+	Within         *Expr // of a node: the nodes of one batch share its value; nil: no matter
+	Guard          *Expr // of the cluster, bool; nil: none
+	Pick           int   // 0: all
+	AllowEmpty     bool
+	Batch          []Amount // at least one; the last repeats
+	MaxFailures    Amount
+	MaxUnavailable *Amount // nil: no limit
+	Approval       Approval
+	Steps          []Step  // at least one
+	Health         *Health // nil: no gate
+	Pause          time.Duration
+	OnFailure      OnFailure
+	Rollback       []Step
+}
+
+// Step is one action on each node of a stage.
+type Step struct {
+	Name      string
+	Action    string
+	Args      *Template // nil: none
+	When      *Expr     // of a node, bool; nil: always
+	Timeout   time.Duration
+	Retry     Retry
+	OnUnknown OnUnknown
+}
+
+// Retry says how often a step is tried. Attempts counts them all: 1 is no retry.
+type Retry struct {
+	Attempts   int
+	Backoff    time.Duration
+	MaxBackoff time.Duration
+}
+
+// Health is the gate behind a batch. Without a Check, the nodes that were HEALTHY before must be so again.
+type Health struct {
+	Check    *Expr // of a node, bool
+	Timeout  time.Duration
+	Interval time.Duration
+	Settle   time.Duration
+}
+
+// Concurrency says which other runs of a cluster may run beside one.
+type Concurrency string
+
+// The kinds of concurrency.
+const (
+	Exclusive Concurrency = "exclusive"
+	Shared    Concurrency = "shared"
+)
+
+// Approval says whether somebody must say yes first.
+type Approval string
+
+// The kinds of approval.
+const (
+	ApprovalNone     Approval = "none"
+	ApprovalRequired Approval = "required"
+)
+
+// AddedPolicy says what happens when a node appears during a run.
+type AddedPolicy string
+
+// The policies for nodes that appear.
+const (
+	AddedInclude AddedPolicy = "include"
+	AddedIgnore  AddedPolicy = "ignore"
+	AddedPause   AddedPolicy = "pause"
+	AddedFail    AddedPolicy = "fail"
+)
+
+// RemovedPolicy says what happens when a node vanishes during a run.
+type RemovedPolicy string
+
+// The policies for nodes that vanish.
+const (
+	RemovedIgnore RemovedPolicy = "ignore"
+	RemovedPause  RemovedPolicy = "pause"
+	RemovedFail   RemovedPolicy = "fail"
+)
+
+// OnFailure says what happens when the failures of a stage exceed its max_failures.
+type OnFailure string
+
+// What may happen on failure.
+const (
+	FailureAbort    OnFailure = "abort"
+	FailureContinue OnFailure = "continue"
+	FailurePause    OnFailure = "pause"
+	FailureRollback OnFailure = "rollback"
+)
+
+// OnUnknown says what becomes of a step when nobody knows how its action ended.
+type OnUnknown string
+
+// What may become of an unknown step.
+const (
+	UnknownFail   OnUnknown = "fail"
+	UnknownRetry  OnUnknown = "retry"
+	UnknownHealth OnUnknown = "health"
+)

@@ -1,0 +1,211 @@
+package playbook
+
+import (
+	"strings"
+	"unicode/utf8"
+
+	"gopkg.in/yaml.v3"
+)
+
+// source is a text, for the places of things in it. Lines and columns count from 1, columns in characters.
+type source struct {
+	text   string
+	starts []int // of the lines, in bytes
+}
+
+func newSource(text string) *source {
+	s := &source{text: text, starts: []int{0}}
+	for i := 0; i < len(text); {
+		size := lineBreak(text[i:])
+		if size == 0 {
+			i++
+			continue
+		}
+		i += size
+		s.starts = append(s.starts, i)
+	}
+	return s
+}
+
+// lineBreak is the length of the line break that s starts with, or 0. YAML 1.1, which the parser follows, knows five.
+func lineBreak(s string) int {
+	switch {
+	case strings.HasPrefix(s, "\r\n"):
+		return 2
+	case strings.HasPrefix(s, "\n"), strings.HasPrefix(s, "\r"):
+		return 1
+	case strings.HasPrefix(s, "\u0085"):
+		return 2
+	case strings.HasPrefix(s, "\u2028"), strings.HasPrefix(s, "\u2029"):
+		return 3
+	}
+	return 0
+}
+
+// line is the text of a line without its break.
+func (s *source) line(number int) string {
+	if number < 1 || number > len(s.starts) {
+		return ""
+	}
+	rest := s.text[s.starts[number-1]:]
+	for i := range rest {
+		if lineBreak(rest[i:]) > 0 {
+			return rest[:i]
+		}
+	}
+	return rest
+}
+
+// place is the line and column of a byte of the text.
+func (s *source) place(offset int) (line, column int) {
+	low, high := 0, len(s.starts)
+	for high-low > 1 {
+		middle := (low + high) / 2
+		if s.starts[middle] <= offset {
+			low = middle
+		} else {
+			high = middle
+		}
+	}
+	return low + 1, utf8.RuneCountInString(s.text[s.starts[low]:offset]) + 1
+}
+
+// inside is the place of a character of a scalar's value, found by reading the text of the scalar along with the
+// value. Where the two do not go together it is the place of the scalar.
+func (s *source) inside(n *yaml.Node, character int) (line, column int) {
+	if n.Line < 1 || n.Line > len(s.starts) {
+		return n.Line, n.Column
+	}
+	at := s.starts[n.Line-1]
+	for i := 1; i < n.Column && at < len(s.text); i++ {
+		_, size := utf8.DecodeRuneInString(s.text[at:])
+		at += size
+	}
+	reader := &scalarReader{text: s.text, at: at, style: n.Style}
+	if !reader.begin() {
+		return n.Line, n.Column
+	}
+	value := n.Value
+	for i := 0; i < character && value != ""; i++ {
+		r, size := utf8.DecodeRuneInString(value)
+		value = value[size:]
+		if !reader.next(r) {
+			return n.Line, n.Column
+		}
+	}
+	return s.place(min(reader.at, len(s.text)))
+}
+
+// scalarReader reads the text of one scalar.
+type scalarReader struct {
+	text   string
+	at     int
+	style  yaml.Style
+	indent int // of a block scalar
+	breaks int // line breaks that were folded and are still to be matched
+}
+
+func (r *scalarReader) rest() string { return r.text[min(r.at, len(r.text)):] }
+
+// begin goes to the first character of the content.
+func (r *scalarReader) begin() bool {
+	for strings.HasPrefix(r.rest(), "&") || strings.HasPrefix(r.rest(), "!") { // anchors and tags stand before it
+		r.at += len(r.rest()) - len(strings.TrimLeftFunc(r.rest(), func(c rune) bool { return !strings.ContainsRune(" \t\r\n", c) }))
+		r.at += len(r.rest()) - len(strings.TrimLeft(r.rest(), " \t\r\n"))
+	}
+	switch {
+	case r.style&(yaml.DoubleQuotedStyle|yaml.SingleQuotedStyle) != 0:
+		r.at++
+	case r.style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0:
+		end := strings.IndexByte(r.rest(), '\n')
+		if end < 0 {
+			return false
+		}
+		if header, _, _ := strings.Cut(r.rest()[:end], "#"); strings.ContainsAny(header, "123456789") {
+			return false // an indentation that is given rather than found: too rare to follow
+		}
+		r.at += end + 1
+		content := strings.TrimLeft(r.rest(), "\r\n ")
+		before := r.rest()[:len(r.rest())-len(content)]
+		r.indent = len(before) - strings.LastIndexAny(before, "\r\n") - 1
+		r.skipIndent()
+	}
+	return true
+}
+
+func (r *scalarReader) skipIndent() {
+	for i := 0; i < r.indent && strings.HasPrefix(r.rest(), " "); i++ {
+		r.at++
+	}
+}
+
+// next goes past the text that stands for the value's character c, if it does stand for it.
+func (r *scalarReader) next(c rune) bool {
+	if r.breaks > 0 {
+		r.breaks--
+		return c == '\n'
+	}
+	rest := r.rest()
+	if r.style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0 {
+		if size := lineBreak(rest); size > 0 {
+			r.at += size
+			r.skipIndent()
+			return c == '\n' || (c == ' ' && r.style&yaml.FoldedStyle != 0)
+		}
+		return r.verbatim(c)
+	}
+	if folded := len(rest) - len(strings.TrimLeft(rest, " \t")); lineBreak(rest[folded:]) > 0 {
+		return r.fold(c)
+	}
+	switch {
+	case r.style&yaml.SingleQuotedStyle != 0 && c == '\'':
+		r.at += 2
+		return strings.HasPrefix(rest, "''")
+	case r.style&yaml.DoubleQuotedStyle != 0 && strings.HasPrefix(rest, `\`):
+		return r.escape(c)
+	}
+	return r.verbatim(c)
+}
+
+func (r *scalarReader) verbatim(c rune) bool {
+	found, size := utf8.DecodeRuneInString(r.rest())
+	r.at += size
+	return found == c
+}
+
+// fold goes past line breaks and the blanks around them: one break stands for a space, more for one less.
+func (r *scalarReader) fold(c rune) bool {
+	breaks := 0
+	for {
+		rest := r.rest()
+		if size := lineBreak(rest); size > 0 {
+			breaks++
+			r.at += size
+		} else if strings.HasPrefix(rest, " ") || strings.HasPrefix(rest, "\t") {
+			r.at++
+		} else {
+			break
+		}
+	}
+	if breaks == 1 {
+		return c == ' '
+	}
+	r.breaks = breaks - 2
+	return c == '\n'
+}
+
+// escape goes past an escape of a double-quoted scalar.
+func (r *scalarReader) escape(c rune) bool {
+	rest := r.rest()
+	if len(rest) < 2 {
+		return false
+	}
+	if size := lineBreak(rest[1:]); size > 0 { // a break that stands for nothing
+		r.at += 1 + size
+		r.at += len(r.rest()) - len(strings.TrimLeft(r.rest(), " \t"))
+		return r.next(c)
+	}
+	_, size := utf8.DecodeRuneInString(rest[1:])
+	r.at += 1 + size + map[byte]int{'x': 2, 'u': 4, 'U': 8}[rest[1]]
+	return true
+}

@@ -1,0 +1,82 @@
+package playbook
+
+import (
+	"strconv"
+	"strings"
+)
+
+// quote quotes s for a message, shortened.
+func quote(s string) string {
+	const longest = 60
+	count := 0
+	for i := range s {
+		if count == longest {
+			return strconv.Quote(s[:i] + "…")
+		}
+		count++
+	}
+	return strconv.Quote(s)
+}
+
+// didYouMean is the end of a message about an unknown word: what it may have been meant to be, or all known ones.
+func didYouMean(word string, known []string) string {
+	if near := nearest(word, known); near != "" {
+		return "; did you mean " + near + "?"
+	}
+	switch {
+	case len(known) == 0:
+		return ""
+	case len(known) > 20:
+		return "; known are " + strings.Join(known[:20], ", ") + " and others"
+	}
+	return "; known are " + strings.Join(known, ", ")
+}
+
+// nearest is the known word that word was probably meant to be, or "".
+func nearest(word string, known []string) string {
+	if len(word) > 64 {
+		return ""
+	}
+	plain := plainWord(word)
+	best, bestDistance := "", 3
+	for _, candidate := range known {
+		other := plainWord(candidate)
+		if plain == other {
+			return candidate
+		}
+		limit := min(2, (min(len(plain), len(other))-1)/2)
+		if d := distance(plain, other); d <= limit && d < bestDistance {
+			best, bestDistance = candidate, d
+		}
+	}
+	return best
+}
+
+// plainWord is word without the differences between maxFailures, max-failures and max_failures.
+func plainWord(word string) string {
+	return strings.ToLower(strings.NewReplacer("_", "", "-", "", " ", "").Replace(word))
+}
+
+// distance counts the letters to insert, delete, replace or swap with their neighbour to get from a to b.
+func distance(a, b string) int {
+	var before []int
+	previous, current := make([]int, len(b)+1), make([]int, len(b)+1)
+	for j := range previous {
+		previous[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		current[0] = i
+		for j := 1; j <= len(b); j++ {
+			cost := 1
+			if a[i-1] == b[j-1] {
+				cost = 0
+			}
+			current[j] = min(previous[j]+1, current[j-1]+1, previous[j-1]+cost)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				current[j] = min(current[j], before[j-2]+1)
+			}
+		}
+		before, previous, current = previous, current, make([]int, len(b)+1)
+	}
+	return previous[len(b)]
+}

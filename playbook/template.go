@@ -1,0 +1,346 @@
+package playbook
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"gopkg.in/yaml.v3"
+)
+
+// Template is a step's args: a Document whose texts may hold ${expressions}. A text that is one whole ${expression}
+// becomes what that gives, of whatever type; in other texts it becomes text: strings as they are, durations as 30s,
+// everything else as JSON. $${ is a literal ${. Keys are taken literally.
+type Template struct {
+	root  part
+	exprs []*Expr
+}
+
+// NeedsFacts tells whether an expression mentions more of node than its id and cluster.
+func (t *Template) NeedsFacts() bool {
+	return t.any((*Expr).NeedsFacts)
+}
+
+// NeedsAllNodes tells whether an expression mentions nodes.
+func (t *Template) NeedsAllNodes() bool {
+	return t.any((*Expr).NeedsAllNodes)
+}
+
+func (t *Template) any(is func(*Expr) bool) bool {
+	if t == nil {
+		return false
+	}
+	for _, e := range t.exprs {
+		if is(e) {
+			return true
+		}
+	}
+	return false
+}
+
+// Resolve fills in the expressions. Parts without any are shared between results: nobody may change them. The error is
+// ErrAbsent when an absent fact is needed. A nil template gives an empty Document.
+func (t *Template) Resolve(v Vars) (Document, error) {
+	if t == nil {
+		return Document{}, nil
+	}
+	left := maxValue
+	resolved, err := t.root.resolve(v, &left)
+	if err != nil {
+		return nil, err
+	}
+	return Document(resolved.(map[string]any)), nil
+}
+
+// part is a value of a template. Left bounds what expressions may give, in all.
+type part interface {
+	resolve(v Vars, left *int) (any, error)
+}
+
+type (
+	literal    struct{ value any }
+	whole      struct{ expr *Expr }
+	textPart   []any // string or *Expr
+	listPart   []part
+	objectPart map[string]part
+)
+
+func (p literal) resolve(Vars, *int) (any, error) { return p.value, nil }
+
+func (p whole) resolve(v Vars, left *int) (any, error) {
+	result, err := p.expr.value(v, left)
+	if err != nil {
+		return nil, err
+	}
+	plain, err := documentValue(result)
+	if err != nil {
+		return nil, fmt.Errorf("expression %s: %w", quote(p.expr.text), err)
+	}
+	return plain, nil
+}
+
+func (p textPart) resolve(v Vars, left *int) (any, error) {
+	var b strings.Builder
+	for _, piece := range p {
+		expr, ok := piece.(*Expr)
+		if !ok {
+			b.WriteString(piece.(string))
+			continue
+		}
+		result, err := whole{expr}.resolve(v, left)
+		if err != nil {
+			return nil, err
+		}
+		if text, ok := result.(string); ok {
+			b.WriteString(text)
+			continue
+		}
+		encoded, err := encode(result)
+		if err != nil {
+			return nil, fmt.Errorf("expression %s: %w", quote(expr.text), err)
+		}
+		b.WriteString(encoded)
+	}
+	return b.String(), nil
+}
+
+func (p listPart) resolve(v Vars, left *int) (any, error) {
+	list := make([]any, len(p))
+	for i, item := range p {
+		resolved, err := item.resolve(v, left)
+		if err != nil {
+			return nil, err
+		}
+		list[i] = resolved
+	}
+	return list, nil
+}
+
+func (p objectPart) resolve(v Vars, left *int) (any, error) {
+	object := make(map[string]any, len(p))
+	for _, key := range sortedKeys(p) { // in order: of several errors it is always the same one
+		resolved, err := p[key].resolve(v, left)
+		if err != nil {
+			return nil, err
+		}
+		object[key] = resolved
+	}
+	return object, nil
+}
+
+// documentValue is what an expression gave as a Document holds it.
+func documentValue(v any) (any, error) {
+	switch v := v.(type) {
+	case time.Duration:
+		return formatDuration(v), nil
+	case time.Time:
+		return v.Format(time.RFC3339Nano), nil
+	case uint64:
+		return Normalize(v)
+	case float64:
+		if math.IsNaN(v) || math.IsInf(v, 0) {
+			return nil, errors.New("it gives a number that JSON cannot hold")
+		}
+		return wholeNumber(v), nil
+	case []any:
+		for i, item := range v {
+			plain, err := documentValue(item)
+			if err != nil {
+				return nil, err
+			}
+			v[i] = plain
+		}
+	case map[string]any:
+		for key, item := range v {
+			plain, err := documentValue(item)
+			if err != nil {
+				return nil, err
+			}
+			v[key] = plain
+		}
+	}
+	return v, nil
+}
+
+// encode is a value as JSON, with <, > and & as they are.
+func encode(v any) (string, error) {
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(v); err != nil {
+		return "", err
+	}
+	return strings.TrimSuffix(b.String(), "\n"), nil
+}
+
+// template reads the args of a step. No args are nil.
+func (w *walk) template(n *yaml.Node, path string, stage int) *Template {
+	n = target(n)
+	if n.Kind != yaml.MappingNode {
+		w.wrongType(n, path, "a mapping (key: value)")
+		return nil
+	}
+	if len(n.Content) == 0 {
+		return nil
+	}
+	t := &Template{}
+	t.root = w.part(n, path, stage, t)
+	return t
+}
+
+func (w *walk) part(n *yaml.Node, path string, stage int, t *Template) part {
+	n = target(n)
+	before := len(t.exprs)
+	var built part
+	switch {
+	case n.Kind == yaml.MappingNode:
+		object := objectPart{}
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			key := n.Content[i]
+			if w.known[key] || key.Kind != yaml.ScalarNode {
+				continue
+			}
+			object[key.Value] = w.part(n.Content[i+1], path+"."+key.Value, stage, t)
+		}
+		built = object
+	case n.Kind == yaml.SequenceNode:
+		list := make(listPart, len(n.Content))
+		for i, item := range n.Content {
+			list[i] = w.part(item, fmt.Sprintf("%s[%d]", path, i), stage, t)
+		}
+		built = list
+	case isText(n) && strings.Contains(n.Value, "${"):
+		return w.textPart(n, path, stage, t)
+	}
+	if len(t.exprs) == before {
+		plain, _ := unescape(value(n), built)
+		return literal{plain}
+	}
+	return built
+}
+
+// unescape is a value without expressions, with what its parts made of $${.
+func unescape(plain any, built part) (any, error) {
+	if built == nil {
+		return plain, nil
+	}
+	left := maxValue
+	return built.resolve(nil, &left)
+}
+
+// textPart reads a text with ${ in it.
+func (w *walk) textPart(n *yaml.Node, path string, stage int, t *Template) part {
+	var pieces textPart
+	var text strings.Builder
+	rest, at := n.Value, 0 // at: the character where rest begins
+	skip := func(size int) {
+		at += utf8.RuneCountInString(rest[:size])
+		rest = rest[size:]
+	}
+	for rest != "" {
+		dollar := strings.Index(rest, "${")
+		if dollar < 0 {
+			text.WriteString(rest)
+			break
+		}
+		if dollar > 0 && rest[dollar-1] == '$' {
+			text.WriteString(rest[:dollar-1] + "${")
+			skip(dollar + 2)
+			continue
+		}
+		text.WriteString(rest[:dollar])
+		skip(dollar)
+		end := exprEnd(rest[2:])
+		if end < 0 {
+			place := *n
+			if w.text != nil {
+				place.Line, place.Column = w.text.inside(n, at)
+			}
+			w.add(&place, path, codeBadExpression, "${ is not closed with }; write $${ for a literal ${")
+			return literal{n.Value}
+		}
+		source := rest[2 : 2+end]
+		e := w.compile(n, path, source, at+2, wantJSON, stage)
+		if e == nil {
+			e = &Expr{text: source} // never evaluated: a problem was reported
+		}
+		t.exprs = append(t.exprs, e)
+		if text.Len() > 0 {
+			pieces = append(pieces, text.String())
+			text.Reset()
+		}
+		pieces = append(pieces, e)
+		skip(2 + end + 1)
+	}
+	if text.Len() > 0 {
+		pieces = append(pieces, text.String())
+	}
+	switch {
+	case len(pieces) == 0:
+		return literal{""}
+	case len(pieces) > 1:
+		return pieces
+	}
+	if e, ok := pieces[0].(*Expr); ok {
+		return whole{e}
+	}
+	return literal{pieces[0]}
+}
+
+// exprEnd is where the expression at the start of s ends with a } that is neither in its strings nor closes a { of its
+// own, or -1.
+func exprEnd(s string) int {
+	depth := 0
+	for i := 0; i < len(s); i++ {
+		switch s[i] {
+		case '{':
+			depth++
+		case '}':
+			if depth == 0 {
+				return i
+			}
+			depth--
+		case '"', '\'':
+			size := stringEnd(s[i:], i > 0 && (s[i-1] == 'r' || s[i-1] == 'R') && !identBefore(s[:i-1]))
+			if size < 0 {
+				return -1
+			}
+			i += size - 1
+		}
+	}
+	return -1
+}
+
+// identBefore tells whether s ends in a character that makes a following r part of a name, but for b, as in br"".
+func identBefore(s string) bool {
+	if s == "" {
+		return false
+	}
+	c := s[len(s)-1]
+	if c == 'b' || c == 'B' {
+		return identBefore(s[:len(s)-1])
+	}
+	return c == '_' || c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
+}
+
+// stringEnd is the length of the CEL string that s starts with, or -1 when it does not end. In a raw one, \ is no escape.
+func stringEnd(s string, raw bool) int {
+	quotes := s[:1]
+	if triple := strings.Repeat(quotes, 3); strings.HasPrefix(s, triple) {
+		quotes = triple
+	}
+	for i := len(quotes); i < len(s); i++ {
+		switch {
+		case s[i] == '\\' && !raw:
+			i++
+		case strings.HasPrefix(s[i:], quotes):
+			return i + len(quotes)
+		}
+	}
+	return -1
+}
