@@ -31,7 +31,9 @@ type served struct {
 	*client.Client
 }
 
-func sh(script string) agent.Command { return agent.Command{Command: []string{"/bin/sh", "-c", script}} }
+func sh(script string) agent.Command {
+	return agent.Command{Command: []string{"/bin/sh", "-c", script}}
+}
 
 func serve(t *testing.T, cfg agent.Config) *served {
 	t.Helper()

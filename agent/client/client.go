@@ -132,7 +132,9 @@ func (c *Client) ShardsInfo(ctx context.Context, agentURL string) (wire.ShardsIn
 }
 
 func (c *Client) do(ctx context.Context, agentURL, method string, path []string, query string, body, into any) error {
-	what := func() string { return method + " " + strings.TrimRight(agentURL, "/") + wire.Base + "/" + strings.Join(path, "/") }
+	what := func() string {
+		return method + " " + strings.TrimRight(agentURL, "/") + wire.Base + "/" + strings.Join(path, "/")
+	}
 	target, err := locate(agentURL, path, query)
 	if err != nil {
 		return fmt.Errorf("%w: %w", wire.ErrNotSent, err)

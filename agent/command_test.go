@@ -1,0 +1,209 @@
+package agent_test
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/replicante-io/playbooks/agent"
+	"github.com/replicante-io/playbooks/agent/wire"
+)
+
+const external = wire.KindExternalPrefix
+
+func TestCommandIsGivenTheActionAndGivesAPayload(t *testing.T) {
+	t.Setenv("REPLICANTE_STRAY", "inherited")
+	dir := t.TempDir()
+	seen, stdin := filepath.Join(t.TempDir(), "env"), filepath.Join(t.TempDir(), "stdin")
+	s := serve(t, agent.Config{DataDir: dir, Actions: map[string]agent.Command{
+		"look": sh(`env >` + seen + `; cat >` + stdin + `; echo '{"restarted": true}' >"$REPLICANTE_OUTPUT"; echo log; echo warn >&2`)}})
+	id := s.post(external+"look", `{"text": "a b\nc", "n": 1.50, "yes": true, "none": null, "list": [1], "Dash-ed": "x"}`, meta("i", 3, ""))
+	state := s.end(id)
+	if state.Phase != wire.PhaseDone || string(state.Payload) != `{"restarted":true}` || state.ExitCode == nil || *state.ExitCode != 0 {
+		t.Errorf("state: %+v", state)
+	}
+	if state.StdoutTail != "log\n" || state.StderrTail != "warn\n" {
+		t.Errorf("tails: %q %q", state.StdoutTail, state.StderrTail)
+	}
+	raw, _ := os.ReadFile(seen)
+	env := string(raw)
+	for _, want := range []string{"REPLICANTE_ACTION_ID=" + id, "REPLICANTE_ACTION_KIND=" + external + "look", "REPLICANTE_NODE_ID=n1",
+		"REPLICANTE_CLUSTER_ID=c1", "REPLICANTE_TERM=3", "REPLICANTE_ARG_TEXT=a b\nc\n", "REPLICANTE_ARG_N=1.50",
+		"REPLICANTE_ARG_YES=true", "REPLICANTE_ARG_DASH_ED=x", "PATH=", "HOME="} {
+		if !strings.Contains("\n"+env, "\n"+want) {
+			t.Errorf("environment lacks %q:\n%s", want, env)
+		}
+	}
+	for _, unwanted := range []string{"REPLICANTE_ARG_NONE", "REPLICANTE_ARG_LIST", "REPLICANTE_STRAY"} {
+		if strings.Contains(env, unwanted) {
+			t.Errorf("environment has %q", unwanted)
+		}
+	}
+	var given wire.Action
+	raw, _ = os.ReadFile(stdin)
+	if err := json.Unmarshal(raw, &given); err != nil || given.ID != id || given.Kind != external+"look" || given.State.Phase != wire.PhaseRunning {
+		t.Errorf("stdin: %s, %v", raw, err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(dir, "output-*")); len(left) != 0 {
+		t.Errorf("files are left: %v", left)
+	}
+}
+
+func TestCommandsAreRunWithoutAShell(t *testing.T) {
+	s := serve(t, agent.Config{Actions: map[string]agent.Command{
+		"echo": {Command: []string{"echo", "$HOME;", "two words", "*"}}}})
+	if state := s.end(s.post(external+"echo", "", nil)); state.StdoutTail != "$HOME; two words *\n" {
+		t.Errorf("printed %q", state.StdoutTail)
+	}
+}
+
+func TestCommandsThatFailSayHow(t *testing.T) {
+	cases := map[string]struct {
+		command       agent.Command
+		code, message string
+		exit          int
+		payload       string
+	}{
+		"exit":            {sh("exit 3"), wire.CodeExit, "exit status 3", 3, "null"},
+		"signal":          {sh("kill -TERM $$"), wire.CodeExit, "terminated", 128 + 15, "null"},
+		"with a payload":  {sh(`echo '{"a": 1}' >$REPLICANTE_OUTPUT; exit 1`), wire.CodeExit, "exit status 1", 1, `{"a":1}`},
+		"bad output":      {sh(`echo nonsense >$REPLICANTE_OUTPUT`), wire.CodeFailed, "no JSON object", 0, "null"},
+		"output: a list":  {sh(`echo '[1]' >$REPLICANTE_OUTPUT`), wire.CodeFailed, "no JSON object", 0, "null"},
+		"output: null":    {sh(`echo null >$REPLICANTE_OUTPUT`), wire.CodeFailed, "no JSON object", 0, "null"},
+		"output: a pipe":  {sh(`rm $REPLICANTE_OUTPUT; mkfifo $REPLICANTE_OUTPUT`), wire.CodeFailed, "no regular file", 0, "null"},
+		"too much output": {sh(`head -c 70000 /dev/zero >$REPLICANTE_OUTPUT`), wire.CodeFailed, "more than 65536 bytes", 0, "null"},
+		"no such file":    {agent.Command{Command: []string{"/no/such/file"}}, wire.CodeFailed, "cannot be started", -1, "null"},
+	}
+	actions := map[string]agent.Command{}
+	for name, c := range cases {
+		actions[strings.NewReplacer(" ", "-", ":", "").Replace(name)] = c.command
+	}
+	s := serve(t, agent.Config{DataDir: t.TempDir(), Actions: actions})
+	for name, c := range cases {
+		state := s.end(s.post(external+strings.NewReplacer(" ", "-", ":", "").Replace(name), "", nil))
+		if state.Phase != wire.PhaseFailed || code(state) != c.code || !strings.Contains(message(state), c.message) || string(state.Payload) != c.payload {
+			t.Errorf("%s: %s %s with %s", name, state.Phase, state.Error, state.Payload)
+		}
+		if c.exit >= 0 && (state.ExitCode == nil || *state.ExitCode != c.exit) || c.exit < 0 && state.ExitCode != nil {
+			t.Errorf("%s: exit code %v", name, state.ExitCode)
+		}
+	}
+}
+
+func TestTailsAreTheLastBytesAsValidText(t *testing.T) {
+	s := serve(t, agent.Config{DataDir: t.TempDir(), Actions: map[string]agent.Command{
+		"much":   sh(`i=0; while [ $i -lt 3000 ]; do echo "line $i"; i=$((i+1)); done; head -c 300000 /dev/zero | tr '\0' 'e' >&2; echo last >&2`),
+		"binary": sh(`printf 'a\377b\377%.0s' $(seq 3000); printf '%s' "$(yes ä | head -n 5000 | tr -d '\n')" >&2`),
+	}})
+	state := s.end(s.post(external+"much", "", nil))
+	if len(state.StdoutTail) != wire.TailBytes || !strings.HasSuffix(state.StdoutTail, "line 2998\nline 2999\n") {
+		t.Errorf("stdout: %d bytes that end with %q", len(state.StdoutTail), state.StdoutTail[max(0, len(state.StdoutTail)-30):])
+	}
+	if len(state.StderrTail) != wire.TailBytes || !strings.HasSuffix(state.StderrTail, "eeelast\n") {
+		t.Errorf("stderr: %d bytes", len(state.StderrTail))
+	}
+	state = s.end(s.post(external+"binary", "", nil))
+	for name, tail := range map[string]string{"stdout": state.StdoutTail, "stderr": state.StderrTail} {
+		if len(tail) > wire.TailBytes || len(tail) < wire.TailBytes/2 || !utf8.ValidString(tail) {
+			t.Errorf("%s: %d bytes, valid %v", name, len(tail), utf8.ValidString(tail))
+		}
+	}
+	if strings.Trim(state.StderrTail, "ä") != "" {
+		t.Error("a rune is cut")
+	}
+}
+
+// alive tells whether a process runs; a zombie does not.
+func alive(pid string) bool {
+	raw, err := os.ReadFile("/proc/" + pid + "/stat")
+	if err != nil {
+		return false
+	}
+	_, rest, _ := strings.Cut(string(raw), ") ")
+	return !strings.HasPrefix(rest, "Z")
+}
+
+func pids(t *testing.T, path string) []string {
+	t.Helper()
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Fields(string(raw))
+}
+
+func TestTimeoutEndsTheWholeSessionBeforeItIsTold(t *testing.T) {
+	cases := map[string]struct {
+		script   string
+		own      time.Duration
+		metadata map[string]string
+	}{
+		"the command's own": {`sleep 1000 & echo $! >>FILE; echo $$ >>FILE; wait`, 100 * time.Millisecond, map[string]string{wire.MetaTimeout: "1h"}},
+		"the request's":     {`sleep 1000 & echo $! >>FILE; sleep 1000`, time.Hour, map[string]string{wire.MetaTimeout: "100ms"}},
+		"deaf to SIGTERM": {`trap '' TERM; (trap '' TERM; sleep 1000; sleep 1000) & echo $! >>FILE; while :; do sleep 1000; done`,
+			100 * time.Millisecond, nil},
+		"job control": {`set -m; sleep 1000 & echo $! >>FILE; wait`, 100 * time.Millisecond, nil},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			file := filepath.Join(t.TempDir(), "pids")
+			command := sh(strings.ReplaceAll(c.script, "FILE", file))
+			command.Timeout = c.own
+			s := serve(t, agent.Config{DataDir: t.TempDir(), Actions: map[string]agent.Command{"hang": command}})
+			begun := time.Now()
+			state := s.end(s.post(external+"hang", "", c.metadata))
+			if code(state) != wire.CodeTimeout || !strings.Contains(message(state), "100ms") {
+				t.Errorf("state: %+v %s", state, state.Error)
+			}
+			if took := time.Since(begun); took > 10*time.Second {
+				t.Errorf("took %s", took)
+			}
+			for _, pid := range pids(t, file) {
+				if alive(pid) {
+					t.Errorf("process %s still runs", pid)
+				}
+			}
+		})
+	}
+}
+
+func TestKillEndsWhatRunsAndTheNextActionStarts(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "pids")
+	s := serve(t, agent.Config{DataDir: t.TempDir(), Actions: map[string]agent.Command{
+		"hang": sh(`sleep 1000 & echo $! >` + file + `; echo $$ >>` + file + `; wait`)}})
+	id, next := s.post(external+"hang", "", nil), s.post(wire.KindSuccess, "", nil)
+	eventually(t, "the command runs", func() bool { raw, _ := os.ReadFile(file); return len(strings.Fields(string(raw))) == 2 })
+	if state := s.cancel(id, wire.CancelRequest{Kill: true}); code(state) != wire.CodeCancelled {
+		t.Errorf("answer: %+v", state)
+	}
+	for _, pid := range pids(t, file) {
+		if alive(pid) {
+			t.Errorf("process %s still runs", pid)
+		}
+	}
+	if state := s.end(next); state.Phase != wire.PhaseDone {
+		t.Errorf("the next action: %+v", state)
+	}
+}
+
+func TestWhatACommandLeavesRunningDoesNotHoldItsEnd(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "pid")
+	s := serve(t, agent.Config{DataDir: t.TempDir(), Actions: map[string]agent.Command{
+		"daemon": sh(`sleep 1000 & echo $! >` + file + `; echo started`)}})
+	begun := time.Now()
+	state := s.end(s.post(external+"daemon", "", nil))
+	if state.Phase != wire.PhaseDone || state.StdoutTail != "started\n" || time.Since(begun) > 10*time.Second {
+		t.Errorf("after %s: %+v", time.Since(begun), state)
+	}
+	for _, pid := range pids(t, file) {
+		if !alive(pid) {
+			t.Error("what a successful command left running was ended")
+		}
+		kill(t, pid)
+	}
+}

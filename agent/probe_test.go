@@ -1,0 +1,162 @@
+package agent_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/replicante-io/playbooks/agent"
+	"github.com/replicante-io/playbooks/agent/wire"
+)
+
+func probe(script string) func(context.Context) (agent.Info, error) {
+	return agent.CommandProbe([]string{"/bin/sh", "-c", script}, 500*time.Millisecond)
+}
+
+func TestNodeWithoutAProbeIsHealthy(t *testing.T) {
+	s := serve(t, agent.Config{Attributes: map[string]any{"zone": "a"}, Version: wire.AgentVersion{Number: "1.2.3"}})
+	info, err := s.NodeInfo(t.Context(), s.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(info.NodeStatus) != `"HEALTHY"` || info.Attributes["zone"] != "a" || info.NodeID != "n1" || info.ClusterID != "c1" ||
+		info.JournalID != s.agent.JournalID() || info.AgentVersion.Number != "1.2.3" {
+		t.Errorf("%+v", info)
+	}
+	if shards, err := s.ShardsInfo(t.Context(), s.url); err != nil || len(shards.Shards) != 0 {
+		t.Error(shards, err)
+	}
+}
+
+func TestWhatAProbePrintsIsServedInThePublishedShape(t *testing.T) {
+	s := serve(t, agent.Config{Attributes: map[string]any{"zone": "a", "kept": true}, Probe: probe(`echo '{"store_id": "redis",
+		"store_version": "7.0.1", "status": "JOINING", "attributes": {"zone": "b", "n": 1},
+		"shards": [{"id": "s0", "role": "SECONDARY", "lag": {"value": 3, "unit": "seconds"}}, {"id": "s1", "role": "SECONDARY"}]}'`)})
+	_, node := s.raw("/info/node")
+	for _, want := range []string{`"node_status":"JOINING_CLUSTER"`, `"store_id":"redis"`, `"store_version":{"number":"7.0.1"}`,
+		`"attributes":{"kept":true,"n":1,"zone":"b"}`, `"role":"SECONDARY"`} {
+		if !strings.Contains(node, want) {
+			t.Errorf("/info/node lacks %s: %s", want, node)
+		}
+	}
+	_, shards := s.raw("/info/shards")
+	want := `{"shards":[{"id":"s0","role":"Secondary","commit_offset":{"unit":{"unit":"unknown"},"value":0},"lag":{"unit":"seconds","value":3}},` +
+		`{"id":"s1","role":"Secondary","commit_offset":{"unit":{"unit":"unknown"},"value":0},"lag":null}]}`
+	if diff := cmp.Diff(want, shards); diff != "" {
+		t.Error(diff)
+	}
+	if _, store := s.raw("/info/store"); !strings.Contains(store, `"cluster_id":"c1"`) {
+		t.Error(store)
+	}
+}
+
+func TestProbeThatFailsMakesANodeUnavailableOrUnknown(t *testing.T) {
+	cases := map[string]struct{ script, status, reason string }{
+		"exit status":    {"echo no connection >&2; exit 1", wire.StatusUnavailable, ""},
+		"no JSON":        {"echo fine", wire.StatusUnknown, "read what the probe prints"},
+		"an unknown key": {`echo '{"sttus": "HEALTHY"}'`, wire.StatusUnknown, `unknown field "sttus"`},
+		"no status":      {`echo '{}'`, wire.StatusUnknown, "no status"},
+		"no such status": {`echo '{"status": "FINE"}'`, wire.StatusUnknown, "FINE"},
+		"nothing":        {`true`, wire.StatusUnknown, "EOF"},
+		"two":            {`echo '{"status": "HEALTHY"} {"status": "HEALTHY"}'`, wire.StatusUnknown, "more than one"},
+		"too slow":       {"sleep 1000 & sleep 1000", wire.StatusUnknown, "did not end within 500ms"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := serve(t, agent.Config{Probe: probe(c.script)})
+			info, err := s.NodeInfo(t.Context(), s.url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if status, reason := wire.ParseStatus(info.NodeStatus); status != c.status || !strings.Contains(reason, c.reason) {
+				t.Errorf("%s, %q; want %s, %q", status, reason, c.status, c.reason)
+			}
+		})
+	}
+}
+
+func TestProbeRunsOnceAtATimeForAllWhoAsk(t *testing.T) {
+	var running, most, calls atomic.Int32
+	gate := make(chan struct{})
+	s := serve(t, agent.Config{Probe: func(context.Context) (agent.Info, error) {
+		calls.Add(1)
+		most.Store(max(most.Load(), running.Add(1)))
+		<-gate
+		running.Add(-1)
+		return agent.Info{Status: wire.StatusHealthy}, nil
+	}})
+	var asks sync.WaitGroup
+	for range 30 {
+		asks.Go(func() {
+			if _, err := s.NodeInfo(context.Background(), s.url); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	eventually(t, "the probe is called", func() bool { return calls.Load() == 1 })
+	close(gate)
+	asks.Wait()
+	if most.Load() != 1 || calls.Load() > 5 {
+		t.Errorf("%d at once, %d in all", most.Load(), calls.Load())
+	}
+}
+
+func TestFactsFromBeforeAnActionsEndAreNotGivenAfterIt(t *testing.T) {
+	state := filepath.Join(t.TempDir(), "state")
+	s := serve(t, agent.Config{DataDir: t.TempDir(), Probe: probe(`cat ` + state),
+		Actions: map[string]agent.Command{"set": sh(`echo "{\"status\": \"$REPLICANTE_ARG_STATUS\"}" >` + state)}})
+	for range 3 {
+		for _, want := range []string{wire.StatusUnhealthy, wire.StatusHealthy} {
+			s.end(s.post(external+"set", fmt.Sprintf(`{"status": %q}`, want), nil))
+			info, err := s.NodeInfo(t.Context(), s.url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if status, _ := wire.ParseStatus(info.NodeStatus); status != want {
+				t.Fatalf("right after the action the node is %s, want %s", status, want)
+			}
+		}
+	}
+}
+
+func TestChangesAreToldOnce(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "state")
+	write := func(status string) {
+		if err := os.WriteFile(file+".new", []byte(`{"status": "`+status+`"}`), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(file+".new", file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("HEALTHY")
+	told := make(chan string, 100)
+	a := agent.New(agent.Config{NodeID: "n", ClusterID: "c", Probe: probe("cat " + file), ProbeInterval: 10 * time.Millisecond,
+		OnInfo: func(i agent.Info) { told <- i.Status }})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- a.Run(ctx) }()
+	for _, status := range []string{"HEALTHY", "UNHEALTHY", "HEALTHY"} {
+		write(status)
+		if got := <-told; got != status {
+			t.Errorf("told of %s, want %s", got, status)
+		}
+	}
+	cancel()
+	if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if len(told) != 0 {
+		t.Errorf("told of %d more changes", len(told))
+	}
+}
