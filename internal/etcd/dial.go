@@ -1,0 +1,47 @@
+package etcd
+
+import (
+	"crypto/tls"
+	"fmt"
+	"strings"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+)
+
+// DialConfig says how to reach etcd.
+type DialConfig struct {
+	Endpoints []string // all http or all https
+	Username  string   // "" for none
+	Password  string
+}
+
+// Dial returns a client. It does not wait for etcd, except to log in with a user name. A member that hangs is noticed
+// within seconds, and one that is back is tried within two.
+func Dial(c DialConfig) (*clientv3.Client, error) {
+	config := clientv3.Config{
+		Endpoints:            c.Endpoints,
+		Username:             c.Username,
+		Password:             c.Password,
+		DialTimeout:          5 * time.Second,
+		DialKeepAliveTime:    3 * time.Second,
+		DialKeepAliveTimeout: 3 * time.Second,
+		Logger:               zap.NewNop(), // what matters comes back as errors
+		DialOptions: []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{
+			// The library's own pace goes up to two minutes.
+			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second},
+			MinConnectTimeout: 2 * time.Second,
+		})},
+	}
+	if len(c.Endpoints) > 0 && strings.HasPrefix(c.Endpoints[0], "https://") {
+		config.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
+	}
+	client, err := clientv3.New(config)
+	if err != nil {
+		return nil, fmt.Errorf("connect to etcd at %s: %w", strings.Join(c.Endpoints, ", "), err)
+	}
+	return client, nil
+}

@@ -1,0 +1,157 @@
+package imports_test
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const house = "github.com/replicante-io/playbooks/"
+
+// allowed says which packages of the house a package may import. Every package of the house is here or under a parent
+// that is: who adds one decides what it may know.
+var allowed = map[string][]string{
+	"playbook":          {},
+	"record":            {"playbook"},
+	"election":          {"internal/etcd"},
+	"membership":        {"internal/etcd"},
+	"store":             {"record"},
+	"store/mongo":       {"playbook", "record", "store"},
+	"store/sqlite":      {"playbook", "record", "store"},
+	"store/storetest":   {"playbook", "record", "store"},
+	"agent":             {"membership", "agent/wire"},
+	"agent/wire":        {},
+	"agent/client":      {"agent/wire"},
+	"controller/policy": {"agent/wire", "playbook", "record"}, // wire is messages only
+	"controller":        {"agent/wire", "controller/policy", "membership", "playbook", "record", "store"},
+	"api":               {"election", "membership", "playbook", "record", "store"},
+	"api/client":        {"record"},
+	"internal/config":   {},
+	"internal/testenv":  {},
+	"internal/etcd":     {},
+	"internal/imports":  {},
+	"internal/replica":  everything,
+	"cmd":               everything,
+	"examples":          everything,
+}
+
+var everything = []string{"*"}
+
+// only names packages of others with the places that may import them.
+var only = map[string][]string{
+	"go.etcd.io/etcd/client/":       {"election", "membership", "internal"},
+	"go.etcd.io/etcd/server/":       {"internal"},
+	"go.mongodb.org/mongo-driver/":  {"store/mongo", "internal/testenv"},
+	"modernc.org/sqlite":            {"store/sqlite"},
+	"cel.dev/":                      {"playbook"},
+	"github.com/spf13/viper":        {"internal/config", "cmd/replictl"},
+	"go.etcd.io/bbolt":              {"agent"},
+	"github.com/danielgtaylor/huma": {"api"},
+	"github.com/coreos/go-systemd/": {"internal/replica", "cmd"},
+	"github.com/spf13/cobra":        {"cmd"},
+}
+
+type pkg struct {
+	ImportPath   string
+	Imports      []string
+	TestImports  []string
+	XTestImports []string
+	Standard     bool
+	GoFiles      []string
+	Dir          string
+}
+
+func list(t *testing.T, patterns ...string) []pkg {
+	t.Helper()
+	command := exec.Command("go", append([]string{"list", "-json=ImportPath,Imports,TestImports,XTestImports,Standard,GoFiles,Dir"}, patterns...)...)
+	command.Dir = "../.."
+	out, err := command.Output()
+	if err != nil {
+		var failed *exec.ExitError
+		if errors.As(err, &failed) {
+			t.Fatalf("go list: %s", failed.Stderr)
+		}
+		t.Fatal(err)
+	}
+	var pkgs []pkg
+	decoder := json.NewDecoder(strings.NewReader(string(out)))
+	for {
+		var p pkg
+		if err := decoder.Decode(&p); errors.Is(err, io.EOF) {
+			return pkgs
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		pkgs = append(pkgs, p)
+	}
+}
+
+// under tells whether path is one of places or below one.
+func under(path string, places []string) bool {
+	return slices.ContainsFunc(places, func(place string) bool {
+		return place == "*" || path == place || strings.HasPrefix(path, strings.TrimSuffix(place, "/")+"/")
+	})
+}
+
+// rule finds what a package may import: its own entry, or the nearest parent's.
+func rule(path string) ([]string, bool) {
+	for {
+		if may, ok := allowed[path]; ok {
+			return may, true
+		}
+		cut := strings.LastIndexByte(path, '/')
+		if cut < 0 {
+			return nil, false
+		}
+		path = path[:cut]
+	}
+}
+
+func TestPackagesImportOnlyWhatTheyMayKnow(t *testing.T) {
+	for _, p := range list(t, "./...") {
+		path := strings.TrimPrefix(p.ImportPath, house)
+		may, known := rule(path)
+		if !known {
+			t.Errorf("%s: there is no rule for this package: add one here", path)
+			continue
+		}
+		for _, imported := range p.Imports {
+			if ours, ok := strings.CutPrefix(imported, house); ok {
+				if !slices.Contains(may, ours) && !slices.Contains(may, "*") && !sameRule(path, ours) {
+					t.Errorf("%s imports %s: it may know only %v", path, ours, may)
+				}
+				continue
+			}
+			if path == "agent/wire" && strings.Contains(imported, ".") {
+				t.Errorf("agent/wire imports %s: it may know only the standard library", imported)
+			}
+			for prefix, places := range only {
+				if strings.HasPrefix(imported, prefix) && !under(path, places) {
+					t.Errorf("%s imports %s: only %v may", path, imported, places)
+				}
+			}
+		}
+	}
+}
+
+// sameRule tells whether both are parts of one package for the table: internal/etcd and what is below it.
+func sameRule(a, b string) bool {
+	return under(a, []string{b}) && allowed[a] == nil
+}
+
+// TestOnlyProgramsAndReplicasLinkEtcdsServer keeps libraries small, and most tests fast to build.
+func TestOnlyProgramsAndReplicasLinkEtcdsServer(t *testing.T) {
+	may := []string{"election", "membership", "internal", "cmd"}
+	for _, p := range list(t, "./...") {
+		path := strings.TrimPrefix(p.ImportPath, house)
+		for _, imported := range slices.Concat(p.Imports, p.TestImports, p.XTestImports) {
+			if (strings.HasPrefix(imported, "go.etcd.io/etcd/server/") || strings.HasPrefix(imported, "go.etcd.io/etcd/tests/")) && !under(path, may) {
+				t.Errorf("%s imports %s: only %v may", path, imported, may)
+			}
+		}
+	}
+}

@@ -1,0 +1,172 @@
+package imports_test
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// pure are the packages that make up the decisions: the policy, and what it uses of the house.
+var pure = []string{"controller/policy", "record", "playbook", "agent/wire"}
+
+// impure is what none of them may import: whoever decides sees no network, disk, process, log, or waiting. Of CEL and
+// YAML, which playbook imports, it is taken on trust.
+var impure = []string{"net", "os", "log", "syscall", "context", "database/sql", "io/ioutil", "io/fs", "embed", "plugin",
+	"runtime", "sync", "crypto/rand", "math/rand", "math/rand/v2", "testing",
+	"golang.org/x/sys", "github.com/hashicorp/go-hclog", "google.golang.org/grpc", "go.etcd.io", "go.mongodb.org"}
+
+// allowedImpure are the exceptions, each with its reason.
+var allowedImpure = map[string][]string{
+	"playbook": {"sync"}, // makes its CEL environment once
+}
+
+// clock is what tells or waits for the time.
+var clock = []string{"Now", "Since", "Until", "Sleep", "After", "AfterFunc", "NewTimer", "NewTicker", "Tick"}
+
+func TestPolicyImportsNothingThatReachesTheWorld(t *testing.T) {
+	seen := map[string]bool{}
+	for _, p := range list(t, patterns(pure)...) {
+		path := strings.TrimPrefix(p.ImportPath, house)
+		seen[path] = true
+		for _, imported := range p.Imports {
+			if under(imported, impure) && !slices.Contains(allowedImpure[path], imported) {
+				t.Errorf("%s imports %s: decisions are pure", path, imported)
+			}
+			if ours, ok := strings.CutPrefix(imported, house); ok && !slices.Contains(pure, ours) {
+				t.Errorf("%s imports %s, which is not among the pure packages", path, ours)
+			}
+		}
+	}
+	for _, path := range pure {
+		if !seen[path] {
+			t.Errorf("%s was not looked at", path)
+		}
+	}
+}
+
+func patterns(paths []string) []string {
+	out := make([]string, len(paths))
+	for i, path := range paths {
+		out[i] = "./" + path
+	}
+	return out
+}
+
+// TestPolicyNeverReachesTheClock follows names from every function of the policy through the house: a name stands for
+// every function or method of that name in the pure packages, so it may find too much and never too little.
+func TestPolicyNeverReachesTheClock(t *testing.T) {
+	functions := map[string][]function{}
+	for _, p := range list(t, patterns(pure)...) {
+		for _, file := range p.GoFiles {
+			for _, f := range parse(t, strings.TrimPrefix(p.ImportPath, house), filepath.Join(p.Dir, file)) {
+				functions[f.name] = append(functions[f.name], f)
+			}
+		}
+	}
+	reached := map[string]bool{}
+	var follow func(f function, way string)
+	follow = func(f function, way string) {
+		way += f.where
+		if reached[f.where] {
+			return
+		}
+		reached[f.where] = true
+		for _, name := range f.clock {
+			t.Errorf("time.%s is reached by %s", name, way)
+		}
+		for _, name := range f.uses {
+			for _, next := range functions[name] {
+				follow(next, way+" → ")
+			}
+		}
+	}
+	starts := 0
+	for _, fs := range functions {
+		for _, f := range fs {
+			if strings.HasPrefix(f.where, "controller/policy.") {
+				starts++
+				follow(f, "")
+			}
+		}
+	}
+	if starts == 0 {
+		t.Error("the policy has no functions: nothing was proved")
+	}
+	if now := functions["Now"]; len(now) == 0 || len(now[0].clock) == 0 {
+		t.Error("that record.Now reads the clock was not seen: nothing was proved")
+	}
+}
+
+// function is one declaration: what it mentions by name, and what of the clock.
+type function struct {
+	name, where string
+	uses, clock []string
+}
+
+func parse(t *testing.T, pkg, path string) []function {
+	t.Helper()
+	file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
+	if err != nil {
+		t.Fatal(err)
+	}
+	foreign := map[string]string{} // by the name in this file
+	for _, spec := range file.Imports {
+		imported := strings.Trim(spec.Path.Value, `"`)
+		name := imported[strings.LastIndexByte(imported, '/')+1:]
+		if spec.Name != nil {
+			name = spec.Name.Name
+			if name == "." {
+				t.Errorf("%s imports %s by a dot", path, imported)
+			}
+		}
+		if !strings.HasPrefix(imported, house) {
+			foreign[name] = imported
+		}
+	}
+	var all []function
+	for _, decl := range file.Decls {
+		f := function{}
+		names := declared(decl)
+		ast.Inspect(decl, func(n ast.Node) bool {
+			if selector, ok := n.(*ast.SelectorExpr); ok {
+				if x, ok := selector.X.(*ast.Ident); ok && foreign[x.Name] != "" {
+					if foreign[x.Name] == "time" && slices.Contains(clock, selector.Sel.Name) {
+						f.clock = append(f.clock, selector.Sel.Name)
+					}
+					return false
+				}
+			}
+			if name, ok := n.(*ast.Ident); ok {
+				f.uses = append(f.uses, name.Name)
+			}
+			return true
+		})
+		for _, name := range names {
+			f.name, f.where = name, pkg+"."+name+" in "+filepath.Base(path)
+			all = append(all, f)
+		}
+	}
+	return all
+}
+
+// declared are the names of a declaration that can be called: a function, or variables that may hold one.
+func declared(decl ast.Decl) []string {
+	var names []string
+	switch decl := decl.(type) {
+	case *ast.FuncDecl:
+		names = append(names, decl.Name.Name)
+	case *ast.GenDecl:
+		for _, spec := range decl.Specs {
+			if values, ok := spec.(*ast.ValueSpec); ok {
+				for _, name := range values.Names {
+					names = append(names, name.Name)
+				}
+			}
+		}
+	}
+	return names
+}
