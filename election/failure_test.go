@@ -3,6 +3,8 @@ package election_test
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -51,8 +53,8 @@ func TestLeadersComeAndGoWithEtcd(t *testing.T) {
 	}
 	first := f.winner() // it waited for etcd
 
-	stopped := time.Now()
 	member.Stop(t)
+	stopped := time.Now()
 	ended(t, first.ctx, 5*time.Second)
 	if took := time.Since(stopped); took > ttl-etcd.Margin(ttl)+200*time.Millisecond {
 		t.Errorf("the context ended %s after etcd stopped", took)
@@ -63,5 +65,18 @@ func TestLeadersComeAndGoWithEtcd(t *testing.T) {
 	if err := member.Restart(t); err != nil {
 		t.Fatal(err)
 	}
+	second := f.winner()
+
+	// Another etcd in the same place knows neither lease nor key.
+	member.Stop(t)
+	if err := os.RemoveAll(filepath.Join(member.DataDir, "member")); err != nil {
+		t.Fatal(err)
+	}
+	if err := member.Restart(t); err != nil {
+		t.Fatal(err)
+	}
 	f.winner()
+	if second.ctx.Err() == nil {
+		t.Error("the leader of the lost etcd leads on")
+	}
 }

@@ -18,10 +18,8 @@ import (
 const (
 	pageSize  = 1000
 	mostMerge = 5000
-	// answerWithin bounds each single question to etcd.
-	answerWithin = 5 * time.Second
-	// DefaultQuiet is how long a watch may be silent before it must prove that it lives.
-	DefaultQuiet = 5 * time.Second
+	// defaultQuiet is a Follower's, unless it says otherwise.
+	defaultQuiet = 5 * time.Second
 )
 
 var (
@@ -45,7 +43,9 @@ type Follower struct {
 	Key    string
 	Prefix bool
 	Log    hclog.Logger
-	Quiet  time.Duration // 0: DefaultQuiet
+	// Quiet is how long a watch may be silent before it must prove that it lives, and how long etcd may take to answer
+	// a single question; 0: 5s.
+	Quiet time.Duration
 }
 
 // Run delivers a complete batch, then every change in order, until ctx ends (nil) or deliver fails (its error). After
@@ -99,7 +99,7 @@ func (f *Follower) session(ctx context.Context, deliver func(Batch) error) error
 		_ = watcher.Close()
 	}()
 
-	late := time.AfterFunc(answerWithin, func() { cancel(errSilent) })
+	late := time.AfterFunc(f.quiet(), func() { cancel(errSilent) })
 	responses := watcher.Watch(ctx, f.Key, append(f.keys(), clientv3.WithCreatedNotify())...)
 	created, ok := <-responses
 	late.Stop()
@@ -116,11 +116,7 @@ func (f *Follower) session(ctx context.Context, deliver func(Batch) error) error
 		return err
 	}
 
-	pace := f.Quiet
-	if pace <= 0 {
-		pace = DefaultQuiet
-	}
-	quiet := time.NewTimer(pace)
+	quiet := time.NewTimer(f.quiet())
 	defer quiet.Stop()
 	asked := false
 	for {
@@ -147,12 +143,19 @@ func (f *Follower) session(ctx context.Context, deliver func(Batch) error) error
 			}
 			asked = false
 		}
-		quiet.Reset(pace)
+		quiet.Reset(f.quiet())
 	}
 }
 
+func (f *Follower) quiet() time.Duration {
+	if f.Quiet > 0 {
+		return f.Quiet
+	}
+	return defaultQuiet
+}
+
 func (f *Follower) ask(ctx context.Context, watcher clientv3.Watcher) error {
-	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	ctx, cancel := context.WithTimeout(ctx, f.quiet())
 	defer cancel()
 	return watcher.RequestProgress(ctx)
 }
@@ -196,7 +199,7 @@ func (f *Follower) list(ctx context.Context, s *stream) (Batch, error) {
 }
 
 func (f *Follower) get(ctx context.Context, from string, opts []clientv3.OpOption) (*clientv3.GetResponse, error) {
-	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	ctx, cancel := context.WithTimeout(ctx, f.quiet())
 	defer cancel()
 	return f.Client.Get(ctx, from, opts...)
 }

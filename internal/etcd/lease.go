@@ -14,6 +14,9 @@ import (
 // ErrLeaseLost is why the context of held work ended: the lease is gone, or could not be renewed in time.
 var ErrLeaseLost = errors.New("the etcd lease is lost")
 
+// grantWithin bounds the wait for a lease.
+const grantWithin = 5 * time.Second
+
 // Hold gets a lease and calls work with a context that ends when ctx ends, as soon as etcd says that the lease is
 // gone, and in any case before the lease can end by itself: at the time of sending its last successful renewal + TTL −
 // Margin(TTL), by the monotonic clock, whether or not etcd answers. In the latter two cases its cause is ErrLeaseLost.
@@ -23,7 +26,7 @@ var ErrLeaseLost = errors.New("the etcd lease is lost")
 // error without calling it. A lease is counted in whole seconds; ttl is rounded up, and etcd's word on it holds.
 func Hold(ctx context.Context, client *clientv3.Client, ttl time.Duration,
 	work func(ctx context.Context, id clientv3.LeaseID) error) error {
-	granting, cancel := context.WithTimeout(ctx, answerWithin)
+	granting, cancel := context.WithTimeout(ctx, grantWithin)
 	defer cancel()
 	sent := time.Now()
 	grant, err := client.Grant(granting, max(1, int64((ttl+time.Second-1)/time.Second)))

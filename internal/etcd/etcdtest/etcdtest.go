@@ -6,6 +6,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -92,6 +93,19 @@ func (l *Line) Drop() {
 	}
 }
 
+// Stall makes everything vanish on the oldest connection that is not stalled, as a member does that hangs.
+func (l *Line) Stall() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var oldest *conn
+	for c := range l.conns {
+		if !c.stalled.Load() && (oldest == nil || c.since.Before(oldest.since)) {
+			oldest = c
+		}
+	}
+	oldest.stalled.Store(true)
+}
+
 func (l *Line) works() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -117,7 +131,7 @@ func (l *Line) dial(ctx context.Context, address string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &conn{Conn: inner, line: l}
+	c := &conn{Conn: inner, line: l, since: time.Now()}
 	l.mu.Lock()
 	l.conns[c] = true
 	l.mu.Unlock()
@@ -126,20 +140,24 @@ func (l *Line) dial(ctx context.Context, address string) (net.Conn, error) {
 
 type conn struct {
 	net.Conn
-	line *Line
+	line    *Line
+	since   time.Time
+	stalled atomic.Bool
 }
+
+func (c *conn) works() bool { return c.line.works() && !c.stalled.Load() }
 
 func (c *conn) Read(p []byte) (int, error) {
 	for {
 		n, err := c.Conn.Read(p)
-		if err != nil || c.line.works() {
+		if err != nil || c.works() {
 			return n, err
 		}
 	}
 }
 
 func (c *conn) Write(p []byte) (int, error) {
-	if !c.line.works() {
+	if !c.works() {
 		return len(p), nil
 	}
 	return c.Conn.Write(p)
