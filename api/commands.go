@@ -1,0 +1,85 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/replicante-io/playbooks/record"
+)
+
+func (s *server) registerCommands() {
+	operation := func(verb record.Verb, summary string) huma.Operation {
+		return huma.Operation{OperationID: string(verb) + "-run", Method: http.MethodPost,
+			Path: "/runs/{id}/" + string(verb), Summary: summary}
+	}
+	register(s, write(operation(record.VerbPause, "Start nothing more until it is resumed")), s.word(record.VerbPause))
+	register(s, write(operation(record.VerbResume, "Go on")), s.word(record.VerbResume))
+	register(s, write(operation(record.VerbCancel, "End the run")), s.cancel)
+	register(s, write(huma.Operation{OperationID: "resolve-node", Method: http.MethodPost,
+		Path: "/runs/{id}/nodes/{node}/resolve", Summary: "Say how an UNKNOWN node ended"}), s.resolve)
+	for _, verb := range []record.Verb{record.VerbApprove, record.VerbReject, record.VerbRetry} {
+		register(s, operation(verb, "Not supported yet"), notSupported)
+	}
+}
+
+type wordInput struct {
+	ID   string `path:"id"`
+	Body *struct {
+		Stage  string `json:"stage,omitempty"`
+		Reason string `json:"reason,omitempty"`
+	} `nameHint:"Word"`
+}
+
+func (s *server) word(verb record.Verb) func(context.Context, *wordInput) (*runOutput, error) {
+	return func(ctx context.Context, in *wordInput) (*runOutput, error) {
+		command := record.Command{Verb: verb}
+		if in.Body != nil {
+			command.Stage, command.Reason = in.Body.Stage, in.Body.Reason
+		}
+		return s.command(ctx, in.ID, command)
+	}
+}
+
+type cancelInput struct {
+	ID   string `path:"id"`
+	Body *struct {
+		Kill   bool   `json:"kill,omitempty" doc:"Stop what is in flight instead of waiting for it."`
+		Reason string `json:"reason,omitempty"`
+	} `nameHint:"Cancel"`
+}
+
+func (s *server) cancel(ctx context.Context, in *cancelInput) (*runOutput, error) {
+	command := record.Command{Verb: record.VerbCancel}
+	if in.Body != nil {
+		command.Kill, command.Reason = in.Body.Kill, in.Body.Reason
+	}
+	return s.command(ctx, in.ID, command)
+}
+
+type resolveInput struct {
+	ID   string `path:"id"`
+	Node string `path:"node"`
+	Body struct {
+		State  record.NodeState `json:"state" enum:"DONE,FAILED"`
+		Reason string           `json:"reason" minLength:"1"`
+	} `nameHint:"Resolve"`
+}
+
+func (s *server) resolve(ctx context.Context, in *resolveInput) (*runOutput, error) {
+	return s.command(ctx, in.ID, record.Command{Verb: record.VerbResolve, Node: in.Node, State: in.Body.State, Reason: in.Body.Reason})
+}
+
+func (s *server) command(ctx context.Context, id string, command record.Command) (*runOutput, error) {
+	owner := s.Owner()
+	if owner == nil {
+		return nil, errNotLeader
+	}
+	run, err := owner.Command(ctx, requestOf(ctx), id, command)
+	if err != nil {
+		return nil, s.problemOfWrite(ctx, noRun(id, fmt.Errorf("%s run %s: %w", command.Verb, id, err)))
+	}
+	return &runOutput{Body: run}, nil
+}

@@ -1,0 +1,93 @@
+package api_test
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/replicante-io/playbooks/api"
+	"github.com/replicante-io/playbooks/api/apitest"
+)
+
+func TestPathsAndMethodsThatNobodyServesAreProblems(t *testing.T) {
+	_, h := leading(t)
+	refused(t, call(t, h, "GET", "/api/v1/nothing", ""), 404, "no_such_path", "/api/v1/nothing")
+	refused(t, call(t, h, "GET", "/nothing", ""), 404, "no_such_path", "/openapi.json")
+	a := call(t, h, "PATCH", "/api/v1/runs", "")
+	refused(t, a, 405, "method_not_allowed", "PATCH", "POST")
+	if allow := a.header.Get("Allow"); !strings.Contains(allow, "GET") || !strings.Contains(allow, "POST") {
+		t.Fatalf("Allow: %q", allow)
+	}
+}
+
+func TestAPanicIsAProblem(t *testing.T) {
+	_, h := leading(t, func(c *api.Config) { c.Ready = func(context.Context) []string { panic("oh") } })
+	refused(t, call(t, h, "GET", "/readyz", ""), 500, "internal")
+}
+
+func TestABodyThatIsTooLargeIsRefused(t *testing.T) {
+	p, h := leading(t)
+	for _, path := range []string{"/api/v1/apply", "/api/v1/validate"} {
+		refused(t, call(t, h, "POST", path, strings.Repeat("#", 4<<20+1)), 413, "body_too_large")
+	}
+	_, starts, _ := p.Told()
+	if len(starts) != 0 {
+		t.Fatal("something was started")
+	}
+}
+
+func TestPagesOfOtherOriginsChangeNothing(t *testing.T) {
+	_, h := leading(t)
+	a := call(t, h, "POST", "/api/v1/apply", apitest.Playbook, "Origin", "https://elsewhere.example", "Sec-Fetch-Site", "cross-site")
+	refused(t, a, 403, "cross_origin")
+	ok(t, call(t, h, "GET", "/api/v1/runs", "", "Sec-Fetch-Site", "cross-site"), 200)
+}
+
+func TestAReplicaSaysHowItIs(t *testing.T) {
+	missing := []string{"etcd: no answer", "store: no primary"}
+	p, h := leading(t, func(c *api.Config) { c.Ready = func(context.Context) []string { return missing } })
+	refused(t, call(t, h, "GET", "/readyz", ""), 503, "not_ready", "etcd: no answer", "store: no primary")
+	health := into[api.Health](t, ok(t, call(t, h, "GET", "/healthz", ""), 200))
+	if !health.Alive || !health.Leading || health.Name != "core-1" || health.Instance != "core-1-instance" {
+		t.Fatalf("%+v", health)
+	}
+	missing = nil
+	if ready := into[api.Health](t, ok(t, call(t, h, "GET", "/readyz", ""), 200)); !ready.Ready {
+		t.Fatalf("%+v", ready)
+	}
+	leader := ok(t, call(t, h, "GET", "/api/v1/leader", ""), 200)
+	if l := into[struct {
+		Name, Advertise string
+		Term            int64
+	}](t, leader); l.Name != "core-1" || l.Advertise != "http://core-1:1" || l.Term != 1 {
+		t.Fatalf("%+v", l)
+	}
+	p.Elect("", "")
+	a := call(t, h, "GET", "/api/v1/leader", "")
+	refused(t, a, 503, "no_leader")
+	if a.header.Get("Retry-After") == "" {
+		t.Fatal("no Retry-After")
+	}
+}
+
+func TestTheInterfaceDescribesItself(t *testing.T) {
+	_, h := leading(t, func(c *api.Config) {
+		c.Metrics = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("up 1")) })
+	})
+	doc := ok(t, call(t, h, "GET", "/openapi.json", ""), 200).body
+	for _, want := range []string{`"/api/v1/runs/{id}/nodes/{node}/resolve"`, `"Idempotency-Key"`, `"application/problem+json"`, `"text/event-stream"`} {
+		if !strings.Contains(doc, want) {
+			t.Errorf("the description does not have %s", want)
+		}
+	}
+	if page := ok(t, call(t, h, "GET", "/", ""), 200); !strings.Contains(page.body, "Replicante") {
+		t.Fatal(page.body)
+	}
+	if metrics := ok(t, call(t, h, "GET", "/metrics", ""), 200); metrics.body != "up 1" {
+		t.Fatal(metrics.body)
+	}
+	if list := ok(t, call(t, h, "GET", "/api/v1/runs", ""), 200); strings.TrimSpace(list.body) != `{"items":[],"next_cursor":""}` {
+		t.Fatal(list.body)
+	}
+}

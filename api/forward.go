@@ -1,0 +1,86 @@
+package api
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/replicante-io/playbooks/record"
+)
+
+// newForwardClient connects to leaders: directly, and fast or not at all.
+func newForwardClient() *http.Client {
+	return &http.Client{
+		Transport: &http.Transport{
+			DialContext:           (&net.Dialer{Timeout: 2 * time.Second}).DialContext,
+			TLSHandshakeTimeout:   2 * time.Second,
+			ResponseHeaderTimeout: writeTimeout + 5*time.Second,
+			IdleConnTimeout:       time.Minute,
+			MaxIdleConnsPerHost:   16,
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+// pass sends a write to the leader, once, and gives back its answer. A failure says whether the write may have happened.
+func (s *server) pass(w http.ResponseWriter, r *http.Request, body []byte, request record.Request) *Failure {
+	if r.Header.Get(headerForwarded) != "" {
+		return errNotLeader
+	}
+	leader, ok := s.Leader()
+	if !ok || leader.Advertise == "" || leader.Instance == s.Instance && s.Instance != "" {
+		// A replica that has won the election and does not lead yet is no leader either.
+		return errNoLeader
+	}
+	onward, err := http.NewRequestWithContext(r.Context(), r.Method,
+		strings.TrimSuffix(leader.Advertise, "/")+r.URL.RequestURI(), bytes.NewReader(body))
+	if err != nil {
+		return fail(http.StatusServiceUnavailable, "leader_unreachable",
+			"the leader "+leader.Name+" advertises "+leader.Advertise+", which is no address: correct api.advertise there")
+	}
+	for _, name := range []string{"Content-Type", "Accept", "Authorization", headerKey} {
+		if value := r.Header.Get(name); value != "" {
+			onward.Header.Set(name, value)
+		}
+	}
+	onward.Header.Set(headerActor, request.Actor)
+	onward.Header.Set(headerForwarded, forwarder(s.Name))
+	// Go's transport repeats a request on its own only where none of it was answered and it is safe to; a write is not.
+	onward.GetBody = nil
+
+	answer, err := s.forward.Do(onward)
+	if err != nil {
+		s.Log.Debug("forward failed", "leader", leader.Name, "path", r.URL.Path, "error", err)
+		var dial *net.OpError
+		if errors.As(err, &dial) && dial.Op == "dial" {
+			return fail(http.StatusServiceUnavailable, "leader_unreachable",
+				"the leader "+leader.Name+" cannot be reached at "+leader.Advertise+": nothing happened; try again in a moment")
+		}
+		return errInDoubt
+	}
+	defer func() { _ = answer.Body.Close() }()
+	content, err := io.ReadAll(answer.Body)
+	if err != nil {
+		return errInDoubt
+	}
+	for _, name := range []string{"Content-Type", "Retry-After", "Allow"} {
+		if value := answer.Header.Get(name); value != "" {
+			w.Header().Set(name, value)
+		}
+	}
+	w.WriteHeader(answer.StatusCode)
+	_, _ = w.Write(content)
+	return nil
+}
+
+// forwarder is never empty: an empty header would not be seen.
+func forwarder(name string) string {
+	if name == "" {
+		return "a replica"
+	}
+	return name
+}

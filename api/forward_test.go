@@ -1,0 +1,87 @@
+package api_test
+
+import (
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/replicante-io/playbooks/api/apitest"
+	"github.com/replicante-io/playbooks/record"
+)
+
+const startDemo = `{"playbook":"restart","cluster":"demo"}`
+
+func TestAFollowerForwardsWritesToTheLeader(t *testing.T) {
+	p := apitest.New(t)
+	leader := p.Serve("core-1")
+	p.Elect("core-1", leader.URL+"/")
+	follower := p.Replica("core-2")
+
+	ok(t, call(t, follower, "POST", "/api/v1/apply", apitest.Playbook, "Idempotency-Key", "k0"), 200)
+	run := into[record.Run](t, ok(t, call(t, follower, "POST", "/api/v1/runs", startDemo, "Idempotency-Key", "k"), 201))
+	requests, _, _ := p.Told()
+	if requests[0].Key != "k" || requests[0].Actor != "192.0.2.1" {
+		t.Fatalf("%+v", requests[0])
+	}
+	// The same request at the leader itself is the same request.
+	same := into[record.Run](t, ok(t, call(t, p.Replica("core-1"), "POST", "/api/v1/runs", startDemo, "Idempotency-Key", "k"), 201))
+	if same.ID != run.ID {
+		t.Fatalf("%s is not %s", same.ID, run.ID)
+	}
+	f := refused(t, call(t, follower, "POST", "/api/v1/apply", "kind: Nothing\nspec: {}\n"), 422, "invalid_playbook")
+	if len(f.Problems) == 0 {
+		t.Fatal("no problems came through")
+	}
+	ok(t, call(t, follower, "DELETE", "/api/v1/clusters/demo/nodes/node-3", ""), 204)
+	ok(t, call(t, follower, "GET", "/api/v1/runs/"+run.ID, ""), 200)
+}
+
+func TestASecondHopIsRefused(t *testing.T) {
+	p := apitest.New(t)
+	third := p.Serve("core-3")
+	p.Elect("core-1", third.URL) // the follower's word is old
+	refused(t, call(t, p.Replica("core-2"), "POST", "/api/v1/runs", startDemo), 503, "not_leader")
+}
+
+func TestWithoutALeaderWritesAreToldToComeBack(t *testing.T) {
+	p := apitest.New(t)
+	h := p.Replica("core-2")
+	a := call(t, h, "POST", "/api/v1/runs", startDemo)
+	refused(t, a, 503, "no_leader")
+	if a.header.Get("Retry-After") == "" {
+		t.Fatal("no Retry-After")
+	}
+	// A replica that was elected and does not lead yet does not forward to itself.
+	p.Elect("core-2 of before", "http://192.0.2.1")
+	ok(t, call(t, h, "GET", "/api/v1/runs", ""), 200)
+}
+
+func TestALeaderThatCannotBeReachedLeavesNoDoubt(t *testing.T) {
+	p := apitest.New(t)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = listener.Close()
+	p.Elect("core-1", "http://"+listener.Addr().String())
+	refused(t, call(t, p.Replica("core-2"), "POST", "/api/v1/runs", startDemo), 503, "leader_unreachable", "nothing happened")
+}
+
+func TestALeaderThatHangsUpLeavesDoubt(t *testing.T) {
+	p := apitest.New(t)
+	asked := 0
+	leader := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		asked++
+		if r.Header.Get("Replicante-Forwarded") != "core-2" {
+			t.Errorf("forwarded by %q", r.Header.Get("Replicante-Forwarded"))
+		}
+		panic(http.ErrAbortHandler)
+	}))
+	defer leader.Close()
+	p.Elect("core-1", leader.URL)
+	refused(t, call(t, p.Replica("core-2"), "POST", "/api/v1/runs", startDemo, "Idempotency-Key", "k"), 503, "in_doubt", "same Idempotency-Key")
+	if asked != 1 {
+		t.Fatalf("forwarded %d times", asked)
+	}
+}

@@ -1,0 +1,72 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/replicante-io/playbooks/record"
+	"github.com/replicante-io/playbooks/store"
+)
+
+func (s *server) registerNodes() {
+	register(s, huma.Operation{OperationID: "list-clusters", Method: http.MethodGet, Path: "/clusters",
+		Summary: "The clusters of the nodes that are known"}, s.clusters)
+	register(s, huma.Operation{OperationID: "list-nodes", Method: http.MethodGet, Path: "/clusters/{id}/nodes",
+		Summary: "The nodes that are known, by name"}, s.nodes)
+	register(s, huma.Operation{OperationID: "get-node", Method: http.MethodGet, Path: "/clusters/{id}/nodes/{node}",
+		Summary: "One node"}, s.node)
+	register(s, write(huma.Operation{OperationID: "forget-node", Method: http.MethodDelete, Path: "/clusters/{id}/nodes/{node}",
+		Summary: "Know a node no more that is gone for good"}), s.forget)
+}
+
+func (s *server) clusters(ctx context.Context, _ *struct{}) (*listOutput[store.Cluster], error) {
+	clusters, err := s.Store.Clusters(ctx)
+	return list(clusters, "", err)
+}
+
+type nodesInput struct {
+	Cluster string `path:"id"`
+	PageInput
+}
+
+func (s *server) nodes(ctx context.Context, in *nodesInput) (*listOutput[record.KnownNode], error) {
+	items, next, err := s.Store.KnownNodes(ctx, in.Cluster, in.page())
+	if err == nil && len(items) == 0 && in.Cursor == "" {
+		return nil, fail(http.StatusNotFound, "not_found", fmt.Sprintf("no node of a cluster %q is known", in.Cluster))
+	}
+	return list(items, next, err)
+}
+
+type nodeInput struct {
+	Cluster string `path:"id"`
+	Node    string `path:"node"`
+}
+
+func (in *nodeInput) key() record.NodeKey { return record.NodeKey{Cluster: in.Cluster, Node: in.Node} }
+
+func (in *nodeInput) unknown(err error) error {
+	if errors.Is(err, store.ErrNotFound) {
+		return fail(http.StatusNotFound, "not_found", fmt.Sprintf("no node %q of cluster %q is known", in.Node, in.Cluster))
+	}
+	return err
+}
+
+func (s *server) node(ctx context.Context, in *nodeInput) (*oneOutput[record.KnownNode], error) {
+	node, err := s.Store.KnownNode(ctx, in.key())
+	return &oneOutput[record.KnownNode]{Body: node}, in.unknown(err)
+}
+
+func (s *server) forget(ctx context.Context, in *nodeInput) (*struct{}, error) {
+	owner := s.Owner()
+	if owner == nil {
+		return nil, errNotLeader
+	}
+	if err := owner.Forget(ctx, requestOf(ctx), in.key()); err != nil {
+		return nil, s.problemOfWrite(ctx, in.unknown(fmt.Errorf("forget node %s of %s: %w", in.Node, in.Cluster, err)))
+	}
+	return nil, nil
+}

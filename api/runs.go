@@ -1,0 +1,144 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/replicante-io/playbooks/record"
+	"github.com/replicante-io/playbooks/store"
+)
+
+func (s *server) registerRuns() {
+	register(s, write(huma.Operation{OperationID: "start-run", Method: http.MethodPost, Path: "/runs",
+		DefaultStatus: http.StatusCreated, Summary: "Start a playbook on a cluster"}), s.start)
+	register(s, huma.Operation{OperationID: "list-runs", Method: http.MethodGet, Path: "/runs",
+		Summary: "Runs, newest first, without their playbooks' specs"}, s.runs)
+	register(s, huma.Operation{OperationID: "get-run", Method: http.MethodGet, Path: "/runs/{id}",
+		Summary: "A run"}, s.run)
+	register(s, huma.Operation{OperationID: "list-run-nodes", Method: http.MethodGet, Path: "/runs/{id}/nodes",
+		Summary: "The records of a run's nodes, by name"}, s.runNodes)
+	register(s, huma.Operation{OperationID: "get-run-node", Method: http.MethodGet, Path: "/runs/{id}/nodes/{node}",
+		Summary: "The record of one node of a run"}, s.runNode)
+	register(s, huma.Operation{OperationID: "plan", Method: http.MethodPost, Path: "/plan",
+		Summary: "What a run would do (not supported yet)"}, notSupported)
+}
+
+type startInput struct {
+	Body record.Start
+}
+
+type runOutput = oneOutput[record.Run]
+
+func (s *server) start(ctx context.Context, in *startInput) (*runOutput, error) {
+	switch {
+	case in.Body.Playbook == "":
+		return nil, fail(http.StatusBadRequest, "bad_request", "body.playbook: which playbook is missing")
+	case in.Body.Cluster == "":
+		return nil, fail(http.StatusBadRequest, "bad_request", "body.cluster: on which cluster is missing")
+	case in.Body.Revision < 0:
+		return nil, fail(http.StatusBadRequest, "bad_request", "body.revision: revisions count from 1")
+	case !slices.Contains([]string{"", "queue", "fail"}, in.Body.IfBusy):
+		return nil, fail(http.StatusBadRequest, "bad_request", "body.if_busy: queue or fail")
+	}
+	owner := s.Owner()
+	if owner == nil {
+		return nil, errNotLeader
+	}
+	run, err := owner.Start(ctx, requestOf(ctx), in.Body)
+	if err != nil {
+		return nil, s.problemOfWrite(ctx, fmt.Errorf("start %s on %s: %w", in.Body.Playbook, in.Body.Cluster, err))
+	}
+	return &runOutput{Body: run}, nil
+}
+
+type runsInput struct {
+	Cluster  string            `query:"cluster"`
+	Playbook string            `query:"playbook"`
+	State    []record.RunState `query:"state" doc:"one or several, with commas"`
+	PageInput
+}
+
+var runStates = []record.RunState{record.RunPendingApprove, record.RunPending, record.RunRunning, record.RunPausing,
+	record.RunPaused, record.RunCancelling, record.RunRollingBack, record.RunDone, record.RunFailed, record.RunCancelled}
+
+var nodeStates = []record.NodeState{record.NodePending, record.NodeAdded, record.NodeRunning, record.NodeDone,
+	record.NodeFailed, record.NodeUnknown, record.NodeSkipped, record.NodeNotReached, record.NodeCancelled,
+	record.NodeRemoved, record.NodeRolledBack, record.NodeRollbackFailed}
+
+// known refuses a state that there is not, which would silently choose nothing.
+func known[S ~string](states, all []S) error {
+	for _, state := range states {
+		if !slices.Contains(all, state) {
+			names := make([]string, len(all))
+			for i, name := range all {
+				names[i] = string(name)
+			}
+			return fail(http.StatusBadRequest, "bad_request",
+				fmt.Sprintf("query.state: there is no state %q: use %s", state, strings.Join(names, ", ")))
+		}
+	}
+	return nil
+}
+
+func (s *server) runs(ctx context.Context, in *runsInput) (*listOutput[record.Run], error) {
+	if err := known(in.State, runStates); err != nil {
+		return nil, err
+	}
+	filter := store.RunFilter{Cluster: in.Cluster, Playbook: in.Playbook, States: in.State}
+	items, next, err := s.Store.Runs(ctx, filter, in.page())
+	return list(items, next, err)
+}
+
+type runInput struct {
+	ID string `path:"id"`
+}
+
+func (s *server) run(ctx context.Context, in *runInput) (*runOutput, error) {
+	run, err := s.Store.Run(ctx, in.ID)
+	return &runOutput{Body: run}, noRun(in.ID, err)
+}
+
+func noRun(id string, err error) error {
+	if errors.Is(err, store.ErrNotFound) {
+		return fail(http.StatusNotFound, "not_found", fmt.Sprintf("there is no run %q", id))
+	}
+	return err
+}
+
+type runNodesInput struct {
+	ID    string             `path:"id"`
+	State []record.NodeState `query:"state" doc:"one or several, with commas"`
+	PageInput
+}
+
+func (s *server) runNodes(ctx context.Context, in *runNodesInput) (*listOutput[record.Node], error) {
+	if err := known(in.State, nodeStates); err != nil {
+		return nil, err
+	}
+	items, next, err := s.Store.RunNodes(ctx, in.ID, in.State, in.page())
+	return list(items, next, noRun(in.ID, err))
+}
+
+type runNodeInput struct {
+	ID   string `path:"id"`
+	Node string `path:"node"`
+}
+
+func (s *server) runNode(ctx context.Context, in *runNodeInput) (*oneOutput[record.Node], error) {
+	node, err := s.Store.RunNode(ctx, in.ID, in.Node)
+	if errors.Is(err, store.ErrNotFound) {
+		err = fail(http.StatusNotFound, "not_found", fmt.Sprintf("there is no run %q with a node %q", in.ID, in.Node))
+	}
+	return &oneOutput[record.Node]{Body: node}, err
+}
+
+// notSupported answers what the interface has a place for.
+func notSupported(context.Context, *struct{}) (*struct{}, error) {
+	return nil, fail(http.StatusNotImplemented, "not_supported", "not supported yet")
+}
