@@ -1,0 +1,119 @@
+// Command repliagent is the agent of one node: it runs the actions that a control plane sends, and says how the node is.
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/replicante-io/playbooks/agent"
+	"github.com/replicante-io/playbooks/internal/config"
+	"github.com/replicante-io/playbooks/internal/etcd"
+	"github.com/replicante-io/playbooks/internal/node"
+	"github.com/replicante-io/playbooks/internal/systemd"
+	"github.com/replicante-io/playbooks/internal/version"
+)
+
+// minProbeTimeout is how long a probe may take at least, however often it is asked.
+const minProbeTimeout = 10 * time.Second
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends it the hard way
+	if err := command().ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "repliagent:", err)
+		os.Exit(1)
+	}
+}
+
+func command() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "repliagent --config FILE",
+		Short: "The agent of one node",
+		Long: `repliagent runs the actions that a control plane sends to this node, and says how the node is.
+
+The only commands it ever runs are those in its configuration. Every key of the configuration that holds a single value
+is also a flag and an environment variable: node.id is --node-id and REPLIAGENT_NODE_ID. A flag goes before the
+environment, that before the file.`,
+		Version: version.Text(), Args: cobra.NoArgs, SilenceErrors: true, SilenceUsage: true,
+	}
+	cmd.SetVersionTemplate("repliagent {{.Version}}\n")
+	file := cmd.Flags().String("config", "", "configuration `file` (repliagent.yaml)")
+	config.AgentFlags(cmd.Flags())
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := config.LoadAgent(*file, cmd.Flags())
+		if err != nil {
+			return err
+		}
+		return run(cmd.Context(), c)
+	}
+	return cmd
+}
+
+// run serves the agent and keeps its node registered until ctx ends.
+func run(ctx context.Context, c config.Agent) error {
+	log := c.Log.Logger("repliagent", os.Stderr)
+	listener, err := net.Listen("tcp", c.API.Listen)
+	if err != nil {
+		return fmt.Errorf("listen on api.listen: %w", err)
+	}
+	password, err := c.Etcd.Password()
+	if err != nil {
+		return err
+	}
+	client, err := etcd.Dial(etcd.DialConfig{Endpoints: c.Etcd.Endpoints, Username: c.Etcd.Username, Password: password})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = client.Close() }()
+
+	n := node.New(node.Config{
+		Agent: agentConfig(c, log), URL: advertised(c.API, listener), Version: version.Text(),
+		Etcd: client, Prefix: c.Etcd.Prefix, TTL: c.Etcd.LeaseTTL, Log: log,
+	})
+	log.Info("agent starts", "node", c.Node.ID, "cluster", c.Node.Cluster, "listen", listener.Addr().String(), "version", version.Text())
+	work, ctx := errgroup.WithContext(ctx)
+	work.Go(func() error { return node.Serve(ctx, listener, n.Handler()) })
+	work.Go(func() error { return n.Run(ctx) })
+	work.Go(func() error {
+		select {
+		case <-n.Agent().Ready():
+			systemd.Watch(ctx, func(context.Context) bool { return true })
+		case <-ctx.Done():
+		}
+		return nil
+	})
+	return work.Wait()
+}
+
+// advertised is the URL of the agent; where any port will do, it has the one that it got.
+func advertised(api config.API, listener net.Listener) string {
+	if api.Advertise == "http://"+api.Listen {
+		return "http://" + listener.Addr().String()
+	}
+	return api.Advertise
+}
+
+func agentConfig(c config.Agent, log hclog.Logger) agent.Config {
+	a := agent.Config{
+		NodeID: c.Node.ID, ClusterID: c.Node.Cluster, Attributes: c.Node.Attributes, DataDir: c.DataDir,
+		Actions: map[string]agent.Command{}, Log: log.Named("agent"),
+	}
+	for name, command := range c.Actions {
+		a.Actions[name] = agent.Command{Command: command.Command, Timeout: command.Timeout}
+	}
+	if c.Probe != nil {
+		a.ProbeInterval = c.Probe.Interval
+		a.Probe = agent.CommandProbe(c.Probe.Command, max(2*c.Probe.Interval, minProbeTimeout))
+	}
+	return a
+}
