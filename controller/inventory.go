@@ -1,0 +1,447 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/replicante-io/playbooks/agent/wire"
+	"github.com/replicante-io/playbooks/membership"
+	"github.com/replicante-io/playbooks/playbook"
+	"github.com/replicante-io/playbooks/record"
+	"github.com/replicante-io/playbooks/store"
+)
+
+const (
+	// observeTimeout bounds asking one node for its facts, with all tries.
+	observeTimeout = 5 * time.Second
+	// observedEvery is how often unchanged facts are saved with a new observed_ts.
+	observedEvery = 30 * time.Second
+	// saveEvery is how often known nodes are saved at most; saveMax how many by one write.
+	saveEvery = 100 * time.Millisecond
+	saveMax   = 1000
+	// forgetEvery is how often nodes that stayed away are looked for.
+	forgetEvery = time.Minute
+)
+
+// inventory is the one maker of what is known of a node: from its key, and from its agent's answers.
+type inventory struct {
+	store       store.Store
+	agents      agents
+	term        int64
+	forgetAfter time.Duration
+	log         hclog.Logger
+	slots       chan struct{}                                                                  // bounds the nodes asked at once
+	tell        func(cluster string, complete bool, present []record.KnownNode, gone []string) // who is there
+
+	mu    sync.Mutex
+	nodes map[string]map[string]*record.KnownNode // by cluster, by node
+	dirty map[record.NodeKey]struct{}
+	save  chan struct{} // holds one signal
+	ready chan struct{} // closed by the first complete snapshot
+	once  sync.Once
+}
+
+// Load reads the nodes that were known before.
+func (v *inventory) Load(ctx context.Context) error {
+	known, _, err := v.store.KnownNodes(ctx, "", store.Page{})
+	if err != nil {
+		return fmt.Errorf("read the known nodes: %w", err)
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for i := range known {
+		v.cluster(known[i].ClusterID)[known[i].NodeID] = &known[i]
+	}
+	return nil
+}
+
+// cluster is the nodes of a cluster. The caller holds mu.
+func (v *inventory) cluster(id string) map[string]*record.KnownNode {
+	nodes := v.nodes[id]
+	if nodes == nil {
+		nodes = map[string]*record.KnownNode{}
+		v.nodes[id] = nodes
+	}
+	return nodes
+}
+
+// Known is the nodes of a cluster, by id.
+func (v *inventory) Known(cluster string) []record.KnownNode {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	known := make([]record.KnownNode, 0, len(v.nodes[cluster]))
+	for _, id := range slices.Sorted(maps.Keys(v.nodes[cluster])) {
+		known = append(known, *v.nodes[cluster][id])
+	}
+	return known
+}
+
+// Introduce tells who of a cluster has a live key, in step with what Deliver tells: nobody is missed between the two.
+func (v *inventory) Introduce(cluster string, tell func(present []record.KnownNode)) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	present := make([]record.KnownNode, 0, len(v.nodes[cluster]))
+	for _, known := range v.nodes[cluster] {
+		if known.Present {
+			present = append(present, *known)
+		}
+	}
+	tell(present)
+}
+
+// Deliver takes in what membership saw. What it tells must not block.
+func (v *inventory) Deliver(update membership.Update) error {
+	now := record.Now()
+	present := map[string][]record.KnownNode{}
+	gone := map[string][]string{}
+	seen := map[record.NodeKey]bool{}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, change := range update.Changes {
+		key := record.NodeKey{Cluster: change.Node.ClusterID, Node: change.Node.NodeID}
+		if change.Gone {
+			v.vanish(key, now)
+			gone[key.Cluster] = append(gone[key.Cluster], key.Node)
+			continue
+		}
+		seen[key] = true
+		present[key.Cluster] = append(present[key.Cluster], *v.appear(&change.Node, now))
+	}
+	if update.Complete {
+		for cluster, nodes := range v.nodes {
+			if present[cluster] == nil {
+				present[cluster] = []record.KnownNode{}
+			}
+			for id := range nodes {
+				if key := (record.NodeKey{Cluster: cluster, Node: id}); !seen[key] {
+					v.vanish(key, now)
+				}
+			}
+		}
+	}
+	v.wakeSaver()
+	clusters := map[string]bool{}
+	for cluster := range present {
+		clusters[cluster] = true
+	}
+	for cluster := range gone {
+		clusters[cluster] = true
+	}
+	for cluster := range clusters {
+		v.tell(cluster, update.Complete, present[cluster], gone[cluster])
+	}
+	if update.Complete {
+		v.once.Do(func() { close(v.ready) })
+	}
+	return nil
+}
+
+// appear takes in a live key. The caller holds mu.
+func (v *inventory) appear(n *membership.Node, now time.Time) *record.KnownNode {
+	known := v.cluster(n.ClusterID)[n.NodeID]
+	if known == nil {
+		known = &record.KnownNode{NodeID: n.NodeID, ClusterID: n.ClusterID, Status: record.StatusUnknown}
+		v.nodes[n.ClusterID][n.NodeID] = known
+	}
+	if known.Status == record.StatusUnreachable {
+		known.Status = record.StatusUnknown
+	}
+	known.AgentURL, known.JournalID = n.AgentURL, n.JournalID
+	known.AgentVersion, known.StoreID, known.StoreVersion = n.AgentVersion, n.StoreID, n.StoreVersion
+	known.Attributes = document(n.Attributes)
+	known.Present, known.GoneTS = true, nil
+	if n.Status != "" {
+		known.Status = record.Status(n.Status)
+		known.ObservedTS = &now
+	}
+	known.Role, known.Shards = n.Role, nil
+	for _, shard := range n.Shards {
+		s := record.Shard{ID: shard.ID, Role: shard.Role}
+		if shard.Lag != nil {
+			s.Lag = &record.Lag{Value: shard.Lag.Value, Unit: shard.Lag.Unit}
+		}
+		known.Shards = append(known.Shards, s)
+	}
+	if !n.StartTS.IsZero() {
+		started := record.Time(n.StartTS)
+		known.StartTS = &started
+	}
+	v.dirty[known.Key()] = struct{}{}
+	return known
+}
+
+func document(values map[string]any) playbook.Document {
+	normal, err := playbook.Normalize(values)
+	if err != nil {
+		return nil
+	}
+	object, _ := normal.(map[string]any)
+	return object
+}
+
+// vanish notes that a node's key is gone. The caller holds mu.
+func (v *inventory) vanish(key record.NodeKey, now time.Time) {
+	known := v.nodes[key.Cluster][key.Node]
+	if known == nil || !known.Present && known.GoneTS != nil {
+		return
+	}
+	known.Present, known.GoneTS = false, &now
+	known.Status, known.Role, known.Shards = record.StatusUnreachable, "", nil
+	v.dirty[key] = struct{}{}
+}
+
+// Forget removes a node from what is known, once it is gone from the store.
+func (v *inventory) Forget(key record.NodeKey) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	delete(v.nodes[key.Cluster], key.Node)
+	if len(v.nodes[key.Cluster]) == 0 {
+		delete(v.nodes, key.Cluster)
+	}
+	delete(v.dirty, key)
+}
+
+// Present tells whether a node has a live key.
+func (v *inventory) Present(key record.NodeKey) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	known := v.nodes[key.Cluster][key.Node]
+	return known != nil && known.Present
+}
+
+// Observe asks the agents of a cluster's nodes (nil: all known) what they are like now. A node whose agent does not
+// answer is UNREACHABLE. It returns early, with nothing, when ctx ends.
+func (v *inventory) Observe(ctx context.Context, cluster string, names []string) []record.KnownNode {
+	var asked []record.KnownNode
+	v.mu.Lock()
+	if names == nil {
+		names = slices.Sorted(maps.Keys(v.nodes[cluster]))
+	}
+	for _, name := range names {
+		if known := v.nodes[cluster][name]; known != nil {
+			asked = append(asked, *known)
+		} else {
+			asked = append(asked, record.KnownNode{NodeID: name, ClusterID: cluster})
+		}
+	}
+	v.mu.Unlock()
+	var group errgroup.Group
+	for i := range asked {
+		select {
+		case v.slots <- struct{}{}:
+		case <-ctx.Done():
+			_ = group.Wait()
+			return nil
+		}
+		group.Go(func() error {
+			defer func() { <-v.slots }()
+			v.ask(ctx, &asked[i])
+			return nil
+		})
+	}
+	_ = group.Wait()
+	if ctx.Err() != nil {
+		return nil
+	}
+	v.keep(asked)
+	return asked
+}
+
+// ask fills in what the node's agent says now.
+func (v *inventory) ask(ctx context.Context, n *record.KnownNode) {
+	ctx, cancel := context.WithTimeout(ctx, observeTimeout)
+	defer cancel()
+	info, err := v.nodeInfo(ctx, n.AgentURL)
+	now := record.Now()
+	n.ObservedTS = &now
+	n.Role, n.Shards = "", nil
+	if err != nil || info.NodeID != "" && info.NodeID != n.NodeID {
+		n.Status = record.StatusUnreachable
+		return
+	}
+	status, _ := wire.ParseStatus(info.NodeStatus)
+	n.Status = record.Status(status)
+	n.StoreID, n.StoreVersion = info.StoreID, info.StoreVersion.Number
+	attributes := map[string]any{}
+	maps.Copy(attributes, info.Attributes)
+	if n.Status != record.StatusUnavailable {
+		if extras, err := v.agents.StoreInfo(ctx, n.AgentURL); err == nil {
+			maps.Copy(attributes, extras.Attributes)
+		}
+		if shards, err := v.agents.ShardsInfo(ctx, n.AgentURL); err == nil {
+			n.Role = wire.NodeRole(shards.Shards)
+			for _, shard := range shards.Shards {
+				s := record.Shard{ID: shard.ID, Role: wire.ParseRole(shard.Role)}
+				if shard.Lag != nil {
+					s.Lag = &record.Lag{Value: shard.Lag.Value, Unit: wire.ParseUnit(shard.Lag.Unit)}
+				}
+				n.Shards = append(n.Shards, s)
+			}
+		}
+	}
+	if info.Role != "" {
+		n.Role = strings.ToUpper(info.Role)
+	}
+	n.Attributes = document(attributes)
+}
+
+// nodeInfo tries again while nothing is listening: an agent that restarts is back within a second.
+func (v *inventory) nodeInfo(ctx context.Context, url string) (wire.NodeInfo, error) {
+	for wait := 200 * time.Millisecond; ; wait *= 2 {
+		info, err := v.agents.NodeInfo(ctx, url)
+		if err == nil || !errors.Is(err, wire.ErrNotSent) || wait > 2*time.Second {
+			return info, err
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return info, err
+		}
+	}
+}
+
+// keep takes over the facts that were observed.
+func (v *inventory) keep(observed []record.KnownNode) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	changed := false
+	for _, n := range observed {
+		known := v.nodes[n.ClusterID][n.NodeID]
+		if known == nil {
+			continue
+		}
+		fresh := *known
+		fresh.Status, fresh.Role, fresh.Shards = n.Status, n.Role, n.Shards
+		fresh.StoreID, fresh.StoreVersion, fresh.Attributes = n.StoreID, n.StoreVersion, n.Attributes
+		old := known.ObservedTS == nil || n.ObservedTS.Sub(*known.ObservedTS) > observedEvery
+		if old || !reflect.DeepEqual(fresh, *known) {
+			fresh.ObservedTS = n.ObservedTS
+			*known = fresh
+			v.dirty[known.Key()] = struct{}{}
+			changed = true
+		}
+	}
+	if changed {
+		v.wakeSaver()
+	}
+}
+
+func (v *inventory) wakeSaver() {
+	select {
+	case v.save <- struct{}{}:
+	default:
+	}
+}
+
+// Save writes known nodes as they change, many by one write, until ctx ends. A store that cannot be reached is tried
+// again; it returns what makes leading pointless.
+func (v *inventory) Save(ctx context.Context) error {
+	retry := store.Retry()
+	for {
+		select {
+		case <-v.save:
+		case <-ctx.Done():
+			return nil
+		}
+		for {
+			batch := v.takeDirty()
+			if len(batch) == 0 {
+				break
+			}
+			err := v.store.SaveNodes(ctx, v.term, batch)
+			if err == nil {
+				retry.Reset()
+				continue
+			}
+			if ctx.Err() != nil {
+				return nil
+			}
+			if errors.Is(err, store.ErrStaleTerm) {
+				return fmt.Errorf("save known nodes: %w", err)
+			}
+			v.log.Warn("cannot save known nodes; trying again", "error", err)
+			v.putBack(batch)
+			if !retry.Wait(ctx) {
+				return nil
+			}
+		}
+		select {
+		case <-time.After(saveEvery):
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (v *inventory) takeDirty() []record.KnownNode {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	var batch []record.KnownNode
+	for key := range v.dirty {
+		if len(batch) == saveMax {
+			break
+		}
+		delete(v.dirty, key)
+		if known := v.nodes[key.Cluster][key.Node]; known != nil {
+			batch = append(batch, *known)
+		}
+	}
+	return batch
+}
+
+func (v *inventory) putBack(batch []record.KnownNode) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for i := range batch {
+		v.dirty[batch[i].Key()] = struct{}{}
+	}
+}
+
+// Expire forgets nodes that have stayed away for too long, until ctx ends.
+func (v *inventory) Expire(ctx context.Context) error {
+	ticker := time.NewTicker(forgetEvery)
+	defer ticker.Stop()
+	for {
+		for _, key := range v.longGone(record.Now()) {
+			err := v.store.ForgetNode(ctx, v.term, key, nil)
+			switch {
+			case err == nil, errors.Is(err, store.ErrNotFound):
+				v.Forget(key)
+				v.log.Info("forgot a node that stayed away", "cluster", key.Cluster, "node", key.Node)
+			case ctx.Err() != nil:
+				return nil
+			case errors.Is(err, store.ErrStaleTerm):
+				return fmt.Errorf("forget node %s: %w", key.Node, err)
+			}
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (v *inventory) longGone(now time.Time) []record.NodeKey {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	var keys []record.NodeKey
+	for _, nodes := range v.nodes {
+		for _, known := range nodes {
+			if !known.Present && known.GoneTS != nil && now.Sub(*known.GoneTS) > v.forgetAfter {
+				keys = append(keys, known.Key())
+			}
+		}
+	}
+	return keys
+}

@@ -1,0 +1,162 @@
+package policy
+
+import (
+	"fmt"
+
+	"github.com/replicante-io/playbooks/playbook"
+	"github.com/replicante-io/playbooks/record"
+)
+
+func (c Command) apply(p *Plan) *record.Refusal {
+	var refusal *record.Refusal
+	switch c.Verb {
+	case record.VerbPause:
+		refusal = p.pause(c)
+	case record.VerbResume:
+		refusal = p.resume(c)
+	case record.VerbCancel:
+		refusal = p.cancel(c)
+	case record.VerbResolve:
+		refusal = p.resolve(c)
+	default:
+		refusal = &record.Refusal{Status: 400, Code: "not_supported", Message: fmt.Sprintf("%s is not supported yet", c.Verb)}
+	}
+	if refusal == nil && c.Effect != nil {
+		p.effects = append(p.effects, *c.Effect)
+	}
+	return refusal
+}
+
+// wrongState refuses a verb that the run's state does not allow.
+func (p *Plan) wrongState(c Command) *record.Refusal {
+	return &record.Refusal{Status: 409, Code: "wrong_state", Message: fmt.Sprintf("cannot %s run %s: it is %s", c.Verb, p.run.ID, p.run.State)}
+}
+
+// said records an operator's word.
+func (p *Plan) said(kind record.EventType, c Command, node string) {
+	data := playbook.Document{}
+	if c.Reason != "" {
+		data["reason"] = c.Reason
+	}
+	p.event(kind, node, "", "", data)
+	p.events[len(p.events)-1].Actor = c.Actor
+}
+
+func (p *Plan) pause(c Command) *record.Refusal {
+	if p.run.State != record.RunRunning || p.run.Verdict != "" {
+		return p.wrongState(c)
+	}
+	p.setRun(record.RunPausing)
+	p.said(record.EventRunPausing, c, "")
+	return nil
+}
+
+func (p *Plan) resume(c Command) *record.Refusal {
+	if p.run.State != record.RunPaused && p.run.State != record.RunPausing {
+		return p.wrongState(c)
+	}
+	p.setRun(record.RunRunning)
+	p.run.Error = nil
+	p.said(record.EventRunResumed, c, "")
+	if p.started() {
+		st := p.stage()
+		st.Forgiven = p.stageFailures()
+		if st.GateTS != nil {
+			st.GateTS = nil
+			p.unobserve(p.decisionKey("gate"))
+		}
+		st.FactsUntil = nil
+	}
+	for _, name := range p.names {
+		n := p.nodes[name]
+		e := p.openEntry(n)
+		if e == nil {
+			continue
+		}
+		if e.GateTS != nil {
+			reopened := p.now
+			e.GateTS, e.HealthyTS = &reopened, nil
+			p.mark(n)
+		}
+		p.touch(n)
+	}
+	return nil
+}
+
+func (p *Plan) cancel(c Command) *record.Refusal {
+	if p.run.State.Final() || p.run.State == record.RunCancelling && (p.run.Kill || !c.Kill) {
+		return p.wrongState(c)
+	}
+	p.setRun(record.RunCancelling)
+	p.run.Verdict = record.RunCancelled
+	p.run.Kill = c.Kill
+	p.runDirty = true
+	message := "cancelled"
+	if c.Actor != "" {
+		message += " by " + c.Actor
+	}
+	if c.Reason != "" {
+		message += ": " + c.Reason
+	}
+	p.run.Error = &record.Error{Code: "cancelled", Message: message}
+	p.said(record.EventRunCancelling, c, "")
+	if c.Kill {
+		for _, name := range p.names {
+			if a := p.nodes[name].lastAction(); a != nil && a.State.InFlight() {
+				p.touch(p.nodes[name])
+			}
+		}
+	}
+	return nil
+}
+
+// resolve takes an operator's word on an UNKNOWN node, and writes off what may still run on a node.
+func (p *Plan) resolve(c Command) *record.Refusal {
+	n := p.nodes[c.Node]
+	if n == nil {
+		return &record.Refusal{Status: 404, Code: "not_found", Message: fmt.Sprintf("run %s has no node %s", p.run.ID, c.Node)}
+	}
+	if c.State != record.NodeDone && c.State != record.NodeFailed {
+		return &record.Refusal{Status: 400, Code: "bad_value", Message: "state must be DONE or FAILED"}
+	}
+	a := n.lastAction()
+	unsettled := a != nil && a.Unsettled
+	if n.rec.State != record.NodeUnknown && !unsettled {
+		return &record.Refusal{Status: 409, Code: "wrong_state", Message: fmt.Sprintf(
+			"cannot resolve node %s of run %s: it is %s, not UNKNOWN", c.Node, p.run.ID, n.rec.State)}
+	}
+	data := playbook.Document{"state": string(c.State)}
+	if c.Reason != "" {
+		data["reason"] = c.Reason
+	}
+	p.event(record.EventNodeResolved, c.Node, "", "", data)
+	p.events[len(p.events)-1].Actor = c.Actor
+	if unsettled {
+		a.Unsettled = false
+		p.run.Unsettled--
+		p.runDirty = true
+		p.mark(n)
+		p.release(n)
+		p.wants.Actions = append(p.wants.Actions, Pursuit{Node: c.Node})
+	}
+	if e := p.openEntry(n); e != nil && n.rec.State == record.NodeRunning {
+		if c.State == record.NodeDone {
+			p.passStep(n, e)
+		} else {
+			p.failedAttempt(n, e, a)
+		}
+		return nil
+	}
+	if n.rec.State == record.NodeUnknown {
+		if len(n.rec.Stages) > 0 {
+			if e := &n.rec.Stages[len(n.rec.Stages)-1]; e.State == record.StageUnknown {
+				p.setEntry(n, e, record.StageState(c.State), "resolved by an operator")
+			}
+		}
+		if c.State == record.NodeDone {
+			n.rec.Error = nil
+		}
+		p.setNode(n, c.State, "resolved by an operator")
+	}
+	return nil
+}

@@ -1,0 +1,334 @@
+package controller
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/replicante-io/playbooks/agent/wire"
+	"github.com/replicante-io/playbooks/controller/policy"
+	"github.com/replicante-io/playbooks/playbook"
+	"github.com/replicante-io/playbooks/record"
+)
+
+const (
+	callTimeout = 5 * time.Second
+	// quickWait is how long an answer is awaited before the action is called accepted: most short ones end within it.
+	quickWait = 20 * time.Millisecond
+	holdWait  = 30 * time.Second
+	// silentAfter is when a run says that it waits for an agent; giveUpAfter when an action that was certainly never sent
+	// is given up.
+	silentAfter = 3 * time.Second
+	giveUpAfter = 15 * time.Second
+	maxPoll     = 2 * time.Second
+	maxBackoff  = 5 * time.Second
+)
+
+// agents is what is asked of agents; agent/client does it. Its errors are those of agent/wire.
+type agents interface {
+	Post(ctx context.Context, agentURL string, action wire.ActionRequest) error
+	Get(ctx context.Context, agentURL, id string, wait time.Duration) (wire.Action, error)
+	Cancel(ctx context.Context, agentURL, id string, request wire.CancelRequest) (wire.CancelAnswer, error)
+	NodeInfo(ctx context.Context, agentURL string) (wire.NodeInfo, error)
+	StoreInfo(ctx context.Context, agentURL string) (wire.StoreInfo, error)
+	ShardsInfo(ctx context.Context, agentURL string) (wire.ShardsInfo, error)
+}
+
+// pursuit is one action on its way: it repeats requests until its end is known, and never sends what it was not given.
+type pursuit struct {
+	policy.Pursuit
+	agents       agents
+	slots        chan struct{} // bounds the short calls of all pursuits
+	term         int64
+	installation string
+	// sent is true once the agent may have heard of the action; fresh actions start without.
+	sent     bool
+	accepted bool
+	tell     func(policy.Input) bool // false: stop
+	higher   func(term int64)        // an agent has seen a higher term
+
+	failing time.Time // since when the agent has not answered
+	silent  bool
+	backoff time.Duration
+}
+
+// Run pursues the action until its end is told or ctx ends.
+func (p *pursuit) Run(ctx context.Context) {
+	p.accepted = p.Action.State == record.ActionRunning
+	if p.Cancel != "" {
+		p.cancel(ctx)
+		return
+	}
+	if p.deliver(ctx) {
+		p.await(ctx)
+	}
+}
+
+func (p *pursuit) metadata() map[string]string {
+	return map[string]string{wire.MetaTerm: strconv.FormatInt(p.term, 10), wire.MetaInstallation: p.installation}
+}
+
+// deliver sees that the agent has the action. It is false when there is nothing to await.
+func (p *pursuit) deliver(ctx context.Context) bool {
+	for ctx.Err() == nil {
+		done, await := p.tryDeliver(ctx)
+		if done {
+			return await
+		}
+		p.wait(ctx)
+	}
+	return false
+}
+
+func (p *pursuit) tryDeliver(ctx context.Context) (done, await bool) {
+	select {
+	case p.slots <- struct{}{}:
+		defer func() { <-p.slots }()
+	case <-ctx.Done():
+		return true, false
+	}
+	if p.sent {
+		switch action, err := p.get(ctx, 0); {
+		case err == nil:
+			return true, !p.heard(action)
+		case !errors.Is(err, wire.ErrNotFound):
+			p.failed(err)
+			return false, false
+		case p.accepted:
+			p.forgotten()
+			return true, false
+		}
+	}
+	err := p.post(ctx)
+	var fenced *wire.Fenced
+	switch {
+	case err == nil:
+		p.sent, p.accepted = true, true
+		p.answered()
+		if action, err := p.get(ctx, quickWait); err == nil && p.heard(action) {
+			return true, false
+		}
+		return true, p.tell(policy.Accepted{Node: p.Node, ActionID: p.Action.ID})
+	case errors.Is(err, wire.ErrExists):
+		p.sent = true // what it has is looked at by the next try
+		return false, false
+	case errors.Is(err, wire.ErrRejected):
+		p.end(record.ActionFailed, "rejected", "its agent rejects step "+p.Action.Step+": "+err.Error(), false)
+		return true, false
+	case errors.As(err, &fenced):
+		return p.fenced(fenced), false
+	case errors.Is(err, wire.ErrNotSent):
+		p.failed(err)
+		if !p.sent && time.Since(p.failing) > giveUpAfter {
+			p.end(record.ActionFailed, "unreachable", fmt.Sprintf("its agent at %s cannot be reached: %v", p.Action.AgentURL, err), false)
+			return true, false
+		}
+	default:
+		p.sent = true
+		p.failed(err)
+	}
+	return false, false
+}
+
+func (p *pursuit) post(ctx context.Context) error {
+	metadata := p.metadata()
+	if p.Action.JournalID != "" {
+		metadata[wire.MetaJournal] = p.Action.JournalID
+	}
+	metadata[wire.MetaTimeout] = p.Action.DeadlineTS.Sub(p.Action.StartTS).String()
+	args, err := json.Marshal(p.Action.Args)
+	if err != nil {
+		return fmt.Errorf("%w: %v", wire.ErrRejected, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return p.agents.Post(ctx, p.Action.AgentURL, wire.ActionRequest{
+		ID: p.Action.ID, Kind: p.Action.Kind, Args: args, CreatedTime: p.Action.StartTS, Metadata: metadata,
+	})
+}
+
+func (p *pursuit) get(ctx context.Context, wait time.Duration) (wire.Action, error) {
+	ctx, cancel := context.WithTimeout(ctx, wait+callTimeout)
+	defer cancel()
+	return p.agents.Get(ctx, p.Action.AgentURL, p.Action.ID, wait)
+}
+
+// fenced tells what an agent's refusal means. It is true when the pursuit is over.
+func (p *pursuit) fenced(fenced *wire.Fenced) bool {
+	if fenced.Reason == wire.FencedJournal {
+		if p.sent {
+			p.end(record.ActionUnknown, "journal_changed", "its agent has lost its journal: nobody knows whether step "+p.Action.Step+" ran", true)
+		} else {
+			p.end(record.ActionFailed, "journal_changed", "its agent has another journal than the one that step "+p.Action.Step+" was meant for", false)
+		}
+		return true
+	}
+	if fenced.Term > p.term {
+		p.higher(fenced.Term)
+		return true
+	}
+	p.failed(fenced)
+	return false
+}
+
+// forgotten is told by an agent that had accepted the action.
+func (p *pursuit) forgotten() {
+	p.end(record.ActionUnknown, "forgotten", "its agent no longer knows the action of step "+p.Action.Step+" that it had accepted", true)
+}
+
+// await hears of the action's end: by a held request, or by asking more and more rarely where the agent does not hold.
+func (p *pursuit) await(ctx context.Context) {
+	poll := 50 * time.Millisecond
+	for ctx.Err() == nil {
+		asked := time.Now()
+		action, err := p.get(ctx, holdWait)
+		switch {
+		case err == nil && p.heard(action):
+			return
+		case err == nil:
+			if p.answered(); time.Since(asked) < holdWait/2 {
+				sleep(ctx, poll)
+				poll = min(2*poll, maxPoll)
+			}
+		case errors.Is(err, wire.ErrNotFound):
+			p.forgotten()
+			return
+		default:
+			p.failed(err)
+			p.wait(ctx)
+		}
+	}
+}
+
+// cancel makes the agent stop the action, or never start it, until it says that the action is over.
+func (p *pursuit) cancel(ctx context.Context) {
+	for ctx.Err() == nil {
+		if p.tryCancel(ctx) {
+			return
+		}
+		p.wait(ctx)
+	}
+}
+
+func (p *pursuit) tryCancel(ctx context.Context) bool {
+	callCtx, stop := context.WithTimeout(ctx, callTimeout)
+	answer, err := p.agents.Cancel(callCtx, p.Action.AgentURL, p.Action.ID,
+		wire.CancelRequest{Kill: p.Kill, Code: p.Cancel, Metadata: p.metadata()})
+	stop()
+	var fenced *wire.Fenced
+	switch {
+	case err == nil && answer.State.Phase.Ended():
+		return p.heard(wire.Action{ID: p.Action.ID, Kind: p.Action.Kind, State: answer.State})
+	case errors.As(err, &fenced) && fenced.Reason != wire.FencedJournal:
+		return p.fenced(fenced)
+	case err != nil && !errors.Is(err, wire.ErrNotFound):
+		p.failed(err)
+		return false
+	}
+	// It is stopping, or the agent cannot cancel: its end is told in time.
+	if action, err := p.get(ctx, 2*time.Second); err == nil {
+		return p.heard(action)
+	}
+	return false
+}
+
+// heard tells an end that an agent reports. It is false while there is none.
+func (p *pursuit) heard(action wire.Action) bool {
+	p.answered()
+	if action.Kind != p.Action.Kind {
+		p.end(record.ActionFailed, "conflict", fmt.Sprintf("its agent has another action under this ID, of kind %s", action.Kind), false)
+		return true
+	}
+	if !action.State.Phase.Ended() {
+		return false
+	}
+	ended := policy.Ended{
+		Node: p.Node, ActionID: p.Action.ID, State: record.ActionDone, Payload: payload(action.State.Payload),
+		ExitCode: action.State.ExitCode, StdoutTail: action.State.StdoutTail, StderrTail: action.State.StderrTail,
+	}
+	if action.State.Phase == wire.PhaseFailed {
+		ended.State, ended.Error = record.ActionFailed, failure(action.State.Error)
+		if ended.Error.Code == wire.CodeLost {
+			ended.State = record.ActionUnknown
+		}
+	}
+	p.tell(ended)
+	return true
+}
+
+func (p *pursuit) end(state record.ActionState, code, message string, unsettled bool) {
+	p.tell(policy.Ended{
+		Node: p.Node, ActionID: p.Action.ID, State: state, Unsettled: unsettled,
+		Error: &record.Error{Code: code, Message: message},
+	})
+}
+
+// payload is an agent's payload as a document; what is no object stands under "value".
+func payload(raw json.RawMessage) playbook.Document {
+	if len(raw) == 0 || string(raw) == "null" {
+		return nil
+	}
+	var object playbook.Document
+	if json.Unmarshal(raw, &object) == nil {
+		return object
+	}
+	wrapped := append(append([]byte(`{"value":`), raw...), '}')
+	if json.Unmarshal(wrapped, &object) != nil {
+		return playbook.Document{"value": string(raw)}
+	}
+	return object
+}
+
+// failure is an agent's error in our words; agents of others put anything there.
+func failure(raw json.RawMessage) *record.Error {
+	var known wire.Error
+	if json.Unmarshal(raw, &known) == nil && known.Code != "" {
+		return &record.Error{Code: known.Code, Message: known.Message}
+	}
+	var text string
+	if json.Unmarshal(raw, &text) != nil {
+		if text = string(raw); text == "" || text == "null" {
+			text = "its agent gave no reason"
+		}
+	}
+	return &record.Error{Code: wire.CodeFailed, Message: text}
+}
+
+// failed notes that the agent did not answer, and says so after a while.
+func (p *pursuit) failed(err error) {
+	if p.failing.IsZero() {
+		p.failing = time.Now()
+	}
+	if !p.silent && time.Since(p.failing) > silentAfter {
+		p.silent = p.tell(policy.Silent{Node: p.Node, Why: err.Error()})
+	}
+}
+
+func (p *pursuit) answered() {
+	p.failing, p.backoff = time.Time{}, 0
+	if p.silent {
+		p.silent = false
+		p.tell(policy.Silent{Node: p.Node})
+	}
+}
+
+// wait spaces repetitions.
+func (p *pursuit) wait(ctx context.Context) {
+	if p.backoff == 0 {
+		p.backoff = 50 * time.Millisecond
+	}
+	sleep(ctx, p.backoff)
+	p.backoff = min(2*p.backoff, maxBackoff)
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
