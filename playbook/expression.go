@@ -43,10 +43,10 @@ type Expr struct {
 func (e *Expr) String() string { return e.text }
 
 // NeedsFacts tells whether the expression mentions more of node than its id and cluster.
-func (e *Expr) NeedsFacts() bool { return e.facts }
+func (e *Expr) NeedsFacts() bool { return e != nil && e.facts }
 
 // NeedsAllNodes tells whether the expression mentions nodes.
-func (e *Expr) NeedsAllNodes() bool { return e.allNodes }
+func (e *Expr) NeedsAllNodes() bool { return e != nil && e.allNodes }
 
 // Bool evaluates an expression that is true or false. The error is ErrAbsent when it depends on an absent fact.
 func (e *Expr) Bool(v Vars) (bool, error) {
