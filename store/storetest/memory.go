@@ -126,12 +126,15 @@ func (m *Memory) expire() {
 	}
 }
 
-// Check finds nothing wrong, but that Init was not called.
+// Check finds nothing wrong, but that Init was not called or would refuse.
 func (m *Memory) Check(ctx context.Context) ([]string, error) {
 	var wrong []string
 	err := m.locked(ctx, func() error {
-		if m.term == nil {
+		switch {
+		case m.term == nil:
 			wrong = append(wrong, "the store is not set up: initialise it")
+		case m.term.Schema > schema:
+			wrong = append(wrong, "the store is of a newer version: use that")
 		}
 		return nil
 	})

@@ -1,0 +1,328 @@
+package storetest
+
+import (
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/replicante-io/playbooks/playbook"
+	"github.com/replicante-io/playbooks/record"
+	"github.com/replicante-io/playbooks/store"
+)
+
+func claimRefusesEarlierTerms(t *testing.T, backend Backend) {
+	s := open(t, backend)
+	first := lead(t, s)
+	created := create(t, s, first, 3)
+	second := lead(t, s)
+	run, _, err := s.Claim(t.Context(), second, created.ID)
+	must(t, err)
+	if run.Rev != created.Rev+1 || run.Term != second || run.CommitID != created.CommitID {
+		t.Errorf("the claim made revision %d of term %d after %s", run.Rev, run.Term, run.CommitID)
+	}
+	unchanged(t, s, run.ID, func() {
+		for what, decidedOn := range map[string]record.Run{"on what it knew": created, "on the claim": run} {
+			commit := after(decidedOn)
+			commit.Run.Term = first
+			addEvents(&commit, 1)
+			refused(t, "a commit of the earlier term "+what, s.Commit(t.Context(), first, commit), store.ErrStaleTerm)
+		}
+		_, _, err = s.Claim(t.Context(), first, run.ID)
+		refused(t, "a claim of the earlier term", err, store.ErrStaleTerm)
+	})
+	must(t, s.Commit(t.Context(), second, after(run)))
+}
+
+func claimMayBeRepeated(t *testing.T, backend Backend) {
+	s := open(t, backend)
+	term := lead(t, s)
+	created := create(t, s, term, 3)
+	first, _, err := s.Claim(t.Context(), term, created.ID)
+	must(t, err)
+	second, nodes, err := s.Claim(t.Context(), term, created.ID)
+	must(t, err)
+	if first.Rev != created.Rev+1 || second.Rev != first.Rev+1 || len(nodes) != 3 {
+		t.Errorf("claims went from revision %d to %d to %d, with %d nodes", created.Rev, first.Rev, second.Rev, len(nodes))
+	}
+	refused(t, "a commit on the first claim", s.Commit(t.Context(), term, after(first)), store.ErrConflict)
+	must(t, s.Commit(t.Context(), term, after(second)))
+}
+
+func claimReturnsNodesByName(t *testing.T, backend Backend) {
+	s := open(t, backend)
+	term := lead(t, s)
+	commit := newRun(term, 0)
+	want := []string{"B", "a", "a-1", "a.b", "node-10", "node-2", "é", "日本"}
+	for _, i := range []int{3, 7, 0, 5, 1, 6, 2, 4} {
+		commit.Nodes = append(commit.Nodes, record.Node{
+			RunID: commit.Run.ID, Cluster: "orders", Node: want[i], State: record.NodePending, Membership: record.MemberKnown,
+		})
+	}
+	must(t, s.Create(t.Context(), term, commit))
+	name := func(node record.Node) string { return node.Node }
+	run, nodes, err := s.Claim(t.Context(), term, commit.Run.ID)
+	must(t, err)
+	same(t, "claimed nodes", names(nodes, name), want)
+	read, err := s.Run(t.Context(), run.ID)
+	must(t, err)
+	same(t, "the claimed run", run, read)
+	same(t, "its playbook", run.Playbook, commit.Run.Playbook)
+}
+
+func commitLandsOnce(t *testing.T, backend Backend) {
+	s := open(t, backend)
+	term := lead(t, s)
+	commit := after(create(t, s, term, 3))
+	commit.Run.State = record.RunPausing
+	commit.Nodes = []record.Node{busyNode(commit.Run.ID, 1)}
+	commit.Effects = []record.Effect{{Key: "k", Digest: "d", RunID: commit.Run.ID}}
+	addEvents(&commit, 2)
+	must(t, s.Commit(t.Context(), term, commit))
+	unchanged(t, s, commit.Run.ID, func() {
+		must(t, s.Commit(t.Context(), term, commit))
+	})
+	run, _, events := readBack(t, s, commit.Run.ID)
+	same(t, "run", run, commit.Run)
+	if len(events) != 4 {
+		t.Errorf("there are %d events", len(events))
+	}
+}
+
+func commitIsRecognisedAfterClaim(t *testing.T, backend Backend) {
+	s := open(t, backend)
+	term := lead(t, s)
+	commit := after(create(t, s, term, 1))
+	addEvents(&commit, 1)
+	must(t, s.Commit(t.Context(), term, commit))
+	_, _, err := s.Claim(t.Context(), term, commit.Run.ID)
+	must(t, err)
+	unchanged(t, s, commit.Run.ID, func() {
+		must(t, s.Commit(t.Context(), term, commit))
+	})
+}
+
+func misplacedCommitConflicts(t *testing.T, backend Backend) {
+	s := open(t, backend)
+	term := lead(t, s)
+	created := create(t, s, term, 3)
+	first := after(created)
+	must(t, s.Commit(t.Context(), term, first))
+	cases := map[string]record.Commit{"on an earlier commit": after(created)}
+	ahead := after(first.Run)
+	ahead.Run.Rev++
+	cases["of a later revision"] = ahead
+	behind := after(first.Run)
+	behind.Run.Rev--
+	cases["of an earlier revision"] = behind
+	other := after(first.Run)
+	other.After = "another commit"
+	cases["after another commit"] = other
+	unchanged(t, s, created.ID, func() {
+		for what, commit := range cases {
+			commit.Nodes = []record.Node{busyNode(created.ID, 1)}
+			addEvents(&commit, 1)
+			refused(t, "a commit "+what, s.Commit(t.Context(), term, commit), store.ErrConflict)
+			commit.Fence = true
+			refused(t, "a fence commit "+what, s.Commit(t.Context(), term, commit), store.ErrConflict)
+		}
+	})
+	must(t, s.Commit(t.Context(), term, after(first.Run)))
+}
+
+func unclaimedCommitConflicts(t *testing.T, backend Backend) {
+	s := open(t, backend)
+	created := create(t, s, lead(t, s), 3)
+	second := lead(t, s)
+	unchanged(t, s, created.ID, func() {
+		commit := after(created)
+		commit.Run.Term = second
+		refused(t, "commit", s.Commit(t.Context(), second, commit), store.ErrConflict)
+	})
+}
+
+func fenceCommitIsRefused(t *testing.T, backend Backend) {
+	s := open(t, backend)
+	first := lead(t, s)
+	created := create(t, s, first, 3)
+	admitted := after(created)
+	admitted.Fence = true
+	must(t, s.Commit(t.Context(), first, admitted))
+	lead(t, s)
+	unchanged(t, s, created.ID, func() {
+		commit := after(admitted.Run)
+		commit.Fence = true
+		addEvents(&commit, 1)
+		refused(t, "a fence commit", s.Commit(t.Context(), first, commit), store.ErrStaleTerm)
+	})
+	// What only goes on with a run that nobody has claimed yet is not refused.
+	must(t, s.Commit(t.Context(), first, after(admitted.Run)))
+}
+
+// newLeaderSeesOrRefuses races a leader's last admission with the next leader's first list: either the list has it, or it
+// is refused.
+func newLeaderSeesOrRefuses(t *testing.T, backend Backend) {
+	s := open(t, backend)
+	ctx := t.Context()
+	landed, stale := 0, 0
+	for round := range 24 {
+		term := lead(t, s)
+		var write func() error
+		var seen func(run record.Run) bool
+		if round%2 == 0 {
+			commit := newRun(term, 1)
+			write = func() error { return s.Create(ctx, term, commit) }
+			seen = func(run record.Run) bool { return run.ID == commit.Run.ID }
+		} else {
+			commit := after(create(t, s, term, 1))
+			commit.Fence = true
+			write = func() error { return s.Commit(ctx, term, commit) }
+			seen = func(run record.Run) bool { return run.CommitID == commit.ID }
+		}
+		var group errgroup.Group
+		var wrote error
+		group.Go(func() error {
+			time.Sleep(time.Duration(round) * 100 * time.Microsecond) // meets the other at different places
+			wrote = write()
+			return nil
+		})
+		var open []record.Run
+		group.Go(func() error {
+			if _, err := s.Lead(ctx, 0); err != nil {
+				return err
+			}
+			var err error
+			open, err = s.OpenRuns(ctx)
+			return err
+		})
+		must(t, group.Wait())
+		found := false
+		for _, run := range open {
+			found = found || seen(run)
+		}
+		switch {
+		case wrote == nil && !found:
+			t.Fatalf("round %d: the write landed, but the new leader does not see it", round)
+		case wrote == nil:
+			landed++
+		case errors.Is(wrote, store.ErrStaleTerm) && !found:
+			stale++
+		default:
+			t.Fatalf("round %d: the write says %v, and the new leader sees it: %v", round, wrote, found)
+		}
+	}
+	t.Logf("%d landed, %d were refused", landed, stale)
+}
+
+func concurrentCommitsLandOnce(t *testing.T, backend Backend) {
+	s := open(t, backend)
+	term := lead(t, s)
+	run := create(t, s, term, 2)
+	var landed atomic.Int64
+	var group errgroup.Group
+	for i := range 8 {
+		commit := after(run)
+		commit.Run.WaitsFor = fmt.Sprint(i)
+		addEvents(&commit, 1)
+		group.Go(func() error {
+			err := s.Commit(t.Context(), term, commit)
+			if err == nil {
+				landed.Add(1)
+			} else if !errors.Is(err, store.ErrConflict) {
+				return err
+			}
+			return nil
+		})
+	}
+	must(t, group.Wait())
+	_, _, events := readBack(t, s, run.ID)
+	if landed.Load() != 1 || len(events) != 3 {
+		t.Errorf("%d of 8 commits on the same revision landed, and there are %d events", landed.Load(), len(events))
+	}
+}
+
+func commitIsAllOrNothing(t *testing.T, backend Backend) {
+	s := open(t, backend)
+	term := lead(t, s)
+	run := create(t, s, term, 2)
+	commit := after(run)
+	commit.Run.State = record.RunPausing
+	commit.Nodes = []record.Node{busyNode(run.ID, 0), busyNode(run.ID, 7)}
+	commit.Effects = []record.Effect{{Key: "fresh", Digest: "d", RunID: run.ID}, {Key: "used", Digest: "d", RunID: run.ID}}
+	addEvents(&commit, 3)
+	other := newRun(term, 1)
+	other.Effects = []record.Effect{{Key: "used", Digest: "d", RunID: other.Run.ID}}
+	must(t, s.Create(t.Context(), term, other))
+	unchanged(t, s, run.ID, func() {
+		refused(t, "commit", s.Commit(t.Context(), term, commit), store.ErrExists)
+	})
+	_, err := s.Effect(t.Context(), "fresh", "d")
+	refused(t, "effect", err, store.ErrNotFound)
+	third := newRun(term, 2)
+	third.Effects = commit.Effects
+	refused(t, "create", s.Create(t.Context(), term, third), store.ErrExists)
+	_, err = s.Run(t.Context(), third.Run.ID)
+	refused(t, "run", err, store.ErrNotFound)
+	commit.Effects = commit.Effects[:1]
+	must(t, s.Commit(t.Context(), term, commit))
+}
+
+func commitReplacesNodes(t *testing.T, backend Backend) {
+	s := open(t, backend)
+	term := lead(t, s)
+	created := newRun(term, 3)
+	must(t, s.Create(t.Context(), term, created))
+	commit := after(created.Run)
+	commit.Nodes = []record.Node{busyNode(created.Run.ID, 1), busyNode(created.Run.ID, 9)}
+	must(t, s.Commit(t.Context(), term, commit))
+	_, nodes, _ := readBack(t, s, created.Run.ID)
+	same(t, "nodes", nodes, []record.Node{created.Nodes[0], commit.Nodes[0], created.Nodes[2], commit.Nodes[1]})
+	node, err := s.RunNode(t.Context(), created.Run.ID, nodeName(9))
+	must(t, err)
+	same(t, "node", node, commit.Nodes[1])
+}
+
+func immutablePartsStay(t *testing.T, backend Backend) {
+	s := open(t, backend)
+	term := lead(t, s)
+	first := newRun(term, 1)
+	first.Run.Reason, first.Run.RequestedBy, first.Run.IdempotencyKey = "maintenance", "alice", "key"
+	first.Run.Concurrency = "exclusive"
+	first.Run.Playbook.Version, first.Run.Playbook.Source = "1.2.0", &record.Source{Repository: "r", Commit: "c", Path: "p"}
+	must(t, s.Create(t.Context(), term, first))
+	commit := after(first.Run)
+	commit.Run.State = record.RunPaused
+	commit.Run.Playbook = record.PlaybookCopy{}
+	commit.Run.Params = playbook.Document{"other": true}
+	commit.Run.Cluster, commit.Run.Reason, commit.Run.RequestedBy, commit.Run.IdempotencyKey = "x", "y", "z", ""
+	commit.Run.Concurrency, commit.Run.CreatedTS = "shared", start.Add(time.Hour)
+	must(t, s.Commit(t.Context(), term, commit))
+	want := first.Run
+	want.State, want.Rev, want.CommitID = record.RunPaused, 2, commit.ID
+	run, err := s.Run(t.Context(), first.Run.ID)
+	must(t, err)
+	same(t, "run", run, want)
+	page, _, err := s.Runs(t.Context(), store.RunFilter{Cluster: "orders", Playbook: "restart"}, store.Page{})
+	must(t, err)
+	if len(page) != 1 {
+		t.Errorf("%d runs of the cluster and playbook are listed", len(page))
+	}
+}
+
+func largeCommitLands(t *testing.T, backend Backend) {
+	s := open(t, backend)
+	term := lead(t, s)
+	commit := after(create(t, s, term, 1024))
+	for i := range 1024 {
+		commit.Nodes = append(commit.Nodes, busyNode(commit.Run.ID, i))
+	}
+	addEvents(&commit, 1024)
+	must(t, s.Commit(t.Context(), term, commit))
+	run, nodes, events := readBack(t, s, commit.Run.ID)
+	same(t, "run", run, commit.Run)
+	same(t, "nodes", nodes, commit.Nodes)
+	same(t, "events", events[2:], commit.Events)
+}

@@ -1,0 +1,162 @@
+package storetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/replicante-io/playbooks/playbook"
+	"github.com/replicante-io/playbooks/record"
+	"github.com/replicante-io/playbooks/store"
+)
+
+// start is when the runs of the suite are created, unless a test says otherwise.
+var start = record.Now()
+
+func at(d time.Duration) *time.Time {
+	t := start.Add(d)
+	return &t
+}
+
+func nodeName(i int) string { return fmt.Sprintf("node-%05d", i) }
+
+// newRun is a run of n nodes as the first commit creates it, with two events.
+func newRun(term int64, n int) record.Commit {
+	id := uuid.NewString()
+	commit := record.Commit{
+		ID: uuid.NewString(),
+		Run: record.Run{
+			ID:        id,
+			Cluster:   "orders",
+			Playbook:  record.PlaybookCopy{Name: "restart", Revision: 3, Spec: playbook.Document{"stages": []any{map[string]any{"name": "one"}}}},
+			Params:    playbook.Document{"grace": "30s"},
+			State:     record.RunRunning,
+			Term:      term,
+			Stages:    []record.RunStage{{Name: "one", State: record.StagePending, Pass: record.PassMain}},
+			Counts:    map[record.NodeState]int{record.NodePending: n},
+			CreatedTS: start,
+			UpdateTS:  start,
+			Rev:       1,
+		},
+		Fence: true,
+	}
+	commit.Run.CommitID = commit.ID
+	for i := range n {
+		commit.Nodes = append(commit.Nodes, record.Node{
+			RunID: id, Cluster: "orders", Node: nodeName(i), State: record.NodePending, Membership: record.MemberKnown,
+			Stages:  []record.NodeStage{{Name: "one", Pass: record.PassMain, State: record.StagePending}},
+			History: []record.NodeChange{{State: record.NodePending, TS: start}},
+		})
+	}
+	addEvents(&commit, 2)
+	return commit
+}
+
+// after is an empty commit on what run is.
+func after(run record.Run) record.Commit {
+	commit := record.Commit{ID: uuid.NewString(), After: run.CommitID, Run: clone(run)}
+	commit.Run.Rev++
+	commit.Run.CommitID = commit.ID
+	return commit
+}
+
+// addEvents continues the run's sequence by n events.
+func addEvents(commit *record.Commit, n int) {
+	for range n {
+		commit.Run.Seq++
+		commit.Events = append(commit.Events, record.Event{
+			RunID: commit.Run.ID, Seq: commit.Run.Seq, TS: start, Type: record.EventNodeState,
+			Node: nodeName(int(commit.Run.Seq)), Stage: "one", Data: playbook.Document{"state": "RUNNING", "n": commit.Run.Seq},
+		})
+	}
+}
+
+// busyNode is a node record of about 1 KB, as they are in the middle of a run.
+func busyNode(runID string, i int) record.Node {
+	name := nodeName(i)
+	healthy := true
+	return record.Node{
+		RunID: runID, Cluster: "orders", Node: name, State: record.NodeRunning, Membership: record.MemberKnown,
+		Stages: []record.NodeStage{{Name: "one", Pass: record.PassMain, Batch: 2, State: record.StageRunning, Step: 1, WasHealthy: &healthy}},
+		Actions: []record.Action{{
+			ID: record.ActionID(runID, name, "one", record.PassMain, "restart", 1), Stage: "one", Pass: record.PassMain, Step: "restart",
+			Attempt: 1, Kind: "external.agent.replicante.io/restart", Args: playbook.Document{"grace": "30s", "n": int64(i)},
+			AgentURL: "http://10.0.0.1:16018", JournalID: "7b0e4c6e-3a55-4d1b-8c6c-0d3c5d8d2c11", Term: 1, State: record.ActionDone,
+			Payload: playbook.Document{"took": 1.5}, StdoutTail: strings.Repeat("output ", 30), StartTS: start, FinishTS: at(time.Second),
+			DeadlineTS: start.Add(time.Minute),
+		}},
+		History: []record.NodeChange{{State: record.NodePending, TS: start}, {State: record.NodeRunning, TS: start, Reason: "batch 2"}},
+	}
+}
+
+// finish ends the run by a commit.
+func finish(tb testing.TB, s store.Store, term int64, run record.Run, when time.Time) record.Run {
+	tb.Helper()
+	commit := after(run)
+	commit.Run.State = record.RunDone
+	commit.Run.FinishTS = &when
+	addEvents(&commit, 1)
+	must(tb, s.Commit(tb.Context(), term, commit))
+	return commit.Run
+}
+
+// create stores a new run of n nodes and returns it.
+func create(tb testing.TB, s store.Store, term int64, n int) record.Run {
+	tb.Helper()
+	commit := newRun(term, n)
+	must(tb, s.Create(tb.Context(), term, commit))
+	return commit.Run
+}
+
+// readBack reads all of a run.
+func readBack(tb testing.TB, s store.Store, runID string) (record.Run, []record.Node, []record.Event) {
+	tb.Helper()
+	ctx := tb.Context()
+	run, err := s.Run(ctx, runID)
+	must(tb, err)
+	nodes, _, err := s.RunNodes(ctx, runID, nil, store.Page{})
+	must(tb, err)
+	events, err := s.Events(ctx, runID, 0, 0)
+	must(tb, err)
+	return run, nodes, events
+}
+
+// unchanged runs do, and fails if anything of the run is different afterwards.
+func unchanged(tb testing.TB, s store.Store, runID string, do func()) {
+	tb.Helper()
+	run, nodes, events := readBack(tb, s, runID)
+	do()
+	run2, nodes2, events2 := readBack(tb, s, runID)
+	same(tb, "run", run2, run)
+	same(tb, "nodes", nodes2, nodes)
+	same(tb, "events", events2, events)
+}
+
+// refused fails unless err is want.
+func refused(tb testing.TB, what string, err, want error) {
+	tb.Helper()
+	if !errors.Is(err, want) {
+		tb.Errorf("%s: got %v, want %v", what, err, want)
+	}
+}
+
+// eventually repeats check until it is true, for as long as the slowest store may take to expire.
+func eventually(tb testing.TB, what string, check func() bool) {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(tb.Context(), 75*time.Second)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !check() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			tb.Fatalf("%s: not so in time", what)
+		}
+	}
+}

@@ -1,0 +1,126 @@
+package storetest
+
+import (
+	"slices"
+	"testing"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/replicante-io/playbooks/store"
+)
+
+func initMayBeRepeated(t *testing.T, backend Backend) {
+	s := open(t, backend)
+	before, err := s.Term(t.Context())
+	must(t, err)
+	if before.Term != 0 || before.Installation == "" || before.Schema < 1 {
+		t.Errorf("a new store's terms record is %+v", before)
+	}
+	term := lead(t, s)
+	must(t, s.Init(t.Context()))
+	after, err := s.Term(t.Context())
+	must(t, err)
+	before.Term = term
+	same(t, "terms record after init was repeated", after, before)
+	wrong, err := s.Check(t.Context())
+	must(t, err)
+	same(t, "what is wrong", wrong, []string{})
+}
+
+func eachStoreIsAnotherInstallation(t *testing.T, backend Backend) {
+	one, err := open(t, backend).Term(t.Context())
+	must(t, err)
+	other, err := open(t, backend).Term(t.Context())
+	must(t, err)
+	if one.Installation == other.Installation {
+		t.Errorf("two stores are both installation %s", one.Installation)
+	}
+}
+
+func beforeInitThereIsNoTerm(t *testing.T, backend Backend) {
+	s, err := backend(t).Open(forEver)
+	must(t, err)
+	defer s.Close()
+	_, err = s.Term(t.Context())
+	refused(t, "term before init", err, store.ErrNotFound)
+	wrong, err := s.Check(t.Context())
+	must(t, err)
+	if len(wrong) == 0 {
+		t.Error("check finds nothing wrong with a store that is not set up")
+	}
+	_, err = s.Term(t.Context())
+	refused(t, "term after check", err, store.ErrNotFound)
+}
+
+func newerSchemaIsRefused(t *testing.T, backend Backend) {
+	place := backend(t)
+	s, err := place.Open(forEver)
+	must(t, err)
+	must(t, s.Init(t.Context()))
+	must(t, s.Close())
+	must(t, place.SetSchema(1000))
+	s, err = place.Open(forEver)
+	must(t, err)
+	defer s.Close()
+	refused(t, "init", s.Init(t.Context()), store.ErrUnusable)
+	wrong, err := s.Check(t.Context())
+	if err == nil && len(wrong) == 0 {
+		t.Error("check finds nothing wrong with a newer schema")
+	}
+}
+
+func dataSurvivesReopening(t *testing.T, backend Backend) {
+	place := backend(t)
+	s, err := place.Open(forEver)
+	must(t, err)
+	must(t, s.Init(t.Context()))
+	term := lead(t, s)
+	created := create(t, s, term, 3)
+	run, nodes, events := readBack(t, s, created.ID)
+	was, err := s.Term(t.Context())
+	must(t, err)
+	must(t, s.Close())
+
+	s = openAt(t, place, forEver)
+	is, err := s.Term(t.Context())
+	must(t, err)
+	same(t, "terms record", is, was)
+	run2, nodes2, events2 := readBack(t, s, created.ID)
+	same(t, "run", run2, run)
+	same(t, "nodes", nodes2, nodes)
+	same(t, "events", events2, events)
+}
+
+func termsGrow(t *testing.T, backend Backend) {
+	s := open(t, backend)
+	last := int64(0)
+	for _, floor := range []int64{0, 0, 41, 3, 42, 1 << 40} {
+		term, err := s.Lead(t.Context(), floor)
+		must(t, err)
+		if term.Term <= last || term.Term <= floor {
+			t.Errorf("after term %d and with floor %d comes term %d", last, floor, term.Term)
+		}
+		last = term.Term
+		read, err := s.Term(t.Context())
+		must(t, err)
+		same(t, "terms record", read, term)
+	}
+}
+
+func concurrentLeadsDiffer(t *testing.T, backend Backend) {
+	s := open(t, backend)
+	terms := make([]int64, 16)
+	var group errgroup.Group
+	for i := range terms {
+		group.Go(func() error {
+			term, err := s.Lead(t.Context(), 0)
+			terms[i] = term.Term
+			return err
+		})
+	}
+	must(t, group.Wait())
+	slices.Sort(terms)
+	if len(slices.Compact(terms)) != 16 {
+		t.Errorf("16 leads began the terms %v", terms)
+	}
+}
