@@ -27,6 +27,13 @@ const (
 	maxBackoff  = 5 * time.Second
 )
 
+// Agents' codes are ours: a policy knows only records.
+var _ = map[bool]struct{}{
+	false: {},
+	record.CodeTimeout == wire.CodeTimeout && record.CodeCancelled == wire.CodeCancelled && record.CodeExit == wire.CodeExit &&
+		record.CodeLost == wire.CodeLost && record.CodeNeverStarted == wire.CodeNeverStarted && record.CodeFailed == wire.CodeFailed: {},
+}
+
 // agents is what is asked of agents; agent/client does it. Its errors are those of agent/wire.
 type agents interface {
 	Post(ctx context.Context, agentURL string, action wire.ActionRequest) error
@@ -116,14 +123,14 @@ func (p *pursuit) tryDeliver(ctx context.Context) (done, await bool) {
 		p.sent = true // what it has is looked at by the next try
 		return false, false
 	case errors.Is(err, wire.ErrRejected):
-		p.end(record.ActionFailed, "rejected", "its agent rejects step "+p.Action.Step+": "+err.Error(), false)
+		p.end(record.ActionFailed, record.CodeRejected, "its agent rejects step "+p.Action.Step+": "+err.Error(), false)
 		return true, false
 	case errors.As(err, &fenced):
 		return p.fenced(fenced), false
 	case errors.Is(err, wire.ErrNotSent):
 		p.failed(err)
 		if !p.sent && time.Since(p.failing) > giveUpAfter {
-			p.end(record.ActionFailed, "unreachable", fmt.Sprintf("its agent at %s cannot be reached: %v", p.Action.AgentURL, err), false)
+			p.end(record.ActionFailed, record.CodeUnreachable, fmt.Sprintf("its agent at %s cannot be reached: %v", p.Action.AgentURL, err), false)
 			return true, false
 		}
 	default:
@@ -160,9 +167,9 @@ func (p *pursuit) get(ctx context.Context, wait time.Duration) (wire.Action, err
 func (p *pursuit) fenced(fenced *wire.Fenced) bool {
 	if fenced.Reason == wire.FencedJournal {
 		if p.sent {
-			p.end(record.ActionUnknown, "journal_changed", "its agent has lost its journal: nobody knows whether step "+p.Action.Step+" ran", true)
+			p.end(record.ActionUnknown, record.CodeJournalChanged, "its agent has lost its journal: nobody knows whether step "+p.Action.Step+" ran", true)
 		} else {
-			p.end(record.ActionFailed, "journal_changed", "its agent has another journal than the one that step "+p.Action.Step+" was meant for", false)
+			p.end(record.ActionFailed, record.CodeJournalChanged, "its agent has another journal than the one that step "+p.Action.Step+" was meant for", false)
 		}
 		return true
 	}
@@ -176,7 +183,7 @@ func (p *pursuit) fenced(fenced *wire.Fenced) bool {
 
 // forgotten is told by an agent that had accepted the action.
 func (p *pursuit) forgotten() {
-	p.end(record.ActionUnknown, "forgotten", "its agent no longer knows the action of step "+p.Action.Step+" that it had accepted", true)
+	p.end(record.ActionUnknown, record.CodeForgotten, "its agent no longer knows the action of step "+p.Action.Step+" that it had accepted", true)
 }
 
 // await hears of the action's end: by a held request, or by asking more and more rarely where the agent does not hold.
@@ -239,7 +246,7 @@ func (p *pursuit) tryCancel(ctx context.Context) bool {
 func (p *pursuit) heard(action wire.Action) bool {
 	p.answered()
 	if action.Kind != p.Action.Kind {
-		p.end(record.ActionFailed, "conflict", fmt.Sprintf("its agent has another action under this ID, of kind %s", action.Kind), false)
+		p.end(record.ActionFailed, record.CodeConflict, fmt.Sprintf("its agent has another action under this ID, of kind %s", action.Kind), false)
 		return true
 	}
 	if !action.State.Phase.Ended() {

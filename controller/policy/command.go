@@ -98,7 +98,7 @@ func (p *Plan) cancel(c Command) *record.Refusal {
 	if c.Reason != "" {
 		message += ": " + c.Reason
 	}
-	p.run.Error = &record.Error{Code: "cancelled", Message: message}
+	p.run.Error = &record.Error{Code: record.CodeCancelled, Message: message}
 	p.said(record.EventRunCancelling, c, "")
 	if c.Kill {
 		for _, name := range p.names {

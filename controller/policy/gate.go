@@ -79,11 +79,11 @@ func (p *Plan) gate() bool {
 	for _, n := range members {
 		if why, unhealthy := reasons[n]; unhealthy {
 			p.endNode(n, record.NodeFailed, &record.Error{
-				Code: "health_timeout", Message: fmt.Sprintf("not healthy within %s after its steps: %s", health.Timeout, why),
+				Code: record.CodeHealthTimeout, Message: fmt.Sprintf("not healthy within %s after its steps: %s", health.Timeout, why),
 			})
 		} else if p.now.Sub(*p.openEntry(n).HealthyTS) < health.Settle {
 			p.endNode(n, record.NodeFailed, &record.Error{
-				Code: "health_timeout", Message: fmt.Sprintf("not healthy for %s within %s after its steps", health.Settle, health.Timeout),
+				Code: record.CodeHealthTimeout, Message: fmt.Sprintf("not healthy for %s within %s after its steps", health.Settle, health.Timeout),
 			})
 		} else {
 			p.pass(n)
@@ -191,7 +191,7 @@ func (p *Plan) stepGate(n *node, e *record.NodeStage) {
 		return
 	}
 	p.unobserve(key)
-	p.endNode(n, record.NodeUnknown, &record.Error{Code: "health_timeout", Message: fmt.Sprintf(
+	p.endNode(n, record.NodeUnknown, &record.Error{Code: record.CodeHealthTimeout, Message: fmt.Sprintf(
 		"nobody knows how step %s ended, and it was not healthy within %s: %s", n.lastAction().Step, health.Timeout.Round(time.Second), why)})
 }
 

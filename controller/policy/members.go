@@ -92,9 +92,9 @@ func (p *Plan) joins(n *node) {
 	case playbook.AddedIgnore:
 		p.setNode(n, record.NodeSkipped, "it appeared during the run (membership.added: ignore)")
 	case playbook.AddedPause:
-		p.pauseFor("node_added", fmt.Sprintf("node %s appeared (membership.added: pause); a resume takes it in", n.rec.Node))
+		p.pauseFor(record.CodeNodeAdded, fmt.Sprintf("node %s appeared (membership.added: pause); a resume takes it in", n.rec.Node))
 	case playbook.AddedFail:
-		p.fail("node_added", fmt.Sprintf("node %s appeared (membership.added: fail)", n.rec.Node))
+		p.fail(record.CodeNodeAdded, fmt.Sprintf("node %s appeared (membership.added: fail)", n.rec.Node))
 	}
 }
 
@@ -154,8 +154,8 @@ func (p *Plan) goneObserved(n *node, seen *observation) {
 	}
 	switch p.spec.Membership.Removed {
 	case playbook.RemovedPause:
-		p.pauseFor("node_removed", fmt.Sprintf("node %s is gone (membership.removed: pause); a resume goes on without it", n.rec.Node))
+		p.pauseFor(record.CodeNodeRemoved, fmt.Sprintf("node %s is gone (membership.removed: pause); a resume goes on without it", n.rec.Node))
 	case playbook.RemovedFail:
-		p.fail("node_removed", fmt.Sprintf("node %s is gone (membership.removed: fail)", n.rec.Node))
+		p.fail(record.CodeNodeRemoved, fmt.Sprintf("node %s is gone (membership.removed: fail)", n.rec.Node))
 	}
 }

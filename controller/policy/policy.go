@@ -317,7 +317,7 @@ func (p *Plan) finish(verdict record.RunState) {
 		verdict = record.RunFailed
 	}
 	if verdict == record.RunFailed && p.run.Error == nil {
-		p.run.Error = &record.Error{Code: "nodes_failed", Message: p.failures("")}
+		p.run.Error = &record.Error{Code: record.CodeNodesFailed, Message: p.failures("")}
 	}
 	if verdict == record.RunDone {
 		p.run.Error = nil

@@ -173,7 +173,7 @@ func (p *Plan) openStage() bool {
 		} else {
 			message += ": no node is left in the run"
 		}
-		p.failStage("no_targets", message)
+		p.failStage(record.CodeNoTargets, message)
 	}
 	return true
 }
@@ -204,7 +204,7 @@ func (p *Plan) undecided(key, what string, n *node, err error) bool {
 	st := p.stage()
 	if !errors.Is(err, playbook.ErrAbsent) {
 		p.unobserve(key)
-		p.failStage("expression_error", fmt.Sprintf("cannot decide %s%s: %v", what, name, err))
+		p.failStage(record.CodeExpression, fmt.Sprintf("cannot decide %s%s: %v", what, name, err))
 		return true
 	}
 	if st.FactsUntil == nil {
@@ -214,7 +214,7 @@ func (p *Plan) undecided(key, what string, n *node, err error) bool {
 	}
 	if !p.now.Before(*st.FactsUntil) {
 		p.unobserve(key)
-		p.failStage("facts_absent", fmt.Sprintf("cannot decide %s%s: %v; waited %s for it", what, name, err, factsPatience))
+		p.failStage(record.CodeFactsAbsent, fmt.Sprintf("cannot decide %s%s: %v; waited %s for it", what, name, err, factsPatience))
 		return true
 	}
 	p.factsFor = fmt.Sprintf("a fact that decides %s%s: %v", what, name, err)
@@ -364,7 +364,7 @@ func (p *Plan) choose(size int) ([]string, bool) {
 	if len(missing) > 0 && (!byFacts || len(ready) == 0) {
 		for _, n := range missing {
 			p.endNode(n, record.NodeFailed, &record.Error{
-				Code:    "unreachable",
+				Code:    record.CodeUnreachable,
 				Message: fmt.Sprintf("its agent at %s did not answer when its turn came", n.fact.AgentURL),
 			})
 		}
@@ -520,11 +520,11 @@ func (p *Plan) overBudget() bool {
 	spec := p.stageSpec()
 	message := fmt.Sprintf("stage %s: %s; max_failures is %d", spec.Name, p.failures(spec.Name), spec.MaxFailures.Of(p.stage().Total))
 	if spec.OnFailure == playbook.FailurePause {
-		p.pauseFor("max_failures", message)
+		p.pauseFor(record.CodeMaxFailures, message)
 		return true
 	}
-	p.stage().Error = &record.Error{Code: "max_failures", Message: message}
-	p.fail("max_failures", message)
+	p.stage().Error = &record.Error{Code: record.CodeMaxFailures, Message: message}
+	p.fail(record.CodeMaxFailures, message)
 	return true
 }
 

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/replicante-io/playbooks/agent/wire"
 	"github.com/replicante-io/playbooks/playbook"
 	"github.com/replicante-io/playbooks/record"
 )
@@ -158,7 +157,7 @@ func (p *Plan) undecidedStep(n *node, e *record.NodeStage, key, what string, err
 	delete(p.seen, key)
 	if !errors.Is(err, playbook.ErrAbsent) {
 		p.unobserve(key)
-		p.endNode(n, record.NodeFailed, &record.Error{Code: "expression_error", Message: fmt.Sprintf("cannot decide %s: %v", what, err)})
+		p.endNode(n, record.NodeFailed, &record.Error{Code: record.CodeExpression, Message: fmt.Sprintf("cannot decide %s: %v", what, err)})
 		return
 	}
 	if e.BlockedTS == nil {
@@ -170,7 +169,7 @@ func (p *Plan) undecidedStep(n *node, e *record.NodeStage, key, what string, err
 	if !p.now.Before(until) {
 		p.unobserve(key)
 		p.endNode(n, record.NodeFailed, &record.Error{
-			Code: "facts_absent", Message: fmt.Sprintf("cannot decide %s: %v; waited %s for it", what, err, factsPatience),
+			Code: record.CodeFactsAbsent, Message: fmt.Sprintf("cannot decide %s: %v; waited %s for it", what, err, factsPatience),
 		})
 		return
 	}
@@ -207,7 +206,7 @@ func (p *Plan) reserve(n *node, e *record.NodeStage) bool {
 		return false
 	}
 	delete(p.stuck, name)
-	p.endNode(n, record.NodeFailed, &record.Error{Code: "unsettled", Message: fmt.Sprintf(
+	p.endNode(n, record.NodeFailed, &record.Error{Code: record.CodeUnsettled, Message: fmt.Sprintf(
 		"an action of run %s may still be running on it; if you know that it is over: replictl run resolve %s %s FAILED",
 		holder.RunID, holder.RunID, name)})
 	return false
@@ -248,13 +247,13 @@ func (p *Plan) watch(n *node, a *record.Action) {
 			return
 		}
 		p.end(n, a, Ended{State: record.ActionUnknown, Unsettled: true, Error: &record.Error{
-			Code:    "unknown",
+			Code:    record.CodeUnknown,
 			Message: fmt.Sprintf("its agent at %s did not say how step %s ended, nor that it was stopped", a.AgentURL, a.Step),
 		}})
 	case !p.now.Before(a.DeadlineTS):
-		p.cancelAction(n, a, wire.CodeTimeout)
+		p.cancelAction(n, a, record.CodeTimeout)
 	case p.run.Kill:
-		p.cancelAction(n, a, wire.CodeCancelled)
+		p.cancelAction(n, a, record.CodeCancelled)
 	}
 }
 
@@ -300,8 +299,8 @@ func (in Ended) apply(p *Plan) *record.Refusal {
 
 // end records how an action in flight ended and moves its node on.
 func (p *Plan) end(n *node, a *record.Action, in Ended) {
-	if a.CancelCode == wire.CodeTimeout && in.State == record.ActionFailed {
-		in.Error = &record.Error{Code: wire.CodeTimeout, Message: fmt.Sprintf("step %s did not end within %s", a.Step, a.DeadlineTS.Sub(a.StartTS))}
+	if a.CancelCode == record.CodeTimeout && in.State == record.ActionFailed {
+		in.Error = &record.Error{Code: record.CodeTimeout, Message: fmt.Sprintf("step %s did not end within %s", a.Step, a.DeadlineTS.Sub(a.StartTS))}
 	}
 	p.inFlight--
 	p.write(n, a, in)
@@ -322,7 +321,7 @@ func (p *Plan) end(n *node, a *record.Action, in Ended) {
 	case record.ActionDone:
 		p.passStep(n, e)
 	case record.ActionFailed:
-		if in.Error != nil && in.Error.Code == wire.CodeCancelled && p.run.State == record.RunCancelling {
+		if in.Error != nil && in.Error.Code == record.CodeCancelled && p.run.State == record.RunCancelling {
 			p.endNode(n, record.NodeCancelled, in.Error)
 			return
 		}
@@ -339,7 +338,7 @@ func (p *Plan) write(n *node, a *record.Action, in Ended) {
 	a.State, a.FinishTS, a.CancelUntil = in.State, &ended, nil
 	a.Payload, a.ExitCode, a.StdoutTail, a.StderrTail, a.Error = in.Payload, in.ExitCode, in.StdoutTail, in.StderrTail, in.Error
 	if a.State != record.ActionDone && a.Error == nil {
-		a.Error = &record.Error{Code: wire.CodeFailed, Message: "its agent gave no reason"}
+		a.Error = &record.Error{Code: record.CodeFailed, Message: "its agent gave no reason"}
 	}
 	p.mark(n)
 	p.note(n, a)
@@ -383,7 +382,7 @@ func (p *Plan) passStep(n *node, e *record.NodeStage) {
 func (p *Plan) failedAttempt(n *node, e *record.NodeStage, a *record.Action) {
 	retry := p.stageSpec().Steps[e.Step].Retry
 	e.GateTS, e.SettleUntil, e.HealthyTS = nil, nil, nil
-	if a.Error != nil && a.Error.Code == wire.CodeNeverStarted && a.CancelCode == "" {
+	if a.Error != nil && a.Error.Code == record.CodeNeverStarted && a.CancelCode == "" {
 		if a.Attempt <= retry.Attempts+maxNeverStarted {
 			p.nextAttempt(n, e, a, retry.Backoff)
 			return

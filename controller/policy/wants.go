@@ -45,7 +45,7 @@ func (p *Plan) want(n *node, a *record.Action) {
 	if a.State == record.ActionCancelling || a.Unsettled {
 		pursuit.Kill = true
 		if pursuit.Cancel = a.CancelCode; pursuit.Cancel == "" {
-			pursuit.Cancel = "cancelled"
+			pursuit.Cancel = record.CodeCancelled
 		}
 	}
 	p.wants.Actions = append(p.wants.Actions, pursuit)
