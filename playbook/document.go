@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
+	"strconv"
 )
 
 // Document is a JSON object held generically: a playbook's spec as written, a run's params, an action's arguments.
@@ -26,6 +29,70 @@ func (d *Document) UnmarshalJSON(data []byte) error {
 	}
 	*d, _ = normal.(map[string]any)
 	return nil
+}
+
+// MarshalJSON writes an object, its keys in order, so that UnmarshalJSON reads the same values again: a float64 that is a
+// whole number is written as 2.0, not 2.
+func (d Document) MarshalJSON() ([]byte, error) {
+	if d == nil {
+		return []byte("null"), nil
+	}
+	return appendJSON(nil, map[string]any(d))
+}
+
+func appendJSON(to []byte, value any) ([]byte, error) {
+	var err error
+	switch v := value.(type) {
+	case string:
+		return appendString(to, v)
+	case int64:
+		return strconv.AppendInt(to, v, 10), nil
+	case float64:
+		if v == math.Trunc(v) && math.Abs(v) < 1e21 {
+			return append(strconv.AppendFloat(to, v, 'f', -1, 64), ".0"...), nil
+		}
+	case []any:
+		to = append(to, '[')
+		for i, item := range v {
+			if i > 0 {
+				to = append(to, ',')
+			}
+			if to, err = appendJSON(to, item); err != nil {
+				return nil, err
+			}
+		}
+		return append(to, ']'), nil
+	case map[string]any:
+		if v == nil {
+			return append(to, "null"...), nil
+		}
+		to = append(to, '{')
+		for i, key := range slices.Sorted(maps.Keys(v)) {
+			if i > 0 {
+				to = append(to, ',')
+			}
+			if to, err = appendString(to, key); err != nil {
+				return nil, err
+			}
+			if to, err = appendJSON(append(to, ':'), v[key]); err != nil {
+				return nil, err
+			}
+		}
+		return append(to, '}'), nil
+	}
+	text, err := json.Marshal(value)
+	return append(to, text...), err
+}
+
+func appendString(to []byte, s string) ([]byte, error) {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+			text, err := json.Marshal(s)
+			return append(to, text...), err
+		}
+	}
+	to = append(append(to, '"'), s...)
+	return append(to, '"'), nil
 }
 
 // Normalize returns value with every number as int64 or float64 and every list and object as []any and map[string]any.
