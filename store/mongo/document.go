@@ -1,0 +1,153 @@
+package mongo
+
+import (
+	"bytes"
+	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/replicante-io/playbooks/record"
+)
+
+// maxDocument is what one document may take in MongoDB.
+const maxDocument = 16 << 20
+
+// registry reads whole numbers as int64, lists as []any and objects as map[string]any wherever the type leaves it open.
+var registry = func() *bson.Registry {
+	r := bson.NewRegistry()
+	r.RegisterTypeMapEntry(bson.TypeInt32, reflect.TypeFor[int64]())
+	r.RegisterTypeMapEntry(bson.TypeArray, reflect.TypeFor[[]any]())
+	r.RegisterTypeMapEntry(bson.TypeEmbeddedDocument, reflect.TypeFor[map[string]any]())
+	return r
+}()
+
+var bsonOptions = &options.BSONOptions{UseJSONStructTags: true, DefaultDocumentMap: true}
+
+// The documents are the records under an _id. The ids of what belongs to a run start with the run's: a range of ids is
+// one run's, in order.
+type (
+	runDocument struct {
+		ID         string `bson:"_id"`
+		record.Run `bson:",inline"`
+		// InWork is Run.Open: what the leader lists.
+		InWork bool `bson:"open"`
+	}
+	nodeDocument struct {
+		ID          string `bson:"_id"`
+		record.Node `bson:",inline"`
+	}
+	eventDocument struct {
+		ID           string `bson:"_id"`
+		record.Event `bson:",inline"`
+	}
+	playbookDocument struct {
+		ID              string `bson:"_id"`
+		record.Playbook `bson:",inline"`
+	}
+	knownDocument struct {
+		ID               knownID `bson:"_id"`
+		record.KnownNode `bson:",inline"`
+	}
+	knownID struct {
+		ClusterID string `bson:"cluster_id"`
+		NodeID    string `bson:"node_id"`
+	}
+	keyDocument struct {
+		ID            string `bson:"_id"`
+		record.Effect `bson:",inline"`
+		FinishTS      *time.Time `bson:"finish_ts,omitempty"`
+	}
+	termDocument struct {
+		ID          string `bson:"_id"`
+		record.Term `bson:",inline"`
+		// Fences counts the transactions that were fenced by this document: a fence must change a field.
+		Fences int64 `bson:"fences"`
+		// Leaders are the sessions of the latest leaders, the last one's last.
+		Leaders []leaderSessions `bson:"leaders,omitempty"`
+	}
+	leaderSessions struct {
+		Term     int64         `bson:"term"`
+		Sessions []bson.Binary `bson:"sessions"`
+	}
+)
+
+func agentID(run, node string) string { return run + "/" + node }
+
+func eventID(run string, seq int64) string { return fmt.Sprintf("%s/%012d", run, seq) }
+
+// eventSeq reads run and number back from an event's _id.
+func eventSeq(id string) (run string, seq int64, ok bool) {
+	slash := strings.LastIndexByte(id, '/')
+	if slash < 0 {
+		return "", 0, false
+	}
+	seq, err := strconv.ParseInt(id[slash+1:], 10, 64)
+	return id[:slash], seq, err == nil
+}
+
+func revisionID(name string, revision int64) string { return fmt.Sprintf("%s/%09d", name, revision) }
+
+// ofRun chooses, by _id, what belongs to a run and comes after the id given.
+func ofRun(run, after string) bson.E {
+	return bson.E{Key: "_id", Value: bson.D{{Key: "$gt", Value: run + "/" + after}, {Key: "$lt", Value: run + "0"}}} // '0' follows '/'
+}
+
+func byID(id any) bson.D { return bson.D{{Key: "_id", Value: id}} }
+
+// encode makes the document that will be stored, once for all attempts. what names it in an error.
+func encode(what string, value any) (bson.Raw, error) {
+	buffer := new(bytes.Buffer)
+	encoder := bson.NewEncoder(bson.NewDocumentWriter(buffer))
+	encoder.SetRegistry(registry)
+	encoder.UseJSONStructTags()
+	if err := encoder.Encode(value); err != nil {
+		return nil, fmt.Errorf("%s cannot be stored: %w", what, err)
+	}
+	if buffer.Len() > maxDocument {
+		return nil, fmt.Errorf("%s takes %d bytes; MongoDB's documents hold at most 16 MiB", what, buffer.Len())
+	}
+	return buffer.Bytes(), nil
+}
+
+// runFields are the names of a run's fields that commits write.
+var runFields = func() []string {
+	immutable := map[string]bool{
+		"id": true, "cluster": true, "playbook": true, "params": true, "reason": true, "requested_by": true,
+		"idempotency_key": true, "created_ts": true, "concurrency": true,
+	}
+	var names []string
+	for field := range reflect.TypeFor[record.Run]().Fields() {
+		if name, _, _ := strings.Cut(field.Tag.Get("json"), ","); !immutable[name] {
+			names = append(names, name)
+		}
+	}
+	return names
+}()
+
+// runUpdate sets every mutable field of the run that is there, and takes away those that are not. The run becomes work
+// for the leader again: every commit leaves something to seal.
+func runUpdate(run record.Run) (bson.D, error) {
+	run.Playbook, run.Params, run.Sealed = record.PlaybookCopy{}, nil, false
+	raw, err := encode("run "+run.ID, run)
+	if err != nil {
+		return nil, err
+	}
+	set, unset := bson.D{{Key: "open", Value: true}}, bson.D{}
+	for _, name := range runFields {
+		if value, err := raw.LookupErr(name); err == nil {
+			set = append(set, bson.E{Key: name, Value: value})
+		} else {
+			unset = append(unset, bson.E{Key: name, Value: ""})
+		}
+	}
+	update := bson.D{{Key: "$set", Value: set}}
+	if len(unset) > 0 {
+		update = append(update, bson.E{Key: "$unset", Value: unset})
+	}
+	return update, nil
+}

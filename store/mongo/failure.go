@@ -1,0 +1,87 @@
+package mongo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/topology"
+
+	"github.com/replicante-io/playbooks/store"
+)
+
+// Labels and codes of MongoDB's errors (src/mongo/base/error_codes.yml; the transactions and retryable writes
+// specifications of drivers).
+const (
+	labelTransient = "TransientTransactionError"
+	labelUnknown   = "UnknownTransactionCommitResult"
+
+	codeUnauthorized         = 13
+	codeAuthenticationFailed = 18
+	codeIllegalOperation     = 20
+	codeNamespaceExists      = 48
+	codeInterrupted          = 11601
+	codeDocumentTooLarge     = 10334
+	codeUpdateTooLarge       = 17419
+	codeReplaceTooLarge      = 17420
+)
+
+// gone are the codes of a server that is no longer primary, is going down, or ran out of time.
+var gone = []int{6, 7, 50, 64, 89, 91, 112, 189, 251, 262, 9001, 10107, 11600, codeInterrupted, 11602, 13435, 13436}
+
+func hasCode(err error, codes ...int) bool {
+	var server mongo.ServerError
+	if !errors.As(err, &server) {
+		return false
+	}
+	return slices.ContainsFunc(codes, server.HasErrorCode)
+}
+
+func hasLabel(err error, label string) bool {
+	var labeled mongo.LabeledError
+	return errors.As(err, &labeled) && labeled.HasErrorLabel(label)
+}
+
+// explain makes of what the driver says one of the store's errors where one fits.
+func explain(err error) error {
+	if err == nil {
+		return nil
+	}
+	for _, known := range []error{store.ErrStaleTerm, store.ErrConflict, store.ErrNotFound, store.ErrExists, store.ErrUnavailable, store.ErrUnusable, store.ErrKeyReused} {
+		if errors.Is(err, known) {
+			return err
+		}
+	}
+	switch {
+	case errors.Is(err, mongo.ErrNoDocuments):
+		return store.ErrNotFound
+	case hasCode(err, codeAuthenticationFailed):
+		return fmt.Errorf("%w: MongoDB refuses the user or its password: check both in store.url, and authSource, the database that the user was created in: %w", store.ErrUnusable, err)
+	case hasCode(err, codeUnauthorized):
+		return fmt.Errorf("%w: the user of store.url lacks a right: grant it the role readWrite on the database: %w", store.ErrUnusable, err)
+	case hasCode(err, codeIllegalOperation):
+		return fmt.Errorf("%w: %s: %w", store.ErrUnusable, standalone, err)
+	case hasCode(err, codeDocumentTooLarge, codeUpdateTooLarge, codeReplaceTooLarge):
+		return fmt.Errorf("the record has grown over 16 MiB, the most that MongoDB's documents hold: %w", err)
+	case unavailable(err):
+		return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
+	}
+	return err
+}
+
+// unavailable tells whether asking again, later or elsewhere, may help.
+func unavailable(err error) bool {
+	var selection topology.ServerSelectionError
+	var connection topology.ConnectionError
+	var write mongo.WriteException
+	switch {
+	case errors.Is(err, context.Canceled), mongo.IsTimeout(err), mongo.IsNetworkError(err),
+		errors.Is(err, mongo.ErrClientDisconnected), errors.As(err, &selection), errors.As(err, &connection):
+		return true
+	case errors.As(err, &write) && write.WriteConcernError != nil:
+		return true
+	}
+	return hasLabel(err, labelTransient) || hasLabel(err, labelUnknown) || hasLabel(err, "RetryableWriteError") || hasCode(err, gone...)
+}

@@ -1,0 +1,156 @@
+package mongo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/replicante-io/playbooks/record"
+	"github.com/replicante-io/playbooks/store"
+)
+
+// newestFirst orders revisions.
+var newestFirst = bson.D{{Key: "name", Value: 1}, {Key: "revision", Value: -1}}
+
+// Apply implements store.Store.
+func (s *Store) Apply(ctx context.Context, playbooks []record.Playbook, effect *record.Effect, answer func([]record.Playbook) string) ([]record.Playbook, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	var applied []record.Playbook
+	err := settle(ctx, func() error {
+		return s.transact(ctx, func(ctx context.Context) error {
+			applied = make([]record.Playbook, len(playbooks))
+			for i, playbook := range playbooks {
+				var err error
+				if applied[i], err = s.revise(ctx, playbook); err != nil {
+					return fmt.Errorf("%s: %w", playbook.Name, err)
+				}
+			}
+			if effect == nil {
+				return nil
+			}
+			kept := *effect
+			if answer != nil {
+				kept.Answer = answer(applied)
+			}
+			return s.insertKey(ctx, &kept)
+		})
+	}, func() error { // where it is not the key, somebody made the same revision
+		if effect == nil {
+			return nil
+		}
+		return s.used(ctx, []record.Effect{*effect})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("apply playbooks: %w", err)
+	}
+	return applied, nil
+}
+
+// revise stores playbook as the next revision of its name, in a transaction, unless the latest is the same.
+func (s *Store) revise(ctx context.Context, playbook record.Playbook) (record.Playbook, error) {
+	var latest record.Playbook
+	err := s.playbooks.FindOne(ctx, bson.D{{Key: "name", Value: playbook.Name}}, options.FindOne().SetSort(newestFirst)).Decode(&latest)
+	if err != nil && !errors.Is(err, mongo.ErrNoDocuments) {
+		return record.Playbook{}, err
+	}
+	if err == nil && latest.Digest == playbook.Digest {
+		return latest, nil
+	}
+	playbook.Revision = latest.Revision + 1
+	raw, err := encode("the playbook", playbookDocument{ID: revisionID(playbook.Name, playbook.Revision), Playbook: playbook})
+	if err != nil {
+		return record.Playbook{}, err
+	}
+	if _, err = s.playbooks.InsertOne(ctx, raw); duplicate(err) {
+		err = errRefused
+	}
+	return playbook, err
+}
+
+// Playbook implements store.Store.
+func (s *Store) Playbook(ctx context.Context, name string, revision int64) (record.Playbook, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	where := bson.D{{Key: "name", Value: name}}
+	if revision != 0 {
+		where = append(where, bson.E{Key: "revision", Value: revision})
+	}
+	var found record.Playbook
+	if err := s.playbooks.FindOne(ctx, where, options.FindOne().SetSort(newestFirst)).Decode(&found); err != nil {
+		return record.Playbook{}, fmt.Errorf("playbook %s, revision %d: %w", name, revision, explain(err))
+	}
+	return found, nil
+}
+
+// Playbooks implements store.Store.
+func (s *Store) Playbooks(ctx context.Context, page store.Page) ([]record.Playbook, string, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	const list = "playbooks"
+	at, _, err := from(list, page.Cursor)
+	if err != nil {
+		return nil, "", fmt.Errorf("list playbooks: %w", err)
+	}
+	pipeline := mongo.Pipeline{
+		{{Key: "$match", Value: bson.D{{Key: "name", Value: bson.D{{Key: "$gt", Value: at.Key}}}}}},
+		{{Key: "$sort", Value: newestFirst}},
+		{{Key: "$group", Value: bson.D{{Key: "_id", Value: "$name"}, {Key: "latest", Value: bson.D{{Key: "$first", Value: "$_id"}}}}}},
+		{{Key: "$sort", Value: byID(1)}},
+	}
+	if page.Limit > 0 {
+		pipeline = append(pipeline, bson.D{{Key: "$limit", Value: page.Limit + 1}})
+	}
+	cursor, err := s.playbooks.Aggregate(ctx, pipeline)
+	if err != nil {
+		return nil, "", fmt.Errorf("list playbooks: %w", explain(err))
+	}
+	var latest []struct {
+		ID string `json:"latest"`
+	}
+	if err := cursor.All(ctx, &latest); err != nil {
+		return nil, "", fmt.Errorf("list playbooks: %w", explain(err))
+	}
+	ids := make([]string, len(latest))
+	for i, l := range latest {
+		ids[i] = l.ID
+	}
+	found, _, err := part[record.Playbook](ctx, s.playbooks, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}},
+		options.Find().SetSort(bson.D{{Key: "name", Value: 1}}), 0, nil)
+	if err != nil {
+		return nil, "", fmt.Errorf("list playbooks: %w", err)
+	}
+	found, next := cut(found, page.Limit, func(playbook *record.Playbook) position {
+		return position{List: list, Key: playbook.Name}
+	})
+	return found, next, nil
+}
+
+// Revisions implements store.Store.
+func (s *Store) Revisions(ctx context.Context, name string, page store.Page) ([]record.Playbook, string, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	list := "revisions of " + name
+	at, ok, err := from(list, page.Cursor)
+	if err != nil {
+		return nil, "", fmt.Errorf("list revisions of %s: %w", name, err)
+	}
+	where := bson.D{{Key: "name", Value: name}}
+	if ok {
+		where = append(where, bson.E{Key: "revision", Value: bson.D{{Key: "$lt", Value: at.Time}}})
+	}
+	found, next, err := part(ctx, s.playbooks, where, options.Find().SetSort(newestFirst), page.Limit, func(playbook *record.Playbook) position {
+		return position{List: list, Time: playbook.Revision}
+	})
+	if err == nil && len(found) == 0 && !ok {
+		err = store.ErrNotFound
+	}
+	if err != nil {
+		return nil, "", fmt.Errorf("list revisions of %s: %w", name, err)
+	}
+	return found, next, nil
+}

@@ -1,0 +1,223 @@
+package mongo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/google/uuid"
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/replicante-io/playbooks/record"
+	"github.com/replicante-io/playbooks/store"
+)
+
+// schemaVersion is of what this program writes.
+const schemaVersion = 1
+
+func newerSchema(found int) error {
+	return fmt.Errorf("%w: its schema is version %d and this program knows %d: use the release that wrote it, or a newer one", store.ErrUnusable, found, schemaVersion)
+}
+
+// index is an index that a collection needs.
+type index struct {
+	name    string
+	keys    bson.D
+	unique  bool
+	partial bson.D
+	expires bool // after Config.FinishedTTL
+}
+
+// schema is what the database must hold.
+type schema struct {
+	collection *mongo.Collection
+	indexes    []index
+}
+
+func (s *Store) schema() []schema {
+	expiry := index{name: "expiry", keys: bson.D{{Key: "finish_ts", Value: 1}}, expires: true}
+	return []schema{
+		{s.playbooks, []index{{name: "revisions", keys: newestFirst, unique: true}}},
+		{s.runs, []index{
+			expiry,
+			{name: "newest", keys: bson.D{{Key: "created_ts", Value: -1}, {Key: "_id", Value: -1}}},
+			{name: "newest_of_cluster", keys: bson.D{{Key: "cluster", Value: 1}, {Key: "created_ts", Value: -1}, {Key: "_id", Value: -1}}},
+			{name: "open", keys: bson.D{{Key: "open", Value: 1}, {Key: "created_ts", Value: 1}, {Key: "_id", Value: 1}}, partial: bson.D{{Key: "open", Value: true}}},
+		}},
+		{s.agents, []index{expiry}},
+		{s.events, []index{expiry}},
+		{s.nodes, []index{{name: "by_name", keys: bson.D{{Key: "cluster_id", Value: 1}, {Key: "node_id", Value: 1}}, unique: true}}},
+		{s.terms, nil},
+		{s.keys, []index{expiry, {name: "of_run", keys: bson.D{{Key: "run_id", Value: 1}}, partial: bson.D{{Key: "run_id", Value: bson.D{{Key: "$exists", Value: true}}}}}}},
+	}
+}
+
+// seconds is FinishedTTL as TTL indexes hold it; for ever is the most that they can.
+func (s *Store) seconds() int32 {
+	ttl := s.config.FinishedTTL
+	if ttl <= 0 {
+		return math.MaxInt32
+	}
+	return int32(min(max(1, (ttl+time.Second-1)/time.Second), math.MaxInt32))
+}
+
+// Init implements store.Store.
+func (s *Store) Init(ctx context.Context) error {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	if wrong, err := s.checkServer(ctx); err != nil {
+		return fmt.Errorf("set up the store: %w", err)
+	} else if len(wrong) > 0 {
+		return fmt.Errorf("set up the store: %w: %s", store.ErrUnusable, wrong[0])
+	}
+	if err := s.init(ctx); err != nil {
+		return fmt.Errorf("set up the store: %w", explain(err))
+	}
+	return nil
+}
+
+func (s *Store) init(ctx context.Context) error {
+	// Nothing is touched in a store that is not ours to touch.
+	if doc, err := s.readTerms(ctx); err == nil && doc.Schema > schemaVersion {
+		return newerSchema(doc.Schema)
+	} else if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	for _, want := range s.schema() {
+		if err := s.db.CreateCollection(ctx, want.collection.Name()); err != nil && !hasCode(err, codeNamespaceExists) {
+			return fmt.Errorf("make collection %s: %w", want.collection.Name(), err)
+		}
+		differences, err := s.compare(ctx, want)
+		if err != nil {
+			return err
+		}
+		for _, d := range differences {
+			if err := d.mend(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	first := record.Term{Installation: uuid.NewString(), Schema: schemaVersion}
+	_, err := s.terms.UpdateOne(ctx, byID(termsID), bson.D{{Key: "$setOnInsert", Value: first}}, options.UpdateOne().SetUpsert(true))
+	if err != nil && !duplicate(err) {
+		return fmt.Errorf("make the terms record: %w", err)
+	}
+	return nil
+}
+
+// difference is an index that is not as it must be.
+type difference struct {
+	what string // in plain words, with what to do
+	mend func(ctx context.Context) error
+}
+
+// found is an index as the server describes it.
+type found struct {
+	Name    string   `bson:"name"`
+	Key     bson.D   `bson:"key"`
+	Unique  bool     `bson:"unique"`
+	Partial bson.Raw `bson:"partialFilterExpression"`
+	Expires *float64 `bson:"expireAfterSeconds"`
+}
+
+// compare lists how the indexes of a collection differ from what is wanted.
+func (s *Store) compare(ctx context.Context, want schema) ([]difference, error) {
+	name := want.collection.Name()
+	cursor, err := want.collection.Indexes().List(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list the indexes of %s: %w", name, err)
+	}
+	var all []found
+	if err := cursor.All(ctx, &all); err != nil {
+		return nil, fmt.Errorf("list the indexes of %s: %w", name, err)
+	}
+	var differences []difference
+	for _, index := range want.indexes {
+		if d, differs := s.differs(want.collection, index, all); differs {
+			differences = append(differences, d)
+		}
+	}
+	return differences, nil
+}
+
+func (s *Store) differs(collection *mongo.Collection, want index, all []found) (difference, bool) {
+	name := collection.Name()
+	for _, have := range all {
+		same := sameKeys(have.Key, want.keys)
+		switch {
+		case !same && have.Name != want.name:
+			continue
+		case !same, have.Unique != want.unique, (len(have.Partial) > 0) != (len(want.partial) > 0):
+			what := fmt.Sprintf("index %q of collection %s is not ours: it has keys %s, unique %t, partial %t instead of keys %s, unique %t, partial %t: drop it with db.%s.dropIndex(%q), then run `replicore store init`",
+				have.Name, name, keys(have.Key), have.Unique, len(have.Partial) > 0, keys(want.keys), want.unique, len(want.partial) > 0, name, have.Name)
+			return difference{what, func(context.Context) error { return fmt.Errorf("%w: %s", store.ErrUnusable, what) }}, true
+		case want.expires && (have.Expires == nil || int32(*have.Expires) != s.seconds()):
+			what := fmt.Sprintf("what has finished expires from collection %s after %s instead of %d s: run `replicore store init`", name, expiry(have.Expires), s.seconds())
+			return difference{what, func(ctx context.Context) error { return s.expire(ctx, collection, have, want) }}, true
+		default:
+			return difference{}, false
+		}
+	}
+	return difference{
+		fmt.Sprintf("index %q of collection %s is missing: run `replicore store init`", want.name, name),
+		func(ctx context.Context) error { return s.build(ctx, collection, want) },
+	}, true
+}
+
+func expiry(seconds *float64) string {
+	if seconds == nil {
+		return "no time"
+	}
+	return fmt.Sprintf("%.0f s", *seconds)
+}
+
+func (s *Store) build(ctx context.Context, collection *mongo.Collection, want index) error {
+	opts := options.Index().SetName(want.name)
+	if want.unique {
+		opts.SetUnique(true)
+	}
+	if want.partial != nil {
+		opts.SetPartialFilterExpression(want.partial)
+	}
+	if want.expires {
+		opts.SetExpireAfterSeconds(s.seconds())
+	}
+	if _, err := collection.Indexes().CreateOne(ctx, mongo.IndexModel{Keys: want.keys, Options: opts}); err != nil {
+		return fmt.Errorf("make index %q of collection %s: %w", want.name, collection.Name(), err)
+	}
+	return nil
+}
+
+// expire brings a TTL index to the configured time: by collMod, or by making it anew where only readWrite is granted.
+func (s *Store) expire(ctx context.Context, collection *mongo.Collection, have found, want index) error {
+	err := s.db.RunCommand(ctx, bson.D{{Key: "collMod", Value: collection.Name()}, {Key: "index", Value: bson.D{
+		{Key: "name", Value: have.Name}, {Key: "expireAfterSeconds", Value: s.seconds()},
+	}}}).Err()
+	if hasCode(err, codeUnauthorized) {
+		if err = collection.Indexes().DropOne(ctx, have.Name); err == nil {
+			return s.build(ctx, collection, want)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("change the expiry of collection %s: %w", collection.Name(), err)
+	}
+	return nil
+}
+
+func sameKeys(have, want bson.D) bool { return keys(have) == keys(want) }
+
+// keys writes an index's keys as the shell does.
+func keys(of bson.D) string {
+	text := "{"
+	for i, e := range of {
+		if i > 0 {
+			text += ", "
+		}
+		text += fmt.Sprintf("%s: %v", e.Key, e.Value)
+	}
+	return text + "}"
+}

@@ -1,0 +1,26 @@
+package mongo_test
+
+import (
+	"testing"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"github.com/replicante-io/playbooks/store"
+	"github.com/replicante-io/playbooks/store/mongo"
+	"github.com/replicante-io/playbooks/store/storetest"
+)
+
+func backend(tb testing.TB) storetest.Place {
+	a := place(tb)
+	return storetest.Place{
+		Shared: true,
+		Open:   func(ttl time.Duration) (store.Store, error) { return mongo.Open(a.config(ttl)) },
+		SetSchema: func(version int) error {
+			_, err := a.raw(tb).Collection("terms").UpdateOne(tb.Context(), bson.D{}, bson.D{{Key: "$set", Value: bson.D{{Key: "schema", Value: version}}}})
+			return err
+		},
+	}
+}
+
+func TestAStoreInMongoKeepsThePromises(t *testing.T) { storetest.Run(t, backend) }
