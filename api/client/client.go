@@ -54,8 +54,8 @@ type Config struct {
 	Token   string   // bearer token, if any
 	Actor   string   // who asks, for the record
 	Version string   // of the program, for the servers' logs
-	// Patience is how long a call goes on trying; default 45s. Where every server refuses the connection, a fifteenth of
-	// it; for a stream that broke off, four times as long.
+	// Patience is how long a call goes on trying; default 45s. Where every server refuses the connection, a twentieth
+	// of it; for a stream that broke off, four times as long.
 	Patience time.Duration
 	// Lost is told why a stream broke off, and nil when it goes on; it may be nil.
 	Lost func(error)
@@ -85,7 +85,7 @@ func New(config Config) (*Client, error) {
 	}
 	servers := []string{}
 	for _, name := range config.Servers {
-		name = strings.TrimRight(strings.TrimSpace(name), "/")
+		name = strings.TrimSpace(name)
 		if name == "" {
 			continue
 		}
@@ -96,7 +96,7 @@ func New(config Config) (*Client, error) {
 		if err != nil || parsed.Host == "" || parsed.Scheme != "http" && parsed.Scheme != "https" {
 			return nil, fmt.Errorf("server %q is no address: write it like http://core-1:16016", name)
 		}
-		servers = append(servers, name)
+		servers = append(servers, strings.TrimRight(name, "/"))
 	}
 	if len(servers) == 0 {
 		return nil, errors.New("no server is given: write it like http://core-1:16016")
@@ -156,7 +156,7 @@ func (c *Client) open(ctx context.Context, server string, r request, headers htt
 
 // call asks until a server answers, and reads the answer into answer.
 func (c *Client) call(ctx context.Context, r request, answer any) error {
-	return c.patiently(ctx, c.Patience, c.Patience/15, func(server string) error {
+	return c.patiently(ctx, c.Patience, c.Patience/20, func(server string) error {
 		ctx, cancel := context.WithTimeout(ctx, attempt)
 		defer cancel()
 		got, err := c.open(ctx, server, r, nil)

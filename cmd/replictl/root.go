@@ -21,12 +21,11 @@ var version string
 type terminal struct {
 	in       io.Reader
 	out, err io.Writer
-	asks     bool                // there is a person to ask
-	draws    bool                // out can be drawn on
-	drawsErr bool                // err can be drawn on
-	size     func() (int, int)   // columns and lines
-	now      func() time.Time    // nil: the clock
-	environ  func(string) string // nil: the environment
+	asks     bool              // there is a person to ask
+	draws    bool              // out can be drawn on
+	drawsErr bool              // err can be drawn on
+	size     func() (int, int) // columns and lines
+	now      func() time.Time  // nil: the clock
 }
 
 // tool is one invocation.
@@ -49,9 +48,9 @@ func execute(ctx context.Context, args []string, t terminal) int {
 	root.SetIn(t.in)
 	root.SetOut(t.out)
 	root.SetErr(t.err)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	if err != nil && !tool.entered {
-		err = usagef("%w\nSee replictl --help.", err)
+		err = usagef("%w\nUsage: %s (see %s --help)", err, cmd.UseLine(), cmd.CommandPath())
 	}
 	return conclude(ctx, err, t.err, tool.servers)
 }

@@ -39,6 +39,9 @@ func (v *view) readUnwell(ctx context.Context, c *client.Client) error {
 	return err
 }
 
+// columns is what a stage's line needs beside its name, its bar and its words.
+const columns = 33
+
 // draw is the picture of a run: lines of at most width characters.
 func draw(v view, width int, now time.Time) []string {
 	run := &v.run
@@ -56,14 +59,23 @@ func draw(v view, width int, now time.Time) []string {
 		lines = append(lines, "connection lost, trying again: "+v.lost.Error())
 	}
 	lines = append(lines, "")
-	longest, bar := len("nodes"), min(max(width/4, 8), 40)
+	longest, words := len("nodes"), len(counts(run.Counts))
 	for _, stage := range run.Stages {
-		longest = max(longest, len(stage.Name))
+		longest, words = max(longest, len(stage.Name)), max(words, len(counts(stage.Counts)))
 	}
-	for _, stage := range run.Stages {
-		lines = append(lines, stageLine(stage, longest, bar))
+	// The words come first; the bar gets what they leave.
+	bar := min(width-longest-words-columns, 40)
+	if narrow := width < longest+columns+20; narrow {
+		for _, stage := range run.Stages {
+			lines = append(lines, fmt.Sprintf("%s %s %s %s", mark(stage.State), stage.Name, stage.State, batchText(stage)))
+		}
+		lines = append(lines, "  "+counts(run.Counts))
+	} else {
+		for _, stage := range run.Stages {
+			lines = append(lines, stageLine(stage, longest, bar))
+		}
+		lines = append(lines, fmt.Sprintf("  %-*s  %-11s  %-11s %s%s", longest, "nodes", "", "", meter(run.Counts, 0, bar), counts(run.Counts)))
 	}
-	lines = append(lines, fmt.Sprintf("  %-*s  %-11s  %-12s %s %s", longest, "nodes", "", "", meter(run.Counts, 0, bar), counts(run.Counts)))
 	if len(v.unwell) > 0 {
 		lines = append(lines, "")
 		for _, node := range v.unwell {
@@ -94,25 +106,31 @@ func age(run *record.Run, now time.Time) string {
 	return fmt.Sprintf(" %s %s", word, max(now.Sub(begun), 0).Truncate(time.Second))
 }
 
-func stageLine(stage record.RunStage, longest, bar int) string {
-	mark := " "
-	switch stage.State {
+func mark(state record.StageState) string {
+	switch state {
 	case record.StageRunning, record.StageChecking:
-		mark = ">"
+		return ">"
 	case record.StageFailed, record.StageUnknown:
-		mark = "!"
+		return "!"
 	case record.StageDone:
-		mark = "+"
+		return "+"
 	}
-	line := fmt.Sprintf("%s %-*s  %-11s", mark, longest, stage.Name, stage.State)
+	return " "
+}
+
+func batchText(stage record.RunStage) string {
+	if stage.Batch == 0 {
+		return ""
+	}
+	return fmt.Sprintf("batch %d/%d", stage.Batch, max(stage.Batches, stage.Batch))
+}
+
+func stageLine(stage record.RunStage, longest, bar int) string {
+	line := fmt.Sprintf("%s %-*s  %-11s", mark(stage.State), longest, stage.Name, stage.State)
 	if stage.State == record.StagePending || stage.State == record.StageNotReached || stage.State == record.StageSkipped {
-		return strings.TrimRight(line, " ")
+		return line
 	}
-	batch := ""
-	if stage.Batch > 0 {
-		batch = fmt.Sprintf("batch %d/%d", stage.Batch, max(stage.Batches, stage.Batch))
-	}
-	line = fmt.Sprintf("%s  %-12s %s %s", line, batch, meter(stage.Counts, stage.Total, bar), counts(stage.Counts))
+	line = fmt.Sprintf("%s  %-11s %s%s", line, batchText(stage), meter(stage.Counts, stage.Total, bar), counts(stage.Counts))
 	if stage.Error != nil {
 		line += "; " + stage.Error.Message
 	}
@@ -138,11 +156,15 @@ func sum(counts map[record.NodeState]int) int {
 	return total
 }
 
-// meter draws counts as a bar; total counts those too that have no state yet. What is not nothing has a mark.
+// meter draws counts as a bar; total counts those too that have no state yet. What is not nothing has a mark. A bar of
+// fewer than 8 marks tells nothing: it is left out.
 func meter(counts map[record.NodeState]int, total, width int) string {
+	if width < 8 {
+		return ""
+	}
 	total = max(total, sum(counts))
 	if total == 0 {
-		return "[" + strings.Repeat(" ", width) + "]"
+		return "[" + strings.Repeat(" ", width) + "] "
 	}
 	var bar strings.Builder
 	passed := 0
@@ -162,7 +184,7 @@ func meter(counts map[record.NodeState]int, total, width int) string {
 	if len(text) < width {
 		text += strings.Repeat(".", width-len(text))
 	}
-	return "[" + text[:width] + "]"
+	return "[" + text[:width] + "] "
 }
 
 // counts speaks counts, in the order of states; states that this tool does not know come last.

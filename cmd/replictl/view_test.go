@@ -1,0 +1,165 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/replicante-io/playbooks/record"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-update writes it anew):\n%s", path, diff)
+	}
+}
+
+var begun = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+type nodeCounts = map[record.NodeState]int
+
+func middle() view {
+	return view{
+		run: record.Run{ID: "0195-aa", Cluster: "orders", State: record.RunRunning, CreatedTS: begun, StartTS: &begun,
+			Playbook: record.PlaybookCopy{Name: "rolling-restart", Revision: 3},
+			WaitsFor: "node-4 to be HEALTHY again",
+			Counts:   nodeCounts{record.NodeDone: 2, record.NodeFailed: 2, record.NodeRunning: 1, record.NodePending: 5},
+			Stages: []record.RunStage{
+				{Name: "prepare", State: record.StageDone, Batch: 1, Batches: 1, Total: 10, Counts: nodeCounts{record.NodeDone: 10}},
+				{Name: "restart", State: record.StageRunning, Batch: 5, Batches: 10, Total: 10,
+					Counts: nodeCounts{record.NodeDone: 2, record.NodeFailed: 2, record.NodeRunning: 1, record.NodePending: 5}},
+				{Name: "verify_everything", State: record.StagePending},
+			}},
+		unwell: []record.Node{
+			{Node: "node-2", State: record.NodeFailed, Error: &record.Error{Code: "exit", Message: "the command ended with status 1"},
+				Actions: []record.Action{{Stage: "restart", Step: "stop", StderrTail: "starting\nredis: cannot stop: busy\n",
+					Error: &record.Error{Code: "exit", Message: "the command ended with status 1"}}}},
+		},
+	}
+}
+
+func TestThePictureOfARun(t *testing.T) {
+	failed := middle()
+	finish := begun.Add(75 * time.Second)
+	failed.run.State, failed.run.FinishTS, failed.run.WaitsFor = record.RunFailed, &finish, ""
+	failed.run.Error = &record.Error{Code: "too_many_failures", Message: "2 nodes failed, 1 may"}
+	failed.run.Stages[1].State = record.StageFailed
+	failed.run.Stages[1].Error = &record.Error{Code: "too_many_failures", Message: "2 nodes failed, 1 may"}
+	failed.run.Stages[2].State = record.StageNotReached
+
+	large := middle()
+	large.run.Counts = nodeCounts{record.NodeDone: 9990, record.NodeUnknown: 1, record.NodeRunning: 9}
+	large.run.Stages = large.run.Stages[:1]
+	large.unwell = nil
+	large.lost = errors.New("no answer in time")
+
+	for name, c := range map[string]struct {
+		view  view
+		width int
+	}{
+		"running-100.txt": {middle(), 100}, "running-40.txt": {middle(), 40}, "failed-100.txt": {failed, 100}, "large-120.txt": {large, 120},
+		"new-80.txt": {view{run: record.Run{ID: "0195-bb", Cluster: "demo", State: record.RunPending, CreatedTS: begun,
+			WaitsFor: "run 0195-aa to end"}}, 80},
+	} {
+		lines := draw(c.view, c.width, begun.Add(61*time.Second+300*time.Millisecond))
+		for _, line := range lines {
+			if n := utf8.RuneCountInString(line); n > c.width {
+				t.Errorf("%s: a line of %d: %q", name, n, line)
+			}
+		}
+		golden(t, name, strings.Join(lines, "\n")+"\n")
+	}
+}
+
+func TestWhatAnAgentSaysDoesNotMoveTheCursor(t *testing.T) {
+	v := middle()
+	v.unwell[0].Error.Message = "\x1b[2Jgone\r\nsecond\tline\u009b1A"
+	for _, line := range draw(v, 200, begun) {
+		if strings.ContainsAny(line, "\x1b\r\n\t\u009b") {
+			t.Errorf("%q", line)
+		}
+	}
+}
+
+func TestAPictureIsDrawnOverTheOneBefore(t *testing.T) {
+	var out strings.Builder
+	l := &live{out: &out, size: func() (int, int) { return 20, 6 }}
+	l.draw(func(int) []string { return []string{"one", "two", "three"} })
+	l.draw(func(int) []string { return []string{"1", "2", "3", "4", "5", "6", "7"} })
+	l.draw(func(int) []string { return []string{"end"} })
+	want := "\rone\x1b[K\n\rtwo\x1b[K\n\rthree\x1b[K\n\x1b[J" +
+		"\x1b[3A\r1\x1b[K\n\r2\x1b[K\n\r3\x1b[K\n\r4\x1b[K\n\r…\x1b[K\n\x1b[J" +
+		"\x1b[5A\rend\x1b[K\n\x1b[J"
+	if out.String() != want {
+		t.Fatalf("%q", out.String())
+	}
+}
+
+func TestAMeterShowsWhatIsNotNothing(t *testing.T) {
+	for _, c := range []struct {
+		counts nodeCounts
+		total  int
+		want   string
+	}{
+		{nil, 0, "[          ]"},
+		{nil, 5, "[..........]"},
+		{nodeCounts{record.NodeDone: 5}, 0, "[##########]"},
+		{nodeCounts{record.NodeDone: 5}, 10, "[#####.....]"},
+		{nodeCounts{record.NodeFailed: 1, record.NodePending: 9999}, 0, "[!.........]"},
+		{nodeCounts{record.NodeDone: 5, record.NodeFailed: 1, record.NodeRunning: 2, record.NodePending: 2}, 0, "[#####!>>..]"},
+	} {
+		if got := strings.TrimRight(meter(c.counts, c.total, 10), " "); got != c.want {
+			t.Errorf("%v of %d: %s, wanted %s", c.counts, c.total, got, c.want)
+		}
+	}
+}
+
+func TestEveryEventIsOneLine(t *testing.T) {
+	var text strings.Builder
+	for _, e := range []record.Event{
+		{Type: record.EventRunCreated, Actor: "ana@desk"},
+		{Type: record.EventRunWaiting, Data: map[string]any{"waits_for": "run x"}},
+		{Type: record.EventRunWaiting, Data: map[string]any{"waits_for": ""}},
+		{Type: record.EventRunPaused, Data: map[string]any{"reason": "2 failures"}},
+		{Type: record.EventRunClaimed, Data: map[string]any{"term": int64(4)}},
+		{Type: record.EventStageStarted, Stage: "restart"},
+		{Type: record.EventBatchStarted, Stage: "restart", Data: map[string]any{"batch": int64(1), "size": int64(2), "nodes": []any{"a", "b"}}},
+		{Type: record.EventBatchStarted, Stage: "restart", Data: map[string]any{"batch": int64(1), "size": int64(500), "nodes": []any{"a", "b"}}},
+		{Type: record.EventBatchChecking, Stage: "restart", Data: map[string]any{"batch": int64(1)}},
+		{Type: record.EventBatchFinished, Stage: "restart", Data: map[string]any{"batch": int64(1)}},
+		{Type: record.EventNodeState, Node: "a", Data: map[string]any{"state": "FAILED", "reason": "exit 1\nmore"}},
+		{Type: record.EventNodeResolved, Node: "a", Data: map[string]any{"state": "DONE", "reason": "I looked"}, Actor: "ana"},
+		{Type: record.EventActionFailed, Node: "a", Stage: "restart", Step: "stop", Data: map[string]any{"attempt": int64(2), "message": "status 1"}},
+		{Type: record.EventActionRetry, Node: "a", Stage: "restart", Step: "stop", Data: map[string]any{"attempt": int64(3)}},
+		{Type: record.EventActionUnknown, Node: "a", Stage: "restart", Step: "stop"},
+		{Type: record.EventActionSettled, Node: "a", Stage: "restart", Step: "stop"},
+		{Type: record.EventStepSkipped, Node: "a", Stage: "restart", Step: "stop"},
+		{Type: record.EventStageFinished, Stage: "restart", Data: map[string]any{"state": "DONE"}},
+		{Type: record.EventRunFinished, Data: map[string]any{"state": "DONE"}},
+		{Type: "moon.full", Node: "a", Data: map[string]any{"phase": "full"}},
+	} {
+		e.TS = begun
+		text.WriteString(eventLine(e) + "\n")
+	}
+	golden(t, "events.txt", text.String())
+}
