@@ -231,7 +231,7 @@ func leadershipsNeverOverlap(t *testing.T, f *field) {
 		mu.Unlock()
 	}
 	leaders := map[string]int{}
-	for deadline := time.After(5 * time.Second); ; {
+	for deadline := time.After(6 * time.Second); ; {
 		select {
 		case c := <-reigns:
 			leaders[c.name]++
@@ -239,6 +239,9 @@ func leadershipsNeverOverlap(t *testing.T, f *field) {
 		case <-deadline:
 		}
 		break
+	}
+	for _, c := range candidates {
+		c.cancel()
 	}
 	cuts.Wait()
 	t.Logf("leaderships: %v", leaders)

@@ -151,6 +151,7 @@ func restartedAgent(t *testing.T, f *field) {
 		t.Fatal(err)
 	}
 	f.registered(again) // the old lease took nothing with it
+	dead.line.Heal()
 }
 
 func clones(t *testing.T, f *field) {

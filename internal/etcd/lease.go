@@ -14,9 +14,6 @@ import (
 // ErrLeaseLost is why the context of held work ended: the lease is gone, or could not be renewed in time.
 var ErrLeaseLost = errors.New("the etcd lease is lost")
 
-// grantWithin bounds the wait for a lease.
-const grantWithin = 5 * time.Second
-
 // Hold gets a lease and calls work with a context that ends when ctx ends, as soon as etcd says that the lease is
 // gone, and in any case before the lease can end by itself: at the time of sending its last successful renewal + TTL −
 // Margin(TTL), by the monotonic clock, whether or not etcd answers. In the latter two cases its cause is ErrLeaseLost.
@@ -26,7 +23,7 @@ const grantWithin = 5 * time.Second
 // error without calling it. A lease is counted in whole seconds; ttl is rounded up, and etcd's word on it holds.
 func Hold(ctx context.Context, client *clientv3.Client, ttl time.Duration,
 	work func(ctx context.Context, id clientv3.LeaseID) error) error {
-	granting, cancel := context.WithTimeout(ctx, grantWithin)
+	granting, cancel := context.WithTimeout(ctx, max(ttl/2, time.Second))
 	defer cancel()
 	sent := time.Now()
 	grant, err := client.Grant(granting, max(1, int64((ttl+time.Second-1)/time.Second)))
@@ -70,11 +67,14 @@ type keeper struct {
 	expiry *time.Timer
 	lose   context.CancelCauseFunc
 	gone   bool
+	stream pb.Lease_LeaseKeepAliveClient // nil: none is open
+	end    context.CancelFunc            // of the stream
 }
 
 // keep renews until ctx ends or the lease is gone. Every attempt has its own short time, so that a member that
 // hangs costs one attempt and not the lease.
 func (k *keeper) keep(ctx context.Context) {
+	defer k.drop()
 	pause := k.length / 3
 	for sleep(ctx, pause) {
 		sent := time.Now()
@@ -96,22 +96,39 @@ func (k *keeper) keep(ctx context.Context) {
 	}
 }
 
+// renew asks on the stream of the attempt before, or on a new one, which may go to another member. A stream that did
+// not answer in time is not used again: its answer could come to a later question.
 func (k *keeper) renew(ctx context.Context) (ttl int64, err error) {
-	ctx, cancel := context.WithTimeout(ctx, max(k.length/6, 250*time.Millisecond))
-	defer cancel()
-	stream, err := k.client.LeaseKeepAlive(ctx)
-	if err != nil {
-		return 0, err
+	if k.stream == nil {
+		streaming, end := context.WithCancel(ctx)
+		k.end = end
+		late := time.AfterFunc(k.patience(), end)
+		stream, err := k.client.LeaseKeepAlive(streaming)
+		if !late.Stop() || err != nil {
+			end()
+			return 0, errors.Join(err, streaming.Err())
+		}
+		k.stream = stream
 	}
-	if err := stream.Send(&pb.LeaseKeepAliveRequest{ID: int64(k.id)}); err != nil {
-		return 0, err
+	late := time.AfterFunc(k.patience(), k.end)
+	err = k.stream.Send(&pb.LeaseKeepAliveRequest{ID: int64(k.id)})
+	var answer *pb.LeaseKeepAliveResponse
+	if err == nil {
+		answer, err = k.stream.Recv()
 	}
-	answer, err := stream.Recv()
-	if err != nil {
-		return 0, err
+	if !late.Stop() || err != nil {
+		k.drop()
 	}
-	_ = stream.CloseSend()
-	return answer.TTL, nil
+	return answer.GetTTL(), err
+}
+
+func (k *keeper) patience() time.Duration { return max(k.length/6, 250*time.Millisecond) }
+
+func (k *keeper) drop() {
+	if k.stream != nil {
+		k.end()
+		k.stream = nil
+	}
 }
 
 // revoke tries for a short while; a lease that it cannot reach ends by itself.
