@@ -13,6 +13,7 @@ import (
 	"container/heap"
 	"fmt"
 	"sort"
+	"strings"
 	"time"
 
 	"github.com/replicante-io/playbooks/playbook"
@@ -251,6 +252,12 @@ func (p *Plan) progress() bool {
 			return false
 		}
 		p.setRun(record.RunPaused)
+		for key := range p.observations {
+			if !strings.HasPrefix(key, "gone/") {
+				p.unobserve(key)
+			}
+		}
+		p.factsFor = ""
 		p.event(record.EventRunPaused, "", "", "", nil)
 		return true
 	case record.RunRunning, record.RunCancelling:

@@ -373,7 +373,9 @@ func (p *Plan) choose(size int) ([]string, bool) {
 	if len(ready) == 0 && gone != nil {
 		until := gone.rec.GoneTS.Add(p.grace())
 		p.factsFor = fmt.Sprintf("node %s, whose key is gone: it counts as removed at %s", gone.rec.Node, until.Format(time.TimeOnly))
-		p.wakeAt(until, gone.rec.Node)
+		if p.now.Before(until) {
+			p.wakeAt(until, gone.rec.Node)
+		}
 		return nil, false
 	}
 	chosen := make([]string, 0, size)

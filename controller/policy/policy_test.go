@@ -1,0 +1,472 @@
+package policy_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/replicante-io/playbooks/controller/policy"
+	"github.com/replicante-io/playbooks/record"
+)
+
+const oneStep = `  stages:
+    - name: restart
+      steps: [{name: restart, action: x/restart, timeout: 1m}]
+`
+
+func command(verb record.Verb) policy.Command { return policy.Command{Command: record.Command{Verb: verb}, Actor: "op"} }
+
+func TestRunGoesThroughItsNodesOneByOneAndEndsDone(t *testing.T) {
+	w := newWorld(t, 3, oneStep)
+	w.apply(policy.Admit{})
+	w.work()
+	w.ended(record.RunDone)
+	want := `run.started
+stage.started restart nodes=3
+batch.started restart batch=1 nodes=[node-1]
+batch.checking restart batch=1
+node.state node-1 state=DONE
+batch.finished restart batch=1
+batch.started restart batch=2 nodes=[node-2]
+batch.checking restart batch=2
+node.state node-2 state=DONE
+batch.finished restart batch=2
+batch.started restart batch=3 nodes=[node-3]
+batch.checking restart batch=3
+node.state node-3 state=DONE
+batch.finished restart batch=3
+stage.finished restart state=DONE
+run.finished state=DONE
+`
+	if got := w.story(); got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+}
+
+func TestQueuedRunStartsNothingUntilAdmitted(t *testing.T) {
+	w := newWorld(t, 2, oneStep)
+	w.apply(policy.Queue{Behind: "run-0"})
+	if len(w.pursuits)+len(w.asked) > 0 || !strings.Contains(w.run.WaitsFor, "run-0") {
+		t.Fatalf("wants %v %v, waits for %q", w.pursuits, w.asked, w.run.WaitsFor)
+	}
+}
+
+func TestFailureBeyondTheBudgetEndsTheRunAndLeavesTheOthersNotReached(t *testing.T) {
+	w := newWorld(t, 3, oneStep)
+	w.apply(policy.Admit{})
+	w.observe()
+	w.end("node-1", record.ActionFailed, "exit")
+	w.work()
+	w.ended(record.RunFailed)
+	w.want("node-1", record.NodeFailed)
+	w.want("node-2", record.NodeNotReached)
+	w.want("node-3", record.NodeNotReached)
+	if w.run.Error.Code != record.CodeMaxFailures || !strings.Contains(w.run.Error.Message, "node-1 (it said exit)") {
+		t.Errorf("error %+v", w.run.Error)
+	}
+}
+
+func TestFailureWithinTheBudgetGoesOnAndStillEndsFailed(t *testing.T) {
+	w := newWorld(t, 3, strings.Replace(oneStep, "      steps", "      max_failures: 1\n      steps", 1))
+	w.apply(policy.Admit{})
+	w.observe()
+	w.end("node-1", record.ActionFailed, "exit")
+	w.work()
+	w.ended(record.RunFailed)
+	w.want("node-3", record.NodeDone)
+}
+
+func TestPauseOnFailureGoesOnAfterAResume(t *testing.T) {
+	w := newWorld(t, 3, strings.Replace(oneStep, "      steps", "      on_failure: pause\n      steps", 1))
+	w.apply(policy.Admit{})
+	w.observe()
+	w.end("node-1", record.ActionFailed, "exit")
+	if w.run.State != record.RunPaused || w.run.Error == nil {
+		t.Fatalf("the run is %s, error %v", w.run.State, w.run.Error)
+	}
+	w.crash()
+	w.apply(command(record.VerbResume))
+	w.work()
+	w.ended(record.RunFailed)
+	w.want("node-2", record.NodeDone)
+	w.want("node-3", record.NodeDone)
+}
+
+func TestStepIsRetriedAfterItsBackoff(t *testing.T) {
+	w := newWorld(t, 1, strings.Replace(oneStep, "timeout: 1m", "retry: {attempts: 3, backoff: 10s}", 1))
+	w.apply(policy.Admit{})
+	w.observe()
+	w.end("node-1", record.ActionFailed, "exit")
+	w.pass(9 * time.Second)
+	if len(w.pursuits) > 0 {
+		t.Fatal("retried before its backoff")
+	}
+	w.crash()
+	w.pass(2 * time.Second)
+	w.end("node-1", record.ActionFailed, "exit")
+	w.pass(19 * time.Second)
+	if len(w.pursuits) > 0 {
+		t.Fatal("the second backoff is not longer")
+	}
+	w.pass(2 * time.Second)
+	w.work()
+	w.ended(record.RunDone)
+	if n := len(w.nodes["node-1"].Actions); n != 3 || w.nodes["node-1"].Actions[2].Attempt != 3 {
+		t.Errorf("%d attempts", n)
+	}
+}
+
+func TestTimedOutActionIsCancelledAndThenUnknownUntilItsAgentAnswers(t *testing.T) {
+	w := newWorld(t, 2, oneStep)
+	w.apply(policy.Admit{})
+	w.observe()
+	w.pass(61 * time.Second)
+	if w.pursuits["node-1"].Cancel != record.CodeTimeout {
+		t.Fatalf("wants %+v", w.pursuits["node-1"])
+	}
+	w.pass(21 * time.Second)
+	w.ended(record.RunFailed)
+	w.want("node-1", record.NodeUnknown)
+	if w.run.Unsettled != 1 || !w.held["node-1"] {
+		t.Fatalf("%d unsettled, held %v", w.run.Unsettled, w.held)
+	}
+	w.crash()
+	w.end("node-1", record.ActionFailed, record.CodeTimeout)
+	w.want("node-1", record.NodeUnknown)
+	if w.run.Unsettled != 0 || w.held["node-1"] {
+		t.Fatalf("%d unsettled, held %v", w.run.Unsettled, w.held)
+	}
+}
+
+func TestOperatorSettlesAnUnknownNode(t *testing.T) {
+	w := newWorld(t, 1, oneStep)
+	w.apply(policy.Admit{})
+	w.observe()
+	w.pass(90 * time.Second)
+	w.ended(record.RunFailed)
+	w.resolved = true
+	w.apply(policy.Command{Command: record.Command{Verb: record.VerbResolve, Node: "node-1", State: record.NodeDone}})
+	w.want("node-1", record.NodeDone)
+	if w.run.Unsettled != 0 || len(w.pursuits) != 0 || w.held["node-1"] {
+		t.Fatalf("%d unsettled, wants %v, held %v", w.run.Unsettled, w.pursuits, w.held)
+	}
+}
+
+func TestRebootIsDoneWhenItsGatePassesAndItsAgentSaysLost(t *testing.T) {
+	w := newWorld(t, 1, strings.Replace(oneStep, "timeout: 1m", "timeout: 1m, on_unknown: health", 1))
+	w.apply(policy.Admit{})
+	w.observe()
+	down := w.known["node-1"]
+	down.Status = record.StatusUnreachable
+	w.known["node-1"] = down
+	w.pass(90 * time.Second) // the deadline, and the patience with the cancel
+	w.observe()
+	w.known["node-1"] = w.alive("node-1")
+	w.crash()
+	w.observe()
+	if w.run.FinishTS != nil {
+		t.Fatal("passed before its agent said that the step is over")
+	}
+	w.end("node-1", record.ActionUnknown, record.CodeLost)
+	w.work()
+	w.ended(record.RunDone)
+}
+
+func TestUnknownStepIsRetriedOnceItsAgentSaysItIsOver(t *testing.T) {
+	w := newWorld(t, 1, strings.Replace(oneStep, "timeout: 1m", "timeout: 1m, on_unknown: retry, retry: {attempts: 2, backoff: 1s}", 1))
+	w.apply(policy.Admit{})
+	w.observe()
+	w.pass(90 * time.Second)
+	if len(w.nodes["node-1"].Actions) != 1 {
+		t.Fatal("retried beside an unsettled action")
+	}
+	w.end("node-1", record.ActionUnknown, record.CodeLost)
+	w.pass(2 * time.Second)
+	w.work()
+	w.ended(record.RunDone)
+}
+
+func TestNeverStartedActionIsSentAgainWithoutCostingAnAttempt(t *testing.T) {
+	w := newWorld(t, 1, oneStep)
+	w.apply(policy.Admit{})
+	w.observe()
+	w.end("node-1", record.ActionFailed, record.CodeNeverStarted)
+	w.pass(6 * time.Second)
+	w.work()
+	w.ended(record.RunDone)
+}
+
+func TestUnhealthyNodeFailsWhenItsGateTimesOut(t *testing.T) {
+	w := newWorld(t, 2, oneStep)
+	w.apply(policy.Admit{})
+	w.observe()
+	sick := w.known["node-1"]
+	sick.Status = record.StatusUnhealthy
+	w.known["node-1"] = sick
+	w.end("node-1", record.ActionDone, "")
+	w.observe()
+	if w.run.FinishTS != nil || !strings.Contains(w.run.WaitsFor, "node-1 (its status is UNHEALTHY)") {
+		t.Fatalf("waits for %q", w.run.WaitsFor)
+	}
+	w.pass(2*time.Minute + time.Second)
+	w.ended(record.RunFailed)
+	if e := w.nodes["node-1"].Error; e == nil || e.Code != record.CodeHealthTimeout {
+		t.Errorf("error %+v", e)
+	}
+}
+
+func TestKnownNodeThatIsNotThereFailsAtItsTurn(t *testing.T) {
+	w := newWorld(t, 3, oneStep)
+	absent := w.known["node-2"]
+	absent.Present, absent.Status = false, record.StatusUnreachable
+	w.known["node-2"] = absent
+	n := w.nodes["node-2"]
+	n.Absent = true
+	w.nodes["node-2"] = n
+	w.load(true)
+	w.apply(policy.Admit{})
+	w.work()
+	w.ended(record.RunFailed)
+	w.want("node-1", record.NodeDone)
+	w.want("node-2", record.NodeFailed)
+	w.want("node-3", record.NodeNotReached)
+	if e := w.nodes["node-2"].Error; e.Code != record.CodeUnreachable {
+		t.Errorf("error %+v", e)
+	}
+}
+
+func TestPrimaryGoesLastByFreshFacts(t *testing.T) {
+	w := newWorld(t, 3, strings.Replace(oneStep, "      steps", "      order: 'node.role == \"PRIMARY\"'\n      health: none\n      steps", 1))
+	for name, role := range map[string]string{"node-1": "PRIMARY", "node-2": "SECONDARY", "node-3": "SECONDARY"} {
+		n := w.known[name]
+		n.Role = role
+		w.known[name] = n
+	}
+	w.apply(policy.Admit{})
+	w.observe()
+	w.end("node-2", record.ActionDone, "")
+	for name, role := range map[string]string{"node-1": "SECONDARY", "node-3": "PRIMARY"} { // it moves
+		n := w.known[name]
+		n.Role = role
+		w.known[name] = n
+	}
+	w.observe()
+	w.end("node-1", record.ActionDone, "")
+	w.work()
+	w.ended(record.RunDone)
+}
+
+func TestAbsentFactIsWaitedForAndThenFailsTheStage(t *testing.T) {
+	w := newWorld(t, 2, strings.Replace(oneStep, "      steps", "      targets: 'node.role == \"PRIMARY\"'\n      steps", 1))
+	w.apply(policy.Admit{})
+	w.observe()
+	if !strings.Contains(w.run.WaitsFor, "role") {
+		t.Fatalf("waits for %q", w.run.WaitsFor)
+	}
+	w.pass(time.Minute)
+	w.crash()
+	w.observe()
+	w.pass(50 * time.Second)
+	w.observe()
+	if w.run.FinishTS != nil {
+		t.Fatal("failed before its patience was over")
+	}
+	w.pass(11 * time.Second)
+	w.observe()
+	w.ended(record.RunFailed)
+	if w.run.Error.Code != record.CodeFactsAbsent {
+		t.Errorf("error %+v", w.run.Error)
+	}
+}
+
+func TestNewcomerGoesThroughEveryStageBeforeTheRunEnds(t *testing.T) {
+	w := newWorld(t, 1, oneStep+`    - name: second
+      health: none
+      steps: [{name: check, action: x/check}]
+`)
+	w.apply(policy.Admit{})
+	w.observe()
+	w.known["node-9"] = w.alive("node-9")
+	w.members(true)
+	w.want("node-9", record.NodeAdded)
+	w.crash()
+	w.work()
+	w.ended(record.RunDone)
+	w.want("node-9", record.NodeDone)
+	if n := w.nodes["node-9"]; len(n.Actions) != 2 || n.Membership != record.MemberAdded || n.Stages[0].Pass != record.PassNewcomers {
+		t.Errorf("record %+v", n)
+	}
+}
+
+func TestNewcomersAreTreatedAsThePlaybookSays(t *testing.T) {
+	for policyWord, want := range map[string]struct {
+		run  record.RunState
+		node record.NodeState
+	}{
+		"ignore": {record.RunDone, record.NodeSkipped},
+		"fail":   {record.RunFailed, record.NodeNotReached},
+		"pause":  {record.RunDone, record.NodeDone},
+	} {
+		t.Run(policyWord, func(t *testing.T) {
+			w := newWorld(t, 2, "  membership: {added: "+policyWord+"}\n"+oneStep)
+			w.apply(policy.Admit{})
+			w.observe()
+			w.known["node-9"] = w.alive("node-9")
+			w.members(true)
+			if policyWord == "pause" {
+				w.end("node-1", record.ActionDone, "")
+				if w.run.State != record.RunPaused {
+					t.Fatalf("the run is %s", w.run.State)
+				}
+				w.apply(command(record.VerbResume))
+			}
+			w.work()
+			w.ended(want.run)
+			w.want("node-9", want.node)
+		})
+	}
+}
+
+func TestNodesThatGoAreTreatedAsThePlaybookSays(t *testing.T) {
+	for policyWord, want := range map[string]record.RunState{"ignore": record.RunDone, "fail": record.RunFailed, "pause": record.RunDone} {
+		t.Run(policyWord, func(t *testing.T) {
+			w := newWorld(t, 3, "  membership: {removed: "+policyWord+", grace: 10s}\n"+oneStep)
+			w.apply(policy.Admit{})
+			w.observe()
+			delete(w.known, "node-3")
+			w.members(false, "node-3")
+			w.pass(9 * time.Second)
+			w.observe()
+			w.want("node-3", record.NodePending)
+			w.pass(2 * time.Second)
+			w.observe()
+			w.want("node-3", record.NodeRemoved)
+			if policyWord == "pause" {
+				w.end("node-1", record.ActionDone, "")
+				if w.run.State != record.RunPaused {
+					t.Fatalf("the run is %s", w.run.State)
+				}
+				w.apply(command(record.VerbResume))
+			}
+			w.work()
+			w.ended(want)
+		})
+	}
+}
+
+func TestNodeThatReturnsWithinItsGraceIsNotRemoved(t *testing.T) {
+	w := newWorld(t, 2, "  membership: {grace: 10s}\n"+oneStep)
+	w.apply(policy.Admit{})
+	w.observe()
+	w.members(false, "node-2")
+	w.pass(9 * time.Second)
+	w.members(true)
+	w.pass(20 * time.Second)
+	w.work()
+	w.ended(record.RunDone)
+	w.want("node-2", record.NodeDone)
+}
+
+func TestNodeWithAnOpenStepIsNotRemovedBeforeTheStepsTimeout(t *testing.T) {
+	w := newWorld(t, 2, "  membership: {removed: fail, grace: 10s}\n"+oneStep)
+	w.apply(policy.Admit{})
+	w.observe()
+	delete(w.known, "node-1")
+	w.members(false, "node-1")
+	w.pass(50 * time.Second)
+	w.observe()
+	if m := w.nodes["node-1"].Membership; m != record.MemberKnown || w.run.Verdict != "" {
+		t.Fatalf("membership %s, verdict %s", m, w.run.Verdict)
+	}
+}
+
+func TestCancelWaitsForWhatIsInFlightAndKillStopsIt(t *testing.T) {
+	w := newWorld(t, 2, oneStep)
+	w.apply(policy.Admit{})
+	w.observe()
+	w.apply(command(record.VerbCancel))
+	if w.run.State != record.RunCancelling || w.pursuits["node-1"].Cancel != "" {
+		t.Fatalf("the run is %s, wants %+v", w.run.State, w.pursuits)
+	}
+	w.apply(policy.Command{Command: record.Command{Verb: record.VerbCancel, Kill: true}})
+	if w.pursuits["node-1"].Cancel != record.CodeCancelled {
+		t.Fatalf("wants %+v", w.pursuits)
+	}
+	w.end("node-1", record.ActionFailed, record.CodeCancelled)
+	w.ended(record.RunCancelled)
+	w.want("node-1", record.NodeCancelled)
+	w.want("node-2", record.NodeNotReached)
+	w.apply(command(record.VerbCancel))
+	if w.refusal == nil || w.refusal.Status != 409 {
+		t.Errorf("refusal %+v", w.refusal)
+	}
+}
+
+func TestPausedRunHasNothingInFlightAndResumesWhereItWas(t *testing.T) {
+	w := newWorld(t, 2, strings.Replace(oneStep, "steps: [", "steps: [{name: first, action: x/first}, ", 1))
+	w.apply(policy.Admit{})
+	w.observe()
+	w.apply(command(record.VerbPause))
+	if w.run.State != record.RunPausing {
+		t.Fatalf("the run is %s", w.run.State)
+	}
+	w.end("node-1", record.ActionDone, "")
+	if w.run.State != record.RunPaused || len(w.pursuits) > 0 {
+		t.Fatalf("the run is %s, wants %v", w.run.State, w.pursuits)
+	}
+	w.crash()
+	w.apply(command(record.VerbResume))
+	if w.pursuits["node-1"].Action.Step != "restart" {
+		t.Fatalf("wants %+v", w.pursuits)
+	}
+	w.work()
+	w.ended(record.RunDone)
+}
+
+func TestStageForNoNodeFailsTheRun(t *testing.T) {
+	w := newWorld(t, 2, strings.Replace(oneStep, "      steps", "      targets: 'node.id == \"x\"'\n      steps", 1))
+	w.apply(policy.Admit{})
+	w.ended(record.RunFailed)
+	if w.run.Error.Code != record.CodeNoTargets {
+		t.Errorf("error %+v", w.run.Error)
+	}
+}
+
+func TestNodesThatNoStageIsForAreSkipped(t *testing.T) {
+	w := newWorld(t, 2, strings.Replace(oneStep, "      steps", "      targets: 'node.id == \"node-1\"'\n      steps", 1))
+	w.apply(policy.Admit{})
+	w.work()
+	w.ended(record.RunDone)
+	w.want("node-2", record.NodeSkipped)
+}
+
+func TestStepIsSkippedWhenItsConditionIsFalse(t *testing.T) {
+	w := newWorld(t, 2, `  params: [{name: only, type: string, default: node-2}]
+  stages:
+    - name: s
+      health: none
+      steps:
+        - {name: a, action: x/a, when: 'node.id == "node-2"', args: {who: "${node.id}", of: "${run.cluster}"}}
+        - {name: b, action: x/b, args: {was: "${results.s.a}"}}
+`)
+	w.apply(policy.Admit{})
+	w.work()
+	w.ended(record.RunDone)
+	if a := w.nodes["node-1"].Actions; len(a) != 1 || a[0].Step != "b" {
+		t.Errorf("node-1: %+v", a)
+	}
+	if a := w.nodes["node-2"].Actions; len(a) != 2 || a[0].Args["who"] != "node-2" || a[0].Args["of"] != "c" {
+		t.Errorf("node-2: %+v", a)
+	}
+}
+
+func TestManyNodesStartByCommitsOfBoundedSize(t *testing.T) {
+	w := newWorld(t, 3000, strings.Replace(oneStep, "      steps", "      batch: \"100%\"\n      health: none\n      steps", 1))
+	w.apply(policy.Admit{})
+	if len(w.pursuits) != 3000 {
+		t.Fatalf("%d in flight", len(w.pursuits))
+	}
+	if commits := w.run.Rev - 1; commits < 3 || commits > 5 {
+		t.Errorf("%d commits for 3,000 nodes", commits)
+	}
+}

@@ -1,0 +1,138 @@
+package policy_test
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/replicante-io/playbooks/controller/policy"
+	"github.com/replicante-io/playbooks/record"
+)
+
+// anySpec draws a playbook of one or two stages.
+func anySpec(t *rapid.T) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "  membership: {added: %s, removed: %s, grace: 20s}\n  stages:\n",
+		rapid.SampledFrom([]string{"include", "ignore", "pause", "fail"}).Draw(t, "added"),
+		rapid.SampledFrom([]string{"ignore", "pause", "fail"}).Draw(t, "removed"))
+	for i := range rapid.IntRange(1, 2).Draw(t, "stages") {
+		health := rapid.SampledFrom([]string{"none", "{timeout: 30s}", `{check: 'node.status == "HEALTHY"', timeout: 30s, settle: 5s}`}).Draw(t, "health")
+		unknown := []string{"fail", "retry"}
+		if health != "none" {
+			unknown = append(unknown, "health")
+		}
+		fmt.Fprintf(&b, "    - name: s%d\n      batch: %s\n      max_failures: %d\n      health: %s\n      on_failure: %s\n      pause: %s\n", i,
+			rapid.SampledFrom([]string{"1", "2", `[1, "50%"]`, `"100%"`}).Draw(t, "batch"),
+			rapid.IntRange(0, 2).Draw(t, "max_failures"), health,
+			rapid.SampledFrom([]string{"abort", "continue", "pause"}).Draw(t, "on_failure"),
+			rapid.SampledFrom([]string{"0s", "7s"}).Draw(t, "pause"))
+		if rapid.Bool().Draw(t, "order") {
+			b.WriteString("      order: 'node.role == \"PRIMARY\"'\n")
+		}
+		if rapid.Bool().Draw(t, "targets") {
+			b.WriteString("      targets: 'node.status != \"UNHEALTHY\"'\n")
+		}
+		b.WriteString("      steps:\n")
+		for j := range rapid.IntRange(1, 2).Draw(t, "steps") {
+			fmt.Fprintf(&b, "        - {name: t%d, action: x/t, timeout: 1m, on_unknown: %s, retry: {attempts: %d, backoff: 3s}}\n", j,
+				rapid.SampledFrom(unknown).Draw(t, "on_unknown"), rapid.IntRange(1, 3).Draw(t, "attempts"))
+		}
+	}
+	return b.String()
+}
+
+// TestWhateverHappensBudgetsHoldAndNothingStartsTwice feeds a plan anything in any order, with crashes between, and
+// checks every commit (world.check, world.moved). Then everything goes well, and the run must end.
+func TestWhateverHappensBudgetsHoldAndNothingStartsTwice(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := newWorld(t, rapid.IntRange(1, 5).Draw(t, "nodes"), anySpec(t))
+		for name := range w.known {
+			w.known[name] = healthy(w, name)
+		}
+		w.members(true)
+		w.apply(policy.Admit{})
+		for range rapid.IntRange(0, 40).Draw(t, "happenings") {
+			happen(t, w)
+		}
+		for name := range w.known {
+			w.known[name] = healthy(w, name)
+		}
+		w.members(true)
+		for range 100 {
+			w.work()
+			if w.run.State != record.RunPaused {
+				break
+			}
+			w.apply(command(record.VerbResume))
+		}
+		if w.run.FinishTS == nil {
+			t.Fatalf("the run does not end: %s, waits for %q\n%s", w.run.State, w.run.WaitsFor, w.story())
+		}
+	})
+}
+
+func healthy(w *world, name string) record.KnownNode {
+	n := w.alive(name)
+	n.Role = "SECONDARY"
+	if name == "node-1" {
+		n.Role = "PRIMARY"
+	}
+	return n
+}
+
+func happen(t *rapid.T, w *world) {
+	names := slices.Sorted(maps.Keys(w.known))
+	some := func() string { return rapid.SampledFrom(names).Draw(t, "node") }
+	busy := slices.Sorted(maps.Keys(w.pursuits))
+	switch rapid.IntRange(0, 13).Draw(t, "happening") {
+	case 0, 1, 2:
+		if len(busy) > 0 {
+			w.end(rapid.SampledFrom(busy).Draw(t, "busy"), record.ActionDone, "")
+		}
+	case 3:
+		if len(busy) > 0 {
+			code := rapid.SampledFrom([]string{"exit", record.CodeNeverStarted, record.CodeTimeout, record.CodeCancelled}).Draw(t, "code")
+			w.end(rapid.SampledFrom(busy).Draw(t, "busy"), record.ActionFailed, code)
+		}
+	case 4:
+		if len(busy) > 0 {
+			w.end(rapid.SampledFrom(busy).Draw(t, "busy"), record.ActionUnknown, record.CodeLost)
+		}
+	case 5:
+		if len(busy) > 0 {
+			node := rapid.SampledFrom(busy).Draw(t, "busy")
+			w.apply(policy.Accepted{Node: node, ActionID: w.pursuits[node].Action.ID})
+		}
+	case 6, 7:
+		w.observe()
+	case 8:
+		w.pass(time.Duration(rapid.IntRange(1, 90).Draw(t, "seconds")) * time.Second)
+	case 9:
+		n := w.known[some()]
+		n.Status = rapid.SampledFrom([]record.Status{record.StatusHealthy, record.StatusUnhealthy, record.StatusUnreachable}).Draw(t, "status")
+		if n.Status == record.StatusUnreachable {
+			n.Role = ""
+		}
+		w.known[n.NodeID] = n
+	case 10:
+		n := w.known[some()]
+		n.Present = false
+		w.known[n.NodeID] = n
+		w.members(rapid.Bool().Draw(t, "complete"), n.NodeID)
+	case 11:
+		name := rapid.SampledFrom(append(names, "node-8", "node-9")).Draw(t, "newcomer")
+		w.known[name] = healthy(w, name)
+		w.members(true)
+	case 12:
+		w.crash()
+	case 13:
+		c := command(rapid.SampledFrom([]record.Verb{record.VerbPause, record.VerbResume, record.VerbResume, record.VerbCancel}).Draw(t, "verb"))
+		c.Kill = rapid.Bool().Draw(t, "kill")
+		w.apply(c)
+	}
+}
