@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -290,7 +291,7 @@ func cutOff(t *testing.T, f *field) {
 
 func leaseOf(t *testing.T, key string) clientv3.LeaseID {
 	var id int64
-	if _, err := fmt.Sscanf(key[len(key)-16:], "%x", &id); err != nil {
+	if _, err := fmt.Sscanf(path.Base(key), "%x", &id); err != nil {
 		t.Fatalf("key %s: %v", key, err)
 	}
 	return clientv3.LeaseID(id)
