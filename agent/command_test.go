@@ -146,7 +146,7 @@ func TestTimeoutEndsTheWholeSessionBeforeItIsTold(t *testing.T) {
 		"the request's":     {`sleep 1000 & echo $! >>FILE; sleep 1000`, time.Hour, map[string]string{wire.MetaTimeout: "100ms"}},
 		"deaf to SIGTERM": {`trap '' TERM; (trap '' TERM; sleep 1000; sleep 1000) & echo $! >>FILE; while :; do sleep 1000; done`,
 			100 * time.Millisecond, nil},
-		"job control": {`set -m; sleep 1000 & echo $! >>FILE; wait`, 100 * time.Millisecond, nil},
+		"job control": {`bash -c 'set -m; sleep 1000 & echo $! >>FILE; wait'`, 100 * time.Millisecond, nil},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -192,6 +192,7 @@ func TestKillEndsWhatRunsAndTheNextActionStarts(t *testing.T) {
 }
 
 func TestWhatACommandLeavesRunningDoesNotHoldItsEnd(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "pid")
 	s := serve(t, agent.Config{DataDir: t.TempDir(), Actions: map[string]agent.Command{
 		"daemon": sh(`sleep 1000 & echo $! >` + file + `; echo started`)}})

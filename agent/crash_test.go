@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 	}
 	flag.Parse()
 	if checks := flag.Lookup("rapid.checks"); checks.Value.String() == checks.DefValue {
-		_ = checks.Value.Set("10") // each starts several processes
+		_ = checks.Value.Set("6") // each starts several processes
 	}
 	os.Exit(m.Run())
 }
@@ -209,6 +209,7 @@ func TestClosingAgentEndsWhatRuns(t *testing.T) {
 
 // TestAnActionNeverStartsTwice posts, posts again, cancels and crashes in any order.
 func TestAnActionNeverStartsTwice(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		dir, err := os.MkdirTemp("", "agent")
 		if err != nil {

@@ -123,23 +123,29 @@ func (a *Agent) endRemains(ctx context.Context, e *entry) error {
 		return nil
 	}
 	mark := []byte(envActionID + "=" + e.Action.ID)
-	ours := false // whether the session with the leader's number is the action's, not a later one
+	sessions := map[int]bool{} // the action's: its command led one, and what it started may have made more
 	find := func() ([]status, error) {
 		all, err := processes()
 		if err != nil {
 			return nil, err
 		}
-		spared := lineage(all, os.Getpid())
-		marked := map[int]bool{}
+		marked, foreign := map[int]bool{}, map[int]bool{}
 		for _, s := range all {
 			marked[s.pid] = !s.zombie && carries(s.pid, mark)
-			if l := e.Process; l != nil && l.Boot == bootID() {
-				ours = ours || s.pid == l.PID && s.start == l.Start || marked[s.pid] && s.session == l.PID
+			if e.Process != nil && s.pid == e.Process.PID && s.start == e.Process.Start && e.Process.Boot == bootID() {
+				sessions[s.session] = true
+			} else if s.pid == s.session {
+				foreign[s.session] = !s.zombie && !marked[s.pid] // led by one that only took the mark's bearer in
 			}
 		}
+		for _, s := range all {
+			if marked[s.pid] && !foreign[s.session] {
+				sessions[s.session] = true
+			}
+		}
+		spared := lineage(all, os.Getpid())
 		return slices.DeleteFunc(all, func(s status) bool {
-			member := ours && (s.session == e.Process.PID || s.group == e.Process.PID)
-			return s.zombie || spared[s.pid] || !member && !marked[s.pid]
+			return s.zombie || spared[s.pid] || !marked[s.pid] && !sessions[s.session] && !sessions[s.group]
 		}), nil
 	}
 	return a.endAll(ctx, find, func(syscall.Signal) {})

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/hashicorp/go-hclog"
 
 	"github.com/replicante-io/playbooks/agent/wire"
 )
@@ -44,6 +45,7 @@ const (
 // and read with either; an entry is replaced, never changed.
 type task struct {
 	id    string
+	kind  string
 	entry *entry
 	run   execution
 	ended chan struct{}
@@ -102,7 +104,7 @@ func (a *Agent) accept(request wire.ActionRequest) (string, error) {
 		created = now
 	}
 	a.nextSeq++
-	t := &task{id: id, run: run, ended: make(chan struct{}), entry: &entry{Seq: a.nextSeq, Action: wire.Action{
+	t := &task{id: id, kind: request.Kind, run: run, ended: make(chan struct{}), entry: &entry{Seq: a.nextSeq, Action: wire.Action{
 		ID: id, Kind: request.Kind, Args: request.Args, Metadata: request.Metadata,
 		CreatedTime: created, ScheduledTime: &now, State: wire.State{Phase: wire.PhaseNew},
 	}}}
@@ -241,9 +243,11 @@ func (a *Agent) work() {
 			return
 		}
 		a.facts.expire()
+		a.log.Info("action starts", "action", t.id, "kind", t.kind)
 		state := t.run(ctx, t)
 		a.facts.expire()
 		a.finish(t, state)
+		a.log.Info("action ended", "action", t.id, "phase", state.Phase, "error", hclog.Fmt("%s", state.Error))
 	}
 }
 
