@@ -17,9 +17,7 @@ func (c *Core) check(s *source) {
 	c.API.check(s)
 	c.Etcd.check(s)
 	c.Store.check(s)
-	if c.Runs.FinishedTTL < time.Hour {
-		s.fault("runs.finished_ttl", "must be at least 1h, not %v: finished runs would be gone before anyone reads them", c.Runs.FinishedTTL)
-	}
+	c.Runs.check(s)
 	if c.Membership.Grace <= 0 {
 		s.fault("membership.grace", "must be longer than 0s")
 	}
@@ -102,6 +100,12 @@ func splitListen(listen string) (host, port string, ok bool) {
 	return host, port, err == nil && n >= 0 && n < 1<<16
 }
 
+// Loopback tells whether an address to listen on is reached from this machine only.
+func Loopback(listen string) bool {
+	host, _, ok := splitListen(listen)
+	return ok && loopback(host)
+}
+
 func everywhere(host string) bool {
 	ip := net.ParseIP(host)
 	return host == "" || ip != nil && ip.IsUnspecified()
@@ -170,6 +174,12 @@ func (c Store) check(s *source) {
 		}
 	default:
 		s.fault("store.url", "%q is no primary store: write mongodb://… or sqlite:///…", hideSecrets(c.URL))
+	}
+}
+
+func (r Runs) check(s *source) {
+	if r.FinishedTTL < time.Hour {
+		s.fault("runs.finished_ttl", "must be at least 1h, not %v: finished runs would be gone before anyone reads them", r.FinishedTTL)
 	}
 }
 

@@ -97,14 +97,7 @@ type Probe struct {
 // LoadCore reads the configuration of a replica from file, which may be "", the environment (REPLICORE_…) and flags,
 // which CoreFlags made or which may be nil. Its error lists everything that is wrong.
 func LoadCore(file string, flags *pflag.FlagSet) (Core, error) {
-	core := Core{
-		API:        API{Listen: "127.0.0.1:16016"},
-		Etcd:       Etcd{Prefix: "/replicante", LeaseTTL: 5 * time.Second},
-		Store:      Store{Database: "replicante"},
-		Runs:       Runs{FinishedTTL: 336 * time.Hour},
-		Membership: Membership{Grace: 30 * time.Second, ForgetAfter: 72 * time.Hour},
-		Log:        Log{Level: "info", Format: "text"},
-	}
+	core := defaultCore()
 	s := &source{file: file, env: "REPLICORE_", flags: flags}
 	if err := s.load(&core); err != nil {
 		return Core{}, err
@@ -115,6 +108,30 @@ func LoadCore(file string, flags *pflag.FlagSet) (Core, error) {
 	core.API.complete()
 	core.Etcd.complete()
 	core.check(s)
+	return core, s.err()
+}
+
+func defaultCore() Core {
+	return Core{
+		API:        API{Listen: "127.0.0.1:16016"},
+		Etcd:       Etcd{Prefix: "/replicante", LeaseTTL: 5 * time.Second},
+		Store:      Store{Database: "replicante"},
+		Runs:       Runs{FinishedTTL: 336 * time.Hour},
+		Membership: Membership{Grace: 30 * time.Second, ForgetAfter: 72 * time.Hour},
+		Log:        Log{Level: "info", Format: "text"},
+	}
+}
+
+// LoadStore is LoadCore for who needs the primary store alone: the other parts may be missing or wrong.
+func LoadStore(file string, flags *pflag.FlagSet) (Core, error) {
+	core := defaultCore()
+	s := &source{file: file, env: "REPLICORE_", flags: flags}
+	if err := s.load(&core); err != nil {
+		return Core{}, err
+	}
+	core.Store.check(s)
+	core.Runs.check(s)
+	core.Log.check(s)
 	return core, s.err()
 }
 

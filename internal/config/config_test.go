@@ -273,3 +273,13 @@ func TestTextShowsNoSecret(t *testing.T) {
 		}
 	}
 }
+
+func TestStoreAloneNeedsNoEtcd(t *testing.T) {
+	got, err := config.LoadStore(write(t, "store: {url: sqlite:///x.db}\n"), nil)
+	if err != nil || got.Store.URL != "sqlite:///x.db" || got.Runs.FinishedTTL != 336*time.Hour {
+		t.Errorf("got %v, %v", got, err)
+	}
+	if _, err := config.LoadStore("", nil); err == nil || !strings.Contains(err.Error(), "store.url is missing") {
+		t.Errorf("got %v", err)
+	}
+}
