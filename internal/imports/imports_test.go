@@ -34,7 +34,11 @@ var allowed = map[string][]string{
 	"internal/testenv":  {},
 	"internal/etcd":     {},
 	"internal/imports":  {},
+	"internal/systemd":  {},
+	"internal/version":  {},
+	"internal/node":     {"agent", "agent/wire", "membership"},
 	"internal/replica":  everything,
+	"internal/dev":      everything,
 	"cmd":               everything,
 	"examples":          everything,
 }
