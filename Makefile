@@ -1,0 +1,43 @@
+# Everything but demo, build and test may need more than Go: see each line of `make help`.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
+LDFLAGS := -X github.com/replicante-io/playbooks/internal/version.number=$(VERSION)
+STATICCHECK := .cache/staticcheck
+# How many nodes, and on which primary stores (URLs; "" is the embedded one), make bench runs.
+NODES ?= 1000 10000
+STORES ?= ""
+
+.PHONY: help build demo test check test-deps integration bench
+help: ## what there is to make
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## the programs, into bin/
+	go build -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+
+demo: build ## everything on this machine: a playbook runs over five nodes, live, to its end
+	@examples/demo.sh
+
+test: ## the tests that need nothing but Go
+	tools/gotest ./...
+
+check: $(STATICCHECK) ## format, vet, lint, import rules
+	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo 'make check: run gofmt -w on these'; exit 1; }
+	go vet ./...
+	go vet -tags integration ./...
+	$(STATICCHECK) -tags integration ./...
+	go test -count=1 ./internal/imports
+
+$(STATICCHECK): tools/go.mod tools/go.sum
+	cd tools && go build -o ../$@ honnef.co/go/tools/cmd/staticcheck
+
+test-deps: ## install the servers that tests can use: MongoDB, Redis (needs root, the network)
+	tools/test-deps
+
+integration: ## all tests with -race, real servers and kills; REQUIRE=mongo,redis makes skips failures
+	tools/gotest -race -tags integration -count=1 -timeout 20m ./...
+
+bench: build ## a run over a simulated fleet, against the bare fan-out; NODES="1000 10000" STORES="mongodb://…"
+	@for store in $(STORES); do for n in $(NODES); do \
+		bin/replibench run --nodes $$n $${store:+--store "$$store"} || exit; done; done
