@@ -1,0 +1,57 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	driver "modernc.org/sqlite"
+	codes "modernc.org/sqlite/lib"
+
+	"github.com/replicante-io/playbooks/store"
+)
+
+// said are the errors that need no words of ours.
+var said = []error{
+	store.ErrStaleTerm, store.ErrConflict, store.ErrNotFound, store.ErrExists, store.ErrUnavailable, store.ErrUnusable, store.ErrKeyReused,
+}
+
+// say puts err, met while doing what, into the words and the kinds of errors of a store.
+func (s *Store) say(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", what, explain(s.path, err))
+}
+
+func explain(path string, err error) error {
+	for _, known := range said {
+		if errors.Is(err, known) {
+			return err
+		}
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
+	}
+	var met *driver.Error
+	if !errors.As(err, &met) {
+		return err
+	}
+	switch met.Code() & 0xff {
+	case codes.SQLITE_FULL:
+		return fmt.Errorf("the disk of %s is full, make room on it: %w: %w", path, store.ErrUnavailable, err)
+	case codes.SQLITE_IOERR:
+		return fmt.Errorf("the disk of %s cannot be read or written, look for its errors in the system's log: %w: %w", path, store.ErrUnavailable, err)
+	case codes.SQLITE_BUSY, codes.SQLITE_LOCKED:
+		return fmt.Errorf("another program holds a lock on %s: %w: %w", path, store.ErrUnavailable, err)
+	case codes.SQLITE_INTERRUPT, codes.SQLITE_NOMEM:
+		return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
+	case codes.SQLITE_NOTADB:
+		return fmt.Errorf("%s is not a SQLite database, name another file: %w: %w", path, store.ErrUnusable, err)
+	case codes.SQLITE_CORRUPT:
+		return fmt.Errorf("%s is damaged, restore it from a backup: %w: %w", path, store.ErrUnusable, err)
+	case codes.SQLITE_READONLY, codes.SQLITE_PERM, codes.SQLITE_AUTH, codes.SQLITE_CANTOPEN:
+		return fmt.Errorf("%s cannot be opened for writing, let this user write it and its directory: %w: %w", path, store.ErrUnusable, err)
+	}
+	return err
+}

@@ -1,0 +1,113 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/replicante-io/playbooks/record"
+	"github.com/replicante-io/playbooks/store"
+)
+
+// Apply stores new revisions.
+func (s *Store) Apply(ctx context.Context, playbooks []record.Playbook, effect *record.Effect, answer func([]record.Playbook) string) ([]record.Playbook, error) {
+	applied := make([]record.Playbook, len(playbooks))
+	err := s.write(ctx, "apply playbooks", func(w *writer) error {
+		for i, playbook := range playbooks {
+			var err error
+			if applied[i], err = w.apply(playbook); err != nil {
+				return fmt.Errorf("%s: %w", playbook.Name, err)
+			}
+		}
+		if effect == nil {
+			return nil
+		}
+		kept := *effect
+		if answer != nil {
+			kept.Answer = answer(applied)
+		}
+		return w.keep([]record.Effect{kept})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return applied, nil
+}
+
+func (w *writer) apply(playbook record.Playbook) (record.Playbook, error) {
+	var latest record.Playbook
+	var doc string
+	err := w.row("SELECT doc FROM playbooks WHERE name = ? ORDER BY revision DESC LIMIT 1", []any{playbook.Name}, &doc)
+	if err == nil {
+		err = json.Unmarshal([]byte(doc), &latest)
+	}
+	switch {
+	case err != nil && !errors.Is(err, sql.ErrNoRows):
+		return latest, err
+	case err == nil && latest.Digest == playbook.Digest:
+		return latest, nil
+	}
+	playbook.Revision = latest.Revision + 1
+	text, err := json.Marshal(playbook)
+	if err != nil {
+		return playbook, err
+	}
+	_, err = w.exec("INSERT INTO playbooks (name, revision, doc) VALUES (?, ?, ?)", playbook.Name, playbook.Revision, string(text))
+	return playbook, err
+}
+
+// Playbook reads a revision.
+func (s *Store) Playbook(ctx context.Context, name string, revision int64) (record.Playbook, error) {
+	what := fmt.Sprintf("read playbook %s, revision %d", name, revision)
+	var found []record.Playbook
+	err := s.read(ctx, what, "SELECT doc FROM playbooks WHERE name = ?1 AND (?2 = 0 OR revision = ?2) ORDER BY revision DESC LIMIT 1",
+		[]any{name, revision}, into(&found))
+	switch {
+	case err != nil:
+		return record.Playbook{}, err
+	case len(found) == 0:
+		return record.Playbook{}, s.say(what, store.ErrNotFound)
+	}
+	return found[0], nil
+}
+
+// Playbooks pages through the latest revisions.
+func (s *Store) Playbooks(ctx context.Context, page store.Page) ([]record.Playbook, string, error) {
+	var only where
+	if page.Cursor != "" {
+		var name string
+		if err := after(page.Cursor, "playbooks", &name); err != nil {
+			return nil, "", err
+		}
+		only.and("name > ?", name)
+	}
+	var found []record.Playbook
+	err := s.read(ctx, "list playbooks", `SELECT doc FROM playbooks latest WHERE `+only.String()+` AND revision =
+		(SELECT max(revision) FROM playbooks WHERE name = latest.name) ORDER BY name LIMIT ?`,
+		append(only.args, limit(page)), into(&found))
+	found, next := cut(found, page, func(last record.Playbook) string { return cursor("playbooks", last.Name) })
+	return found, next, err
+}
+
+// Revisions pages through the revisions of a name.
+func (s *Store) Revisions(ctx context.Context, name string, page store.Page) ([]record.Playbook, string, error) {
+	what := "list revisions of playbook " + name
+	only := where{terms: []string{"name = ?"}, args: []any{name}}
+	if page.Cursor != "" {
+		var revision int64
+		if err := after(page.Cursor, "revisions", &revision); err != nil {
+			return nil, "", err
+		}
+		only.and("revision < ?", revision)
+	}
+	var found []record.Playbook
+	err := s.read(ctx, what, "SELECT doc FROM playbooks WHERE "+only.String()+" ORDER BY revision DESC LIMIT ?",
+		append(only.args, limit(page)), into(&found))
+	if err == nil && len(found) == 0 {
+		err = s.say(what, store.ErrNotFound)
+	}
+	found, next := cut(found, page, func(last record.Playbook) string { return cursor("revisions", last.Revision) })
+	return found, next, err
+}

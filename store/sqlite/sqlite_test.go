@@ -1,0 +1,41 @@
+package sqlite_test
+
+import (
+	"database/sql"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/replicante-io/playbooks/store"
+	"github.com/replicante-io/playbooks/store/sqlite"
+	"github.com/replicante-io/playbooks/store/storetest"
+)
+
+// inFile is a place for data in a file of its own.
+func inFile(tb testing.TB) storetest.Place {
+	path := filepath.Join(tb.TempDir(), "core.db")
+	return storetest.Place{
+		Open: func(ttl time.Duration) (store.Store, error) {
+			return sqlite.Open(tb.Context(), sqlite.Config{
+				Config:       store.Config{URL: "sqlite://" + path, FinishedTTL: ttl},
+				JanitorEvery: 50 * time.Millisecond,
+			})
+		},
+		SetSchema: func(version int) error {
+			db, err := sql.Open("sqlite", path)
+			if err != nil {
+				return err
+			}
+			defer db.Close()
+			_, err = db.Exec("UPDATE terms SET doc = json_set(doc, '$.schema', ?)", version)
+			return err
+		},
+	}
+}
+
+func TestSQLiteKeepsThePromisesOfAStore(t *testing.T) { storetest.Run(t, inFile) }
+
+func BenchmarkCreate10000(b *testing.B) { storetest.BenchmarkCreate10000(b, inFile) }
+func BenchmarkCommit1024(b *testing.B)  { storetest.BenchmarkCommit1024(b, inFile) }
+func BenchmarkCommit1(b *testing.B)     { storetest.BenchmarkCommit1(b, inFile) }
+func BenchmarkClaim10000(b *testing.B)  { storetest.BenchmarkClaim10000(b, inFile) }
