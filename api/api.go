@@ -7,6 +7,7 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"time"
 
@@ -68,7 +69,6 @@ func New(config Config) http.Handler {
 			Info:       &huma.Info{Title: "Replicante Playbooks", Version: config.Version},
 			Components: &huma.Components{},
 		},
-		OpenAPIPath:   "/openapi",
 		Formats:       map[string]huma.Format{"application/json": huma.DefaultJSONFormat, "json": huma.DefaultJSONFormat},
 		DefaultFormat: "application/json",
 		// A filter with a slip of the pen would choose everything.
@@ -80,6 +80,15 @@ func New(config Config) http.Handler {
 	s.registerEvents()
 	s.registerNodes()
 	s.registerReplica()
+	// The description is written once; huma's own would be written by the first request, with a race.
+	description, err := json.Marshal(s.api.OpenAPI())
+	if err != nil {
+		panic(err) // of our own types: a mistake in this package
+	}
+	mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/openapi+json")
+		_, _ = w.Write(description)
+	})
 	mux.HandleFunc("GET /{$}", s.home)
 	if config.Metrics != nil {
 		mux.Handle("GET /metrics", config.Metrics)

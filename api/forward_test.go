@@ -4,8 +4,10 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"sync/atomic"
 	"testing"
 
+	"github.com/replicante-io/playbooks/api"
 	"github.com/replicante-io/playbooks/api/apitest"
 	"github.com/replicante-io/playbooks/record"
 )
@@ -52,9 +54,14 @@ func TestWithoutALeaderWritesAreToldToComeBack(t *testing.T) {
 	if a.header.Get("Retry-After") == "" {
 		t.Fatal("no Retry-After")
 	}
-	// A replica that was elected and does not lead yet does not forward to itself.
-	p.Elect("core-2 of before", "http://192.0.2.1")
 	ok(t, call(t, h, "GET", "/api/v1/runs", ""), 200)
+}
+
+func TestAReplicaThatWasElectedAndDoesNotLeadYetForwardsToNobody(t *testing.T) {
+	p := apitest.New(t)
+	p.Elect("core-1", "http://192.0.2.1")
+	h := p.Replica("core-1", func(c *api.Config) { c.Owner = func() api.Owner { return nil } })
+	refused(t, call(t, h, "POST", "/api/v1/runs", startDemo), 503, "no_leader")
 }
 
 func TestALeaderThatCannotBeReachedLeavesNoDoubt(t *testing.T) {
@@ -70,9 +77,9 @@ func TestALeaderThatCannotBeReachedLeavesNoDoubt(t *testing.T) {
 
 func TestALeaderThatHangsUpLeavesDoubt(t *testing.T) {
 	p := apitest.New(t)
-	asked := 0
+	var asked atomic.Int32
 	leader := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		asked++
+		asked.Add(1)
 		if r.Header.Get("Replicante-Forwarded") != "core-2" {
 			t.Errorf("forwarded by %q", r.Header.Get("Replicante-Forwarded"))
 		}
@@ -81,7 +88,7 @@ func TestALeaderThatHangsUpLeavesDoubt(t *testing.T) {
 	defer leader.Close()
 	p.Elect("core-1", leader.URL)
 	refused(t, call(t, p.Replica("core-2"), "POST", "/api/v1/runs", startDemo, "Idempotency-Key", "k"), 503, "in_doubt", "same Idempotency-Key")
-	if asked != 1 {
-		t.Fatalf("forwarded %d times", asked)
+	if asked.Load() != 1 {
+		t.Fatalf("forwarded %d times", asked.Load())
 	}
 }

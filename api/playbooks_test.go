@@ -106,6 +106,15 @@ func TestANameIsSentOnce(t *testing.T) {
 	}
 }
 
+func TestWhatDoesNotActYetIsRefused(t *testing.T) {
+	_, h := leading(t)
+	text := strings.Replace(apitest.Playbook, "  stages:", "  approval: required\n  stages:", 1)
+	f := refused(t, call(t, h, "POST", "/api/v1/apply?file=mine.yaml", text), 422, "invalid_playbook")
+	if len(f.Problems) != 1 || f.Problems[0].File != "mine.yaml" || f.Problems[0].Line != 8 || !strings.Contains(f.Problems[0].Message, "not supported yet") {
+		t.Fatalf("%+v", f.Problems)
+	}
+}
+
 func TestValidateNeedsNoLeaderAndWritesNothing(t *testing.T) {
 	p := apitest.New(t)
 	h := p.Replica("core-2")

@@ -140,8 +140,7 @@ func (s *server) problem(ctx context.Context, err error) error {
 
 // problemOfWrite is problem where the owner may have stopped leading, or the time may have run out, in between.
 func (s *server) problemOfWrite(ctx context.Context, err error) error {
-	var refusal *record.Refusal
-	if errors.As(err, &refusal) {
+	if errors.As(err, new(*record.Refusal)) || errors.As(err, new(*Failure)) {
 		return err
 	}
 	if ctx.Err() != nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {

@@ -196,7 +196,8 @@ func (c *Client) Leader(ctx context.Context) (Leader, error) {
 	return answer, err
 }
 
-const maxPage = 1000
+// maxPage keeps pages of node records, which may hold the tails of several commands' output, at a few megabytes.
+const maxPage = 500
 
 // all reads page after page, at most limit items if it is not 0.
 func all[T any](ctx context.Context, c *Client, path string, query url.Values, limit int) ([]T, error) {

@@ -66,7 +66,7 @@ type Config struct {
 const attempt = 15 * time.Second
 
 // maxAnswer bounds what is read of an answer.
-const maxAnswer = 64 << 20
+const maxAnswer = 256 << 20
 
 // Client calls a control plane. It may be used by many goroutines.
 type Client struct {
