@@ -1,0 +1,84 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/replicante-io/playbooks/record"
+)
+
+// ErrOtherInstallation means that etcd and the store do not belong together, as far as etcd knows. Terms would not be
+// comparable: nobody may lead.
+var ErrOtherInstallation = errors.New("etcd and the primary store do not belong together")
+
+// askTime bounds one question to etcd.
+const askTime = 5 * time.Second
+
+func installationKey(prefix string) string { return prefix + "/installation" }
+
+// boundInstallation is the id of the store that etcd was bound to, or "".
+func boundInstallation(ctx context.Context, client *clientv3.Client, prefix string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	answer, err := client.Get(ctx, installationKey(prefix))
+	if err != nil {
+		return "", fmt.Errorf("read %s in etcd: %w", installationKey(prefix), err)
+	}
+	if len(answer.Kvs) == 0 {
+		return "", nil
+	}
+	return string(answer.Kvs[0].Value), nil
+}
+
+// bindInstallation proves that etcd is bound to the store that has this terms record. Where etcd is bound to none, it
+// binds it if bind is true; a store that nobody has ever led is always bound.
+func bindInstallation(ctx context.Context, client *clientv3.Client, prefix string, term record.Term, bind bool) error {
+	bound, err := boundInstallation(ctx, client, prefix)
+	if err != nil {
+		return err
+	}
+	if bound == "" {
+		if term.Term > 0 && !bind {
+			return fmt.Errorf("%w: etcd knows of no store under %s, but the store has been led before (term %d). "+
+				"If this etcd is new or was restored, and is the right one for the store, run: replicore store adopt-etcd",
+				ErrOtherInstallation, prefix, term.Term)
+		}
+		key := installationKey(prefix)
+		ctx, cancel := context.WithTimeout(ctx, askTime)
+		defer cancel()
+		_, err := client.Txn(ctx).
+			If(clientv3.Compare(clientv3.CreateRevision(key), "=", 0)).
+			Then(clientv3.OpPut(key, term.Installation)).
+			Commit()
+		if err != nil {
+			return fmt.Errorf("put %s in etcd: %w", key, err)
+		}
+		if bound, err = boundInstallation(ctx, client, prefix); err != nil { // another may have been faster
+			return err
+		}
+	}
+	if bound != term.Installation {
+		return fmt.Errorf("%w: under %s etcd belongs to the store %s, but this store is %s. Check etcd.prefix, etcd.endpoints and "+
+			"store.url; if the store was replaced on purpose, stop all replicas and run: replicore store adopt-etcd",
+			ErrOtherInstallation, prefix, bound, term.Installation)
+	}
+	return nil
+}
+
+// AdoptEtcd binds etcd to the store with this terms record, whatever it was bound to. It returns what that was.
+func AdoptEtcd(ctx context.Context, client *clientv3.Client, prefix string, term record.Term) (before string, err error) {
+	before, err = boundInstallation(ctx, client, prefix)
+	if err != nil || before == term.Installation {
+		return before, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	if _, err := client.Put(ctx, installationKey(prefix), term.Installation); err != nil {
+		return before, fmt.Errorf("put %s in etcd: %w", installationKey(prefix), err)
+	}
+	return before, nil
+}

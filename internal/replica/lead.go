@@ -1,0 +1,115 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	agentclient "github.com/replicante-io/playbooks/agent/client"
+	"github.com/replicante-io/playbooks/api"
+	"github.com/replicante-io/playbooks/controller"
+	"github.com/replicante-io/playbooks/election"
+	"github.com/replicante-io/playbooks/membership"
+	"github.com/replicante-io/playbooks/record"
+)
+
+// beginTime bounds the steps between winning an election and leading. A winner that cannot use the store lets another try.
+const beginTime = 30 * time.Second
+
+// lead is what a winner of the election does until ctx ends. When it returns, nothing that it started goes on.
+func (r *Replica) lead(ctx context.Context, l *election.Leadership) error {
+	term, err := r.begin(ctx, l)
+	if err != nil {
+		if ctx.Err() == nil {
+			fault := err.Error()
+			r.fault.Store(&fault)
+		}
+		return err
+	}
+	r.fault.Store(nil)
+
+	agents := agentclient.New(agentclient.Config{})
+	defer agents.Close()
+	watcher := membership.NewWatcher(membership.WatcherConfig{Client: r.etcd, Prefix: r.config.Etcd.Prefix, Log: r.config.Log})
+	work := controller.New(controller.Config{
+		Store: r.store, Agents: agents, Watch: watcher.Run, Log: r.config.Log.Named("controller"),
+		Grace: r.config.Membership.Grace, ForgetAfter: r.config.Membership.ForgetAfter,
+	})
+	words := &owner{work}
+	r.owner.Store(words)
+	r.metrics.leads(term.Term)
+	resign := func() { r.owner.CompareAndSwap(words, nil) } // words go to the next leader from now on
+	defer context.AfterFunc(ctx, resign)()
+	defer func() {
+		resign()
+		r.metrics.leads(0)
+	}()
+	err = work.Lead(ctx, term)
+	var higher *controller.HigherTermError
+	if errors.As(err, &higher) {
+		r.floor.Store(max(r.floor.Load(), higher.Term))
+	}
+	return err
+}
+
+// begin turns a won election into a term. Only what comes after it may read what is unfinished.
+func (r *Replica) begin(ctx context.Context, l *election.Leadership) (record.Term, error) {
+	ctx, cancel := context.WithTimeout(ctx, beginTime)
+	defer cancel()
+	if err := r.store.Init(ctx); err != nil {
+		return record.Term{}, fmt.Errorf("prepare the primary store: %w", err)
+	}
+	before, err := r.store.Term(ctx)
+	if err != nil {
+		return record.Term{}, fmt.Errorf("read the term: %w", err)
+	}
+	if err := bindInstallation(ctx, r.etcd, r.config.Etcd.Prefix, before, r.config.BindStore); err != nil {
+		return record.Term{}, err
+	}
+	term, err := r.store.Lead(ctx, r.floor.Load())
+	if err != nil {
+		return record.Term{}, fmt.Errorf("begin a term: %w", err)
+	}
+	// A later winner may have begun its term already: its term is then higher, and ours must not claim anything.
+	if err := l.Confirm(ctx); err != nil {
+		return record.Term{}, fmt.Errorf("begin term %d: %w", term.Term, err)
+	}
+	if err := l.Announce(ctx, term.Term); err != nil {
+		return record.Term{}, err
+	}
+	return term, nil
+}
+
+// owner hands words to the controller. While that does not take them, nobody does: it takes over, or stops.
+type owner struct{ controller *controller.Controller }
+
+func (r *Replica) apiOwner() api.Owner {
+	if o := r.owner.Load(); o != nil {
+		return o
+	}
+	return nil
+}
+
+func (o *owner) Start(ctx context.Context, request record.Request, start record.Start) (record.Run, error) {
+	run, err := o.controller.Start(ctx, request, start)
+	return run, notLeading(err)
+}
+
+func (o *owner) Command(ctx context.Context, request record.Request, runID string, command record.Command) (record.Run, error) {
+	run, err := o.controller.Command(ctx, request, runID, command)
+	return run, notLeading(err)
+}
+
+func (o *owner) Forget(ctx context.Context, request record.Request, key record.NodeKey) error {
+	return notLeading(o.controller.Forget(ctx, request, key))
+}
+
+func notLeading(err error) error {
+	if errors.Is(err, controller.ErrNotLeading) {
+		return &record.Refusal{Status: http.StatusServiceUnavailable, Code: "no_leader",
+			Message: "the leader changes: try again in a moment"}
+	}
+	return err
+}
