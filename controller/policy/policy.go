@@ -12,6 +12,7 @@ package policy
 import (
 	"container/heap"
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -449,6 +450,7 @@ func (p *Plan) event(kind record.EventType, node, stage, step string, data playb
 func (p *Plan) finishApply() (record.Commit, Wants) {
 	p.explain()
 	p.wants.Again = p.again
+	p.wants.Release = slices.DeleteFunc(p.wants.Release, func(name string) bool { return p.nodes[name].taken })
 	if len(p.timers) > 0 {
 		p.wants.Wake = p.timers[0].at
 	}

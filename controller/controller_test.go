@@ -1,0 +1,299 @@
+package controller_test
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/replicante-io/playbooks/controller"
+	"github.com/replicante-io/playbooks/membership"
+	"github.com/replicante-io/playbooks/record"
+	"github.com/replicante-io/playbooks/store"
+)
+
+const slow = `  stages:
+    - name: first
+      batch: 2
+      steps: [{name: a, action: x/a, args: {delay: 200ms}}, {name: b, action: x/b, args: {delay: 200ms}}]
+    - name: second
+      health: none
+      batch: "100%"
+      steps: [{name: c, action: x/c, args: {delay: 100ms}}]
+`
+
+func TestRunGoesToItsEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, 5, slow)
+		h.lead()
+		defer h.kill()
+		run := h.await(h.start(record.Request{}, record.Start{}).ID, record.RunDone)
+		h.onceEach()
+		if _, byNode := h.fleet.starts(); byNode["node-1"] != 3 || byNode["node-5"] != 3 {
+			t.Errorf("starts by node: %v", byNode)
+		}
+		for !run.Sealed {
+			time.Sleep(time.Millisecond)
+			run, _ = h.store.Run(t.Context(), run.ID)
+		}
+		nodes, _, err := h.store.RunNodes(t.Context(), run.ID, nil, store.Page{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, n := range nodes {
+			if n.State != record.NodeDone || n.FinishTS == nil {
+				t.Errorf("%s is %s, finished %v", n.Node, n.State, n.FinishTS)
+			}
+		}
+		if took := run.FinishTS.Sub(*run.StartTS); took > 3*time.Second {
+			t.Errorf("1.3 s of work took %s", took)
+		}
+	})
+}
+
+func TestNextLeaderGoesOnWhereTheLastOneWasKilled(t *testing.T) {
+	for seed := range uint64(30) {
+		synctest.Test(t, func(t *testing.T) {
+			random := rand.New(rand.NewPCG(seed, 1))
+			h := newHouse(t, 5, slow)
+			h.lead()
+			id := h.start(record.Request{}, record.Start{}).ID
+			for range 5 {
+				time.Sleep(time.Duration(random.IntN(400)) * time.Millisecond)
+				h.kill()
+				h.lead()
+			}
+			defer h.kill()
+			h.await(id, record.RunDone)
+			h.onceEach()
+			if _, byNode := h.fleet.starts(); len(byNode) != 5 || byNode["node-3"] != 3 {
+				t.Errorf("seed %d: starts by node: %v", seed, byNode)
+			}
+		})
+	}
+}
+
+func TestCommitInDoubtLandsOnce(t *testing.T) {
+	for _, landed := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHouse(t, 3, slow)
+			h.lead()
+			defer h.kill()
+			id := h.start(record.Request{}, record.Start{}).ID
+			for range 20 {
+				time.Sleep(50 * time.Millisecond)
+				h.store.FailNext("Commit", landed)
+			}
+			h.await(id, record.RunDone)
+			h.onceEach()
+		})
+	}
+}
+
+func TestNothingIsSentWhileTheStoreIsAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, 3, slow)
+		h.lead()
+		defer h.kill()
+		id := h.start(record.Request{}, record.Start{}).ID
+		time.Sleep(100 * time.Millisecond)
+		h.store.Intercept(func(op string, do func() error) error { return fmt.Errorf("%s: %w", op, store.ErrUnavailable) })
+		before, _ := h.fleet.starts()
+		time.Sleep(time.Minute)
+		if after, _ := h.fleet.starts(); len(after) != len(before) {
+			t.Errorf("%d actions were started while nothing could be saved", len(after)-len(before))
+		}
+		h.store.Intercept(nil)
+		h.await(id, record.RunDone)
+	})
+}
+
+func TestLeaderWhoseTermIsOverStops(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, 3, slow)
+		h.lead()
+		id := h.start(record.Request{}, record.Start{}).ID
+		time.Sleep(100 * time.Millisecond)
+		old, oldEnded := h.current, h.ended
+		h.lead() // without the first one's knowing
+		if err := <-oldEnded; !errors.Is(err, store.ErrStaleTerm) {
+			t.Errorf("it ended with %v", err)
+		}
+		if _, err := old.Start(t.Context(), record.Request{}, record.Start{}); !errors.Is(err, controller.ErrNotLeading) {
+			t.Errorf("it takes words: %v", err)
+		}
+		defer h.kill()
+		h.await(id, record.RunDone)
+		h.onceEach()
+	})
+}
+
+func TestAgentThatHasSeenAHigherTermMakesTheLeaderStepDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, 2, slow)
+		h.fleet.term = 77
+		h.lead()
+		h.start(record.Request{}, record.Start{})
+		var higher *controller.HigherTermError
+		if err := <-h.ended; !errors.As(err, &higher) || higher.Term != 77 {
+			t.Fatalf("it ended with %v", err)
+		}
+	})
+}
+
+func TestExclusiveRunsOfAClusterGoOneAfterTheOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, 2, slow)
+		h.apply("shared", "  concurrency: shared\n"+slow)
+		h.lead()
+		first := h.start(record.Request{}, record.Start{Playbook: "shared"})
+		beside := h.start(record.Request{}, record.Start{Playbook: "shared"})
+		exclusive := h.start(record.Request{}, record.Start{})
+		late := h.start(record.Request{}, record.Start{Playbook: "shared"})
+		_, err := h.current.Start(t.Context(), record.Request{}, record.Start{Cluster: "c", Playbook: "test", IfBusy: "fail"})
+		var refusal *record.Refusal
+		if !errors.As(err, &refusal) || refusal.Code != "cluster_busy" {
+			t.Errorf("if_busy: fail answers %v", err)
+		}
+		time.Sleep(100 * time.Millisecond)
+		for id, want := range map[string]record.RunState{
+			first.ID: record.RunRunning, beside.ID: record.RunRunning, exclusive.ID: record.RunPending, late.ID: record.RunPending,
+		} {
+			if run, _ := h.store.Run(t.Context(), id); run.State != want {
+				t.Errorf("run %s is %s, want %s; waits for %q", id, run.State, want, run.WaitsFor)
+			}
+		}
+		h.kill()
+		h.lead()
+		defer h.kill()
+		one := h.await(exclusive.ID, record.RunDone)
+		two := h.await(late.ID, record.RunDone)
+		if two.StartTS.Before(*one.FinishTS) {
+			t.Error("a later run passed an earlier one in the queue")
+		}
+		h.onceEach()
+	})
+}
+
+func TestSharedRunsNeverActOnOneNodeAtTheSameTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, 3, "  concurrency: shared\n"+slow)
+		h.lead()
+		defer h.kill()
+		ids := []string{h.start(record.Request{}, record.Start{}).ID, h.start(record.Request{}, record.Start{}).ID, h.start(record.Request{}, record.Start{}).ID}
+		type span struct{ from, to time.Time }
+		spans := map[string][]span{}
+		for _, id := range ids {
+			h.await(id, record.RunDone)
+			nodes, _, _ := h.store.RunNodes(t.Context(), id, nil, store.Page{})
+			for _, n := range nodes {
+				for _, a := range n.Actions {
+					spans[n.Node] = append(spans[n.Node], span{a.StartTS, *a.FinishTS})
+				}
+			}
+		}
+		for node, list := range spans {
+			for i := range list {
+				for j := range i {
+					if list[i].from.Before(list[j].to) && list[j].from.Before(list[i].to) {
+						t.Errorf("%s had two actions at once: %v and %v", node, list[i], list[j])
+					}
+				}
+			}
+		}
+	})
+}
+
+func TestSameRequestAgainStartsNoSecondRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, 2, slow)
+		h.lead()
+		request := record.Request{Actor: "me", Key: "k1", Digest: "d1"}
+		ids := make(chan string, 10)
+		for range 10 {
+			go func() {
+				run, err := h.current.Start(t.Context(), request, record.Start{Cluster: "c", Playbook: "test"})
+				if err != nil {
+					t.Error(err)
+				}
+				ids <- run.ID
+			}()
+		}
+		first := <-ids
+		for range 9 {
+			if id := <-ids; id != first {
+				t.Errorf("run %s and run %s", first, id)
+			}
+		}
+		h.kill()
+		h.lead()
+		defer h.kill()
+		if run := h.start(request, record.Start{}); run.ID != first {
+			t.Errorf("after a takeover: run %s and run %s", first, run.ID)
+		}
+		request.Digest = "d2"
+		if _, err := h.current.Start(t.Context(), request, record.Start{Cluster: "c", Playbook: "test"}); !errors.Is(err, store.ErrKeyReused) {
+			t.Errorf("another request under the same key: %v", err)
+		}
+	})
+}
+
+func TestCommandIsAnsweredOnceItLanded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, 3, slow)
+		h.lead()
+		defer h.kill()
+		id := h.start(record.Request{}, record.Start{}).ID
+		time.Sleep(50 * time.Millisecond)
+		run, err := h.current.Command(t.Context(), record.Request{Key: "p", Digest: "p"}, id, record.Command{Verb: record.VerbPause})
+		if err != nil || run.State != record.RunPausing {
+			t.Fatalf("%s, %v", run.State, err)
+		}
+		h.await(id, record.RunPaused)
+		again, err := h.current.Command(t.Context(), record.Request{Key: "p", Digest: "p"}, id, record.Command{Verb: record.VerbPause})
+		if err != nil || again.State != record.RunPaused {
+			t.Fatalf("the same word again: %s, %v", again.State, err)
+		}
+		if _, err := h.current.Command(t.Context(), record.Request{}, id, record.Command{Verb: record.VerbResume}); err != nil {
+			t.Fatal(err)
+		}
+		h.await(id, record.RunDone)
+		var refusal *record.Refusal
+		_, err = h.current.Command(t.Context(), record.Request{}, id, record.Command{Verb: record.VerbPause})
+		if !errors.As(err, &refusal) || refusal.Status != 409 || !strings.Contains(refusal.Message, "DONE") {
+			t.Fatalf("pausing an ended run: %v", err)
+		}
+	})
+}
+
+func TestUnreachableAgentFailsItsNodeWithoutWaitingForTheTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, 2, strings.ReplaceAll(slow, "batch: 2", "health: none"))
+		h.fleet.down["http://node-1"] = true
+		h.lead()
+		defer h.kill()
+		run := h.await(h.start(record.Request{}, record.Start{}).ID, record.RunFailed)
+		n, _ := h.store.RunNode(t.Context(), run.ID, "node-1")
+		if n.Error == nil || n.Error.Code != record.CodeUnreachable || run.FinishTS.Sub(*run.StartTS) > 30*time.Second {
+			t.Errorf("error %+v after %s", n.Error, run.FinishTS.Sub(*run.StartTS))
+		}
+	})
+}
+
+func TestNodeThatJoinsTakesPart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, 2, slow)
+		h.lead()
+		defer h.kill()
+		id := h.start(record.Request{}, record.Start{}).ID
+		time.Sleep(100 * time.Millisecond)
+		h.join <- membership.Update{Changes: []membership.Change{h.key("node-9")}}
+		h.await(id, record.RunDone)
+		if n, err := h.store.RunNode(t.Context(), id, "node-9"); err != nil || n.State != record.NodeDone || n.Membership != record.MemberAdded {
+			t.Errorf("%+v, %v", n, err)
+		}
+	})
+}

@@ -1,0 +1,321 @@
+package controller_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/replicante-io/playbooks/agent/wire"
+	"github.com/replicante-io/playbooks/controller"
+	"github.com/replicante-io/playbooks/membership"
+	"github.com/replicante-io/playbooks/playbook"
+	"github.com/replicante-io/playbooks/record"
+	"github.com/replicante-io/playbooks/store/storetest"
+)
+
+// fleet is the agents of a test, in memory and in the test's time: an action takes its args.delay, and fails with
+// args.fail. It keeps what really started.
+type fleet struct {
+	mu      sync.Mutex
+	term    int64
+	agents  map[string]*fakeAgent
+	down    map[string]bool // refuses connections
+	fails   map[string]bool // its actions fail
+	changed chan struct{}   // closed and replaced whenever an action ends
+}
+
+type fakeAgent struct {
+	actions map[string]*fakeAction
+	starts  []string // "step", in order
+}
+
+type fakeAction struct {
+	request wire.ActionRequest
+	state   wire.State
+	ends    time.Time
+}
+
+func newFleet() *fleet {
+	return &fleet{agents: map[string]*fakeAgent{}, down: map[string]bool{}, fails: map[string]bool{}, changed: make(chan struct{})}
+}
+
+func (f *fleet) agent(ctx context.Context, url string) (*fakeAgent, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if f.down[url] {
+		return nil, fmt.Errorf("%w: connection refused", wire.ErrNotSent)
+	}
+	if f.agents[url] == nil {
+		f.agents[url] = &fakeAgent{actions: map[string]*fakeAction{}}
+	}
+	return f.agents[url], nil
+}
+
+func (f *fleet) fence(metadata map[string]string) error {
+	term, _ := strconv.ParseInt(metadata[wire.MetaTerm], 10, 64)
+	if term < f.term {
+		return &wire.Fenced{Reason: wire.FencedTerm, Message: "stale", Term: f.term}
+	}
+	f.term = term
+	return nil
+}
+
+func (f *fleet) Post(ctx context.Context, url string, request wire.ActionRequest) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	a, err := f.agent(ctx, url)
+	if err != nil {
+		return err
+	}
+	if err := f.fence(request.Metadata); err != nil {
+		return err
+	}
+	if a.actions[request.ID] != nil {
+		return wire.ErrExists
+	}
+	var args struct{ Delay string }
+	_ = json.Unmarshal(request.Args, &args)
+	delay, _ := time.ParseDuration(args.Delay)
+	action := &fakeAction{request: request, state: wire.State{Phase: wire.PhaseRunning}, ends: time.Now().Add(delay)}
+	a.actions[request.ID] = action
+	a.starts = append(a.starts, request.ID)
+	time.AfterFunc(delay, func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if action.state.Phase == wire.PhaseRunning {
+			action.state.Phase = wire.PhaseDone
+			if f.fails[url] {
+				action.state.Phase = wire.PhaseFailed
+				action.state.Error = json.RawMessage(`{"code":"exit","message":"exit status 1"}`)
+			}
+		}
+		f.signal()
+	})
+	return nil
+}
+
+func (f *fleet) signal() {
+	close(f.changed)
+	f.changed = make(chan struct{})
+}
+
+func (f *fleet) Get(ctx context.Context, url, id string, wait time.Duration) (wire.Action, error) {
+	timeout := time.After(wait)
+	for {
+		f.mu.Lock()
+		a, err := f.agent(ctx, url)
+		if err != nil {
+			f.mu.Unlock()
+			return wire.Action{}, err
+		}
+		action := a.actions[id]
+		if action == nil {
+			f.mu.Unlock()
+			return wire.Action{}, wire.ErrNotFound
+		}
+		answer := wire.Action{ID: id, Kind: action.request.Kind, State: action.state}
+		changed := f.changed
+		f.mu.Unlock()
+		if answer.State.Phase.Ended() || wait == 0 {
+			return answer, nil
+		}
+		select {
+		case <-changed:
+		case <-timeout:
+			return answer, nil
+		case <-ctx.Done():
+			return wire.Action{}, ctx.Err()
+		}
+	}
+}
+
+func (f *fleet) Cancel(ctx context.Context, url, id string, request wire.CancelRequest) (wire.CancelAnswer, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	a, err := f.agent(ctx, url)
+	if err != nil {
+		return wire.CancelAnswer{}, err
+	}
+	if err := f.fence(request.Metadata); err != nil {
+		return wire.CancelAnswer{}, err
+	}
+	action := a.actions[id]
+	if action == nil {
+		action = &fakeAction{state: wire.State{Phase: wire.PhaseFailed, Error: json.RawMessage(`{"code":"never_started","message":"cancelled before it came"}`)}}
+		a.actions[id] = action
+	} else if request.Kill && action.state.Phase == wire.PhaseRunning {
+		action.state.Phase = wire.PhaseFailed
+		action.state.Error = json.RawMessage(`{"code":"` + request.Code + `","message":"killed"}`)
+		f.signal()
+	}
+	return wire.CancelAnswer{ID: id, State: action.state}, nil
+}
+
+func (f *fleet) NodeInfo(ctx context.Context, url string) (wire.NodeInfo, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, err := f.agent(ctx, url); err != nil {
+		return wire.NodeInfo{}, err
+	}
+	return wire.NodeInfo{NodeID: strings.TrimPrefix(url, "http://"), NodeStatus: wire.FormatStatus("HEALTHY", ""), Role: "SECONDARY"}, nil
+}
+
+func (f *fleet) StoreInfo(context.Context, string) (wire.StoreInfo, error) {
+	return wire.StoreInfo{}, errors.New("no store")
+}
+
+func (f *fleet) ShardsInfo(context.Context, string) (wire.ShardsInfo, error) {
+	return wire.ShardsInfo{}, nil
+}
+
+// starts counts, by action ID, how often agents started it; and by node.
+func (f *fleet) starts() (byID map[string]int, byNode map[string]int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	byID, byNode = map[string]int{}, map[string]int{}
+	for url, a := range f.agents {
+		for _, id := range a.starts {
+			byID[id]++
+			byNode[strings.TrimPrefix(url, "http://")]++
+		}
+	}
+	return byID, byNode
+}
+
+// house is a store, agents, members, and the controllers that lead one after the other.
+type house struct {
+	t       *testing.T
+	store   *storetest.Memory
+	fleet   *fleet
+	nodes   []string
+	join    chan membership.Update
+	current *controller.Controller
+	stop    context.CancelFunc
+	ended   chan error
+}
+
+func newHouse(t *testing.T, nodes int, spec string) *house {
+	h := &house{t: t, store: storetest.NewMemory(), fleet: newFleet(), join: make(chan membership.Update)}
+	for i := range nodes {
+		h.nodes = append(h.nodes, fmt.Sprintf("node-%d", i+1))
+	}
+	h.apply("test", spec)
+	return h
+}
+
+func (h *house) apply(name, spec string) {
+	h.t.Helper()
+	parsed, err := playbook.Parse(name, []byte("apiVersion: replicante.io/v1\nkind: Playbook\nmetadata: {name: "+name+"}\nspec:\n"+spec))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	_, err = h.store.Apply(h.t.Context(), []record.Playbook{{Name: name, Spec: parsed[0].Document, Digest: name}}, nil, nil)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// lead starts a new leader, as a takeover does, and returns its term.
+func (h *house) lead() int64 {
+	h.t.Helper()
+	term, err := h.store.Lead(h.t.Context(), 0)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.leadAs(term)
+	for range 1000 {
+		if _, err := h.current.Command(h.t.Context(), record.Request{}, "nosuch", record.Command{}); !errors.Is(err, controller.ErrNotLeading) {
+			return term.Term
+		}
+		time.Sleep(time.Millisecond)
+	}
+	h.t.Fatal("it does not take words")
+	return 0
+}
+
+func (h *house) leadAs(term record.Term) {
+	h.current = controller.New(controller.Config{
+		Store: h.store, Agents: h.fleet, Grace: 30 * time.Second, ForgetAfter: 72 * time.Hour, Log: hclog.NewNullLogger(),
+		Watch: func(ctx context.Context, deliver func(membership.Update) error) error {
+			update := membership.Update{Complete: true}
+			for _, name := range h.nodes {
+				update.Changes = append(update.Changes, h.key(name))
+			}
+			for {
+				if err := deliver(update); err != nil {
+					return err
+				}
+				select {
+				case update = <-h.join:
+				case <-ctx.Done():
+					return nil
+				}
+			}
+		},
+	})
+	ctx, stop := context.WithCancel(h.t.Context())
+	ended := make(chan error, 1)
+	h.stop, h.ended = stop, ended
+	leader := h.current
+	go func() { ended <- leader.Lead(ctx, term) }()
+}
+
+func (h *house) key(name string) membership.Change {
+	return membership.Change{Node: membership.Node{NodeID: name, ClusterID: "c", AgentURL: "http://" + name, JournalID: "j"}}
+}
+
+// kill ends the leader, whatever it is doing.
+func (h *house) kill() {
+	h.stop()
+	<-h.ended
+}
+
+func (h *house) start(request record.Request, start record.Start) record.Run {
+	h.t.Helper()
+	start.Cluster = "c"
+	if start.Playbook == "" {
+		start.Playbook = "test"
+	}
+	run, err := h.current.Start(h.t.Context(), request, start)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return run
+}
+
+func (h *house) await(id string, state record.RunState) record.Run {
+	h.t.Helper()
+	deadline := time.Now().Add(time.Hour)
+	for {
+		run, err := h.store.Run(h.t.Context(), id)
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		if run.State == state {
+			return run
+		}
+		if run.State.Final() || time.Now().After(deadline) {
+			h.t.Fatalf("run is %s, not %s; error %+v; waits for %q", run.State, state, run.Error, run.WaitsFor)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+func (h *house) onceEach() {
+	h.t.Helper()
+	byID, _ := h.fleet.starts()
+	for id, n := range byID {
+		if n != 1 {
+			h.t.Errorf("action %s was started %d times", id, n)
+		}
+	}
+}
