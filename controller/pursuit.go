@@ -16,6 +16,8 @@ import (
 
 const (
 	callTimeout = 5 * time.Second
+	// cancelTimeout is longer: an agent holds its answer while it stops what runs.
+	cancelTimeout = 15 * time.Second
 	// quickWait is how long an answer is awaited before the action is called accepted: most short ones end within it.
 	quickWait = 20 * time.Millisecond
 	holdWait  = 30 * time.Second
@@ -221,7 +223,7 @@ func (p *pursuit) cancel(ctx context.Context) {
 }
 
 func (p *pursuit) tryCancel(ctx context.Context) bool {
-	callCtx, stop := context.WithTimeout(ctx, callTimeout)
+	callCtx, stop := context.WithTimeout(ctx, cancelTimeout)
 	answer, err := p.agents.Cancel(callCtx, p.Action.AgentURL, p.Action.ID,
 		wire.CancelRequest{Kill: p.Kill, Code: p.Cancel, Metadata: p.metadata()})
 	stop()
