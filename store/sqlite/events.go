@@ -20,7 +20,7 @@ func (s *Store) Events(ctx context.Context, runID string, after int64, limit int
 	}
 	var docs []string
 	found := false
-	err := s.read(ctx, what, `SELECT events.doc FROM playbook_runs runs LEFT JOIN playbook_run_events events
+	err := s.read(ctx, what, `SELECT events.doc FROM playbook_runs_data runs LEFT JOIN playbook_run_events_data events
 		ON events.run_id = runs.id AND seq > ? WHERE runs.id = ? ORDER BY seq LIMIT ?`,
 		[]any{after, runID, limit}, collect(&docs, &found))
 	if err == nil && !found {

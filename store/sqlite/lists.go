@@ -85,7 +85,7 @@ func (w *where) String() string { return strings.Join(append([]string{"true"}, w
 // OpenRuns lists the open runs, oldest first.
 func (s *Store) OpenRuns(ctx context.Context) ([]record.Run, error) {
 	var runs []record.Run
-	err := s.read(ctx, "list open runs", "SELECT doc FROM playbook_runs WHERE open ORDER BY created_ms, id", nil, into(&runs))
+	err := s.read(ctx, "list open runs", "SELECT doc FROM playbook_runs_data WHERE open ORDER BY created_ms, id", nil, into(&runs))
 	return runs, err
 }
 
@@ -108,7 +108,7 @@ func (s *Store) Runs(ctx context.Context, filter store.RunFilter, page store.Pag
 	}
 	in(&only, "state", filter.States)
 	var runs []record.Run
-	err := s.read(ctx, "list runs", "SELECT doc FROM playbook_runs WHERE "+only.String()+" ORDER BY created_ms DESC, id DESC LIMIT ?",
+	err := s.read(ctx, "list runs", "SELECT doc FROM playbook_runs_data WHERE "+only.String()+" ORDER BY created_ms DESC, id DESC LIMIT ?",
 		append(only.args, limit(page)), into(&runs))
 	runs, next := cut(runs, page, func(last record.Run) string { return cursor("runs", last.CreatedTS.UnixMilli(), last.ID) })
 	return runs, next, err
@@ -128,7 +128,7 @@ func (s *Store) RunNodes(ctx context.Context, runID string, states []record.Node
 	in(&only, "nodes.state", states)
 	var docs []string
 	found := false
-	err := s.read(ctx, what, "SELECT nodes.doc FROM playbook_runs runs LEFT JOIN playbook_run_agents nodes ON run_id = id AND "+
+	err := s.read(ctx, what, "SELECT nodes.doc FROM playbook_runs_data runs LEFT JOIN playbook_run_agents_data nodes ON run_id = id AND "+
 		only.String()+" WHERE id = ? ORDER BY node LIMIT ?", append(only.args, runID, limit(page)), collect(&docs, &found))
 	if err == nil && !found {
 		err = s.say(what, store.ErrNotFound)
@@ -156,7 +156,7 @@ func (s *Store) SaveNodes(ctx context.Context, term int64, nodes []record.KnownN
 		if err := w.fence(term); err != nil {
 			return err
 		}
-		return w.insertMany("INSERT INTO nodes (cluster_id, node_id, present, doc) VALUES ",
+		return w.insertMany("INSERT INTO nodes_data (cluster_id, node_id, present, doc) VALUES ",
 			" ON CONFLICT DO UPDATE SET present = excluded.present, doc = excluded.doc", 4, values)
 	})
 }
@@ -172,7 +172,7 @@ func (s *Store) ForgetNode(ctx context.Context, term int64, key record.NodeKey, 
 				return err
 			}
 		}
-		gone, err := w.exec("DELETE FROM nodes WHERE cluster_id = ? AND node_id = ?", key.Cluster, key.Node)
+		gone, err := w.exec("DELETE FROM nodes_data WHERE cluster_id = ? AND node_id = ?", key.Cluster, key.Node)
 		if err == nil && gone == 0 {
 			err = store.ErrNotFound
 		}
@@ -184,7 +184,7 @@ func (s *Store) ForgetNode(ctx context.Context, term int64, key record.NodeKey, 
 func (s *Store) KnownNode(ctx context.Context, key record.NodeKey) (record.KnownNode, error) {
 	what := fmt.Sprintf("read node %s of cluster %s", key.Node, key.Cluster)
 	var found []record.KnownNode
-	err := s.read(ctx, what, "SELECT doc FROM nodes WHERE cluster_id = ? AND node_id = ?", []any{key.Cluster, key.Node}, into(&found))
+	err := s.read(ctx, what, "SELECT doc FROM nodes_data WHERE cluster_id = ? AND node_id = ?", []any{key.Cluster, key.Node}, into(&found))
 	switch {
 	case err != nil:
 		return record.KnownNode{}, err
@@ -208,7 +208,7 @@ func (s *Store) KnownNodes(ctx context.Context, cluster string, page store.Page)
 		only.and("cluster_id = ?", cluster)
 	}
 	var nodes []record.KnownNode
-	err := s.read(ctx, "list known nodes", "SELECT doc FROM nodes WHERE "+only.String()+" ORDER BY cluster_id, node_id LIMIT ?",
+	err := s.read(ctx, "list known nodes", "SELECT doc FROM nodes_data WHERE "+only.String()+" ORDER BY cluster_id, node_id LIMIT ?",
 		append(only.args, limit(page)), into(&nodes))
 	nodes, next := cut(nodes, page, func(last record.KnownNode) string { return cursor("known nodes", last.ClusterID, last.NodeID) })
 	return nodes, next, err
@@ -217,7 +217,7 @@ func (s *Store) KnownNodes(ctx context.Context, cluster string, page store.Page)
 // Clusters counts known nodes by cluster.
 func (s *Store) Clusters(ctx context.Context) ([]store.Cluster, error) {
 	var clusters []store.Cluster
-	err := s.read(ctx, "list clusters", "SELECT cluster_id, count(*), sum(present) FROM nodes GROUP BY cluster_id ORDER BY cluster_id", nil,
+	err := s.read(ctx, "list clusters", "SELECT cluster_id, count(*), sum(present) FROM nodes_data GROUP BY cluster_id ORDER BY cluster_id", nil,
 		func(row *sql.Rows) error {
 			var cluster store.Cluster
 			err := row.Scan(&cluster.ClusterID, &cluster.Nodes, &cluster.Present)

@@ -47,28 +47,30 @@ func (w *writer) expire(old int64) (more bool, err error) {
 		return false, err
 	}
 	if len(left) == 0 {
-		gone, err := w.texts("DELETE FROM playbook_runs WHERE id IN (SELECT id FROM playbook_runs WHERE finish_ms < ? AND sealed LIMIT 1) RETURNING id", old)
+		gone, err := w.texts(`DELETE FROM playbook_runs_data WHERE id IN
+			(SELECT id FROM playbook_runs_data WHERE finish_ms < ? AND doc ->> '$.sealed' LIMIT 1) RETURNING id`, old)
 		if err != nil {
 			return false, err
 		}
 		if len(gone) == 0 {
-			deleted, err := w.exec("DELETE FROM idempotency_keys WHERE key IN (SELECT key FROM idempotency_keys WHERE finish_ms < ? LIMIT ?)", old, expireMany)
+			deleted, err := w.exec(`DELETE FROM idempotency_keys_data WHERE key IN
+				(SELECT key FROM idempotency_keys_data WHERE finish_ms < ? LIMIT ?)`, old, expireMany)
 			return deleted == expireMany, err
 		}
 		runID = gone[0]
 		if _, err := w.exec("INSERT INTO expired_runs (run_id) VALUES (?)", runID); err != nil {
 			return false, err
 		}
-		if _, err := w.exec("DELETE FROM playbook_run_specs WHERE run_id = ?", runID); err != nil {
+		if _, err := w.exec("DELETE FROM playbook_run_specs_data WHERE run_id = ?", runID); err != nil {
 			return false, err
 		}
-		_, err = w.exec("DELETE FROM idempotency_keys WHERE run_id = ?", runID)
+		_, err = w.exec("DELETE FROM idempotency_keys_data WHERE run_id = ?", runID)
 		return true, err
 	}
 	runID = left[0]
 	for _, bounded := range []string{
-		"DELETE FROM playbook_run_events WHERE run_id = ?1 AND seq IN (SELECT seq FROM playbook_run_events WHERE run_id = ?1 LIMIT ?2)",
-		"DELETE FROM playbook_run_agents WHERE run_id = ?1 AND node IN (SELECT node FROM playbook_run_agents WHERE run_id = ?1 LIMIT ?2)",
+		"DELETE FROM playbook_run_events_data WHERE run_id = ?1 AND seq IN (SELECT seq FROM playbook_run_events_data WHERE run_id = ?1 LIMIT ?2)",
+		"DELETE FROM playbook_run_agents_data WHERE run_id = ?1 AND node IN (SELECT node FROM playbook_run_agents_data WHERE run_id = ?1 LIMIT ?2)",
 	} {
 		if deleted, err := w.exec(bounded, runID, expireMany); err != nil || deleted > 0 {
 			return true, err

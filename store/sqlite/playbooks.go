@@ -39,7 +39,7 @@ func (s *Store) Apply(ctx context.Context, playbooks []record.Playbook, effect *
 func (w *writer) apply(playbook record.Playbook) (record.Playbook, error) {
 	var latest record.Playbook
 	var doc string
-	err := w.row("SELECT doc FROM playbooks WHERE name = ? ORDER BY revision DESC LIMIT 1", []any{playbook.Name}, &doc)
+	err := w.row("SELECT doc FROM playbooks_data WHERE name = ? ORDER BY revision DESC LIMIT 1", []any{playbook.Name}, &doc)
 	if err == nil {
 		err = json.Unmarshal([]byte(doc), &latest)
 	}
@@ -54,7 +54,7 @@ func (w *writer) apply(playbook record.Playbook) (record.Playbook, error) {
 	if err != nil {
 		return playbook, err
 	}
-	_, err = w.exec("INSERT INTO playbooks (name, revision, doc) VALUES (?, ?, ?)", playbook.Name, playbook.Revision, string(text))
+	_, err = w.exec("INSERT INTO playbooks_data (name, revision, doc) VALUES (?, ?, ?)", playbook.Name, playbook.Revision, string(text))
 	return playbook, err
 }
 
@@ -62,7 +62,7 @@ func (w *writer) apply(playbook record.Playbook) (record.Playbook, error) {
 func (s *Store) Playbook(ctx context.Context, name string, revision int64) (record.Playbook, error) {
 	what := fmt.Sprintf("read playbook %s, revision %d", name, revision)
 	var found []record.Playbook
-	err := s.read(ctx, what, "SELECT doc FROM playbooks WHERE name = ?1 AND (?2 = 0 OR revision = ?2) ORDER BY revision DESC LIMIT 1",
+	err := s.read(ctx, what, "SELECT doc FROM playbooks_data WHERE name = ?1 AND (?2 = 0 OR revision = ?2) ORDER BY revision DESC LIMIT 1",
 		[]any{name, revision}, into(&found))
 	switch {
 	case err != nil:
@@ -84,8 +84,8 @@ func (s *Store) Playbooks(ctx context.Context, page store.Page) ([]record.Playbo
 		only.and("name > ?", name)
 	}
 	var found []record.Playbook
-	err := s.read(ctx, "list playbooks", `SELECT doc FROM playbooks latest WHERE `+only.String()+` AND revision =
-		(SELECT max(revision) FROM playbooks WHERE name = latest.name) ORDER BY name LIMIT ?`,
+	err := s.read(ctx, "list playbooks", `SELECT doc FROM playbooks_data latest WHERE `+only.String()+` AND revision =
+		(SELECT max(revision) FROM playbooks_data WHERE name = latest.name) ORDER BY name LIMIT ?`,
 		append(only.args, limit(page)), into(&found))
 	found, next := cut(found, page, func(last record.Playbook) string { return cursor("playbooks", last.Name) })
 	return found, next, err
@@ -103,7 +103,7 @@ func (s *Store) Revisions(ctx context.Context, name string, page store.Page) ([]
 		only.and("revision < ?", revision)
 	}
 	var found []record.Playbook
-	err := s.read(ctx, what, "SELECT doc FROM playbooks WHERE "+only.String()+" ORDER BY revision DESC LIMIT ?",
+	err := s.read(ctx, what, "SELECT doc FROM playbooks_data WHERE "+only.String()+" ORDER BY revision DESC LIMIT ?",
 		append(only.args, limit(page)), into(&found))
 	if err == nil && len(found) == 0 {
 		err = s.say(what, store.ErrNotFound)

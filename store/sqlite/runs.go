@@ -16,7 +16,7 @@ import (
 func (w *writer) head(runID string) (record.Run, error) {
 	var run record.Run
 	var doc string
-	err := w.row("SELECT doc FROM playbook_runs WHERE id = ?", []any{runID}, &doc)
+	err := w.row("SELECT doc FROM playbook_runs_data WHERE id = ?", []any{runID}, &doc)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return run, store.ErrNotFound
@@ -37,9 +37,10 @@ func (w *writer) putHead(run record.Run) error {
 	if run.FinishTS != nil {
 		finish = run.FinishTS.UnixMilli()
 	}
-	_, err = w.exec(`INSERT INTO playbook_runs (id, open, created_ms, finish_ms, doc) VALUES (?, ?, ?, ?, ?)
-		ON CONFLICT DO UPDATE SET open = excluded.open, finish_ms = excluded.finish_ms, doc = excluded.doc`,
-		run.ID, run.Open(), run.CreatedTS.UnixMilli(), finish, string(doc))
+	_, err = w.exec(`INSERT INTO playbook_runs_data (id, cluster, state, open, created_ms, finish_ms, doc)
+		VALUES (?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT DO UPDATE SET state = excluded.state, open = excluded.open, finish_ms = excluded.finish_ms, doc = excluded.doc`,
+		run.ID, run.Cluster, string(run.State), run.Open(), run.CreatedTS.UnixMilli(), finish, string(doc))
 	return err
 }
 
@@ -76,11 +77,11 @@ func (w *writer) land(term int64, commit record.Commit, run record.Run, made row
 	if err := w.putHead(run); err != nil {
 		return err
 	}
-	if err := w.insertMany("INSERT INTO playbook_run_agents (run_id, node, state, doc) VALUES ",
+	if err := w.insertMany("INSERT INTO playbook_run_agents_data (run_id, node, state, doc) VALUES ",
 		" ON CONFLICT DO UPDATE SET state = excluded.state, doc = excluded.doc", 4, made.nodes); err != nil {
 		return err
 	}
-	return w.insertMany("INSERT INTO playbook_run_events (run_id, seq, doc) VALUES ", "", 3, made.events)
+	return w.insertMany("INSERT INTO playbook_run_events_data (run_id, seq, doc) VALUES ", "", 3, made.events)
 }
 
 // Create stores a new run.
@@ -103,7 +104,7 @@ func (s *Store) Create(ctx context.Context, term int64, create record.Commit) er
 		} else if !errors.Is(err, store.ErrNotFound) {
 			return err
 		}
-		if _, err := w.exec("INSERT INTO playbook_run_specs (run_id, doc) VALUES (?, ?)", create.Run.ID, string(spec)); err != nil {
+		if _, err := w.exec("INSERT INTO playbook_run_specs_data (run_id, doc) VALUES (?, ?)", create.Run.ID, string(spec)); err != nil {
 			return err
 		}
 		return w.land(term, create, create.Run, made)
@@ -174,10 +175,10 @@ func (s *Store) Claim(ctx context.Context, term int64, runID string) (record.Run
 		if err := w.putHead(run); err != nil {
 			return err
 		}
-		if err := w.row("SELECT doc FROM playbook_run_specs WHERE run_id = ?", []any{runID}, &spec); err != nil {
+		if err := w.row("SELECT doc FROM playbook_run_specs_data WHERE run_id = ?", []any{runID}, &spec); err != nil {
 			return err
 		}
-		docs, err = w.texts("SELECT doc FROM playbook_run_agents WHERE run_id = ? ORDER BY node", runID)
+		docs, err = w.texts("SELECT doc FROM playbook_run_agents_data WHERE run_id = ? ORDER BY node", runID)
 		return err
 	})
 	if err != nil {
@@ -195,7 +196,7 @@ func (s *Store) Run(ctx context.Context, runID string) (record.Run, error) {
 	what := "read run " + runID
 	var run record.Run
 	var spec playbook.Document
-	err := s.read(ctx, what, "SELECT runs.doc, specs.doc FROM playbook_runs runs, playbook_run_specs specs WHERE id = ? AND run_id = id",
+	err := s.read(ctx, what, "SELECT runs.doc, specs.doc FROM playbook_runs_data runs, playbook_run_specs_data specs WHERE id = ? AND run_id = id",
 		[]any{runID}, func(row *sql.Rows) error { return scan(row, &run, &spec) })
 	if err == nil && run.ID == "" {
 		err = s.say(what, store.ErrNotFound)
@@ -208,7 +209,7 @@ func (s *Store) Run(ctx context.Context, runID string) (record.Run, error) {
 func (s *Store) RunNode(ctx context.Context, runID, node string) (record.Node, error) {
 	what := fmt.Sprintf("read node %s of run %s", node, runID)
 	var found []record.Node
-	err := s.read(ctx, what, `SELECT nodes.doc FROM playbook_runs runs, playbook_run_agents nodes
+	err := s.read(ctx, what, `SELECT nodes.doc FROM playbook_runs_data runs, playbook_run_agents_data nodes
 		WHERE runs.id = ? AND run_id = runs.id AND node = ?`, []any{runID, node}, into(&found))
 	switch {
 	case err != nil:

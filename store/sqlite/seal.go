@@ -42,7 +42,7 @@ func (s *Store) Seal(ctx context.Context, term int64, runID string) error {
 		}
 		for after, more := "", true; more; {
 			if err := step(func(w *writer, _ record.Run) (err error) {
-				after, more, err = stampMany(w, "playbook_run_agents", "node", runID, after, "\U0010ffff", stamp)
+				after, more, err = stampMany(w, "playbook_run_agents_data", "node", runID, after, "\U0010ffff", stamp)
 				return err
 			}); err != nil {
 				return err
@@ -50,7 +50,7 @@ func (s *Store) Seal(ctx context.Context, term int64, runID string) error {
 		}
 		for after, more := int64(0), true; more; {
 			if err := step(func(w *writer, _ record.Run) (err error) {
-				after, more, err = stampMany(w, "playbook_run_events", "seq", runID, after, math.MaxInt64, stamp)
+				after, more, err = stampMany(w, "playbook_run_events_data", "seq", runID, after, math.MaxInt64, stamp)
 				return err
 			}); err != nil {
 				return err
@@ -77,15 +77,15 @@ func stampMany[K int64 | string](w *writer, table, key, runID string, after, end
 		[]any{runID, after, sealMany}, &last); err != nil || last == nil {
 		return end, false, err
 	}
-	_, err := w.exec(fmt.Sprintf("UPDATE %s SET doc = json_set(doc, '$.finish_ts', json(?)) WHERE run_id = ? AND %s > ? AND %s <= ? AND finish_ts IS NULL",
+	_, err := w.exec(fmt.Sprintf("UPDATE %s SET doc = json_set(doc, '$.finish_ts', json(?)) WHERE run_id = ? AND %s > ? AND %s <= ? AND doc ->> '$.finish_ts' IS NULL",
 		table, key, key), stamp, runID, after, *last)
 	return *last, true, err
 }
 
 // unstamp takes back what Seal stamped.
 func (w *writer) unstamp(runID string) error {
-	for _, table := range []string{"playbook_run_agents", "playbook_run_events"} {
-		if _, err := w.exec(fmt.Sprintf("UPDATE %s SET doc = json_remove(doc, '$.finish_ts') WHERE run_id = ? AND finish_ts IS NOT NULL", table), runID); err != nil {
+	for _, table := range []string{"playbook_run_agents_data", "playbook_run_events_data"} {
+		if _, err := w.exec(fmt.Sprintf("UPDATE %s SET doc = json_remove(doc, '$.finish_ts') WHERE run_id = ? AND doc ->> '$.finish_ts' IS NOT NULL", table), runID); err != nil {
 			return err
 		}
 	}

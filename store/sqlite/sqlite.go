@@ -5,7 +5,8 @@
 // fences hold; reads have connections of their own and see whatever was acknowledged. While a store is in use no other
 // process can use its file: a lock on <file>.lock says who does.
 //
-// Every table has the record's JSON in the column doc, and a column for each of its fields, for people who look.
+// For people who look there is a view for each collection (playbooks, playbook_runs, playbook_run_agents,
+// playbook_run_events, nodes, terms, idempotency_keys), with the record's JSON in doc and a column for each of its fields.
 package sqlite
 
 import (

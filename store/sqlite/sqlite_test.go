@@ -27,7 +27,7 @@ func inFile(tb testing.TB) storetest.Place {
 				return err
 			}
 			defer db.Close()
-			_, err = db.Exec("UPDATE terms SET doc = json_set(doc, '$.schema', ?)", version)
+			_, err = db.Exec("UPDATE terms_data SET doc = json_set(doc, '$.schema', ?)", version)
 			return err
 		},
 	}

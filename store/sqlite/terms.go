@@ -48,7 +48,7 @@ func (f *file) init(ctx context.Context) error {
 func (w *writer) putTerm(term record.Term) error {
 	doc, err := json.Marshal(term)
 	if err == nil {
-		_, err = w.exec("INSERT INTO terms (id, doc) VALUES (1, ?) ON CONFLICT DO UPDATE SET doc = excluded.doc", string(doc))
+		_, err = w.exec("INSERT INTO terms_data (id, doc) VALUES (1, ?) ON CONFLICT DO UPDATE SET doc = excluded.doc", string(doc))
 	}
 	return err
 }
@@ -56,7 +56,7 @@ func (w *writer) putTerm(term record.Term) error {
 func (w *writer) term() (record.Term, error) {
 	var doc string
 	var term record.Term
-	if err := w.row("SELECT doc FROM terms", nil, &doc); err != nil {
+	if err := w.row("SELECT doc FROM terms_data", nil, &doc); err != nil {
 		return term, err
 	}
 	return term, json.Unmarshal([]byte(doc), &term)
@@ -87,7 +87,7 @@ func (s *Store) Term(ctx context.Context) (record.Term, error) {
 	if err != nil {
 		return term, s.say("read the term", err)
 	}
-	err = s.read(ctx, "read the term", "SELECT doc FROM terms", nil, func(row *sql.Rows) error {
+	err = s.read(ctx, "read the term", "SELECT doc FROM terms_data", nil, func(row *sql.Rows) error {
 		return scan(row, &term)
 	})
 	return term, err
@@ -120,7 +120,7 @@ func (w *writer) keep(effects []record.Effect) error {
 			finish = record.Now().UnixMilli()
 		}
 		var digest string
-		err = w.row("SELECT digest FROM idempotency_keys WHERE key = ?", []any{effect.Key}, &digest)
+		err = w.row("SELECT doc ->> '$.digest' FROM idempotency_keys_data WHERE key = ?", []any{effect.Key}, &digest)
 		switch {
 		case err == nil && digest != effect.Digest:
 			return fmt.Errorf("key %s: %w", effect.Key, store.ErrKeyReused)
@@ -129,7 +129,7 @@ func (w *writer) keep(effects []record.Effect) error {
 		case !errors.Is(err, sql.ErrNoRows):
 			return err
 		}
-		if _, err := w.exec("INSERT INTO idempotency_keys (key, run_id, finish_ms, doc) VALUES (?, ?, ?, ?)", effect.Key, run, finish, string(doc)); err != nil {
+		if _, err := w.exec("INSERT INTO idempotency_keys_data (key, run_id, finish_ms, doc) VALUES (?, ?, ?, ?)", effect.Key, run, finish, string(doc)); err != nil {
 			return err
 		}
 	}
@@ -140,7 +140,7 @@ func (w *writer) keep(effects []record.Effect) error {
 func (s *Store) Effect(ctx context.Context, key, digest string) (record.Effect, error) {
 	what := "read idempotency key " + key
 	var found []record.Effect
-	err := s.read(ctx, what, "SELECT doc FROM idempotency_keys WHERE key = ?", []any{key}, into(&found))
+	err := s.read(ctx, what, "SELECT doc FROM idempotency_keys_data WHERE key = ?", []any{key}, into(&found))
 	switch {
 	case err != nil:
 		return record.Effect{}, err

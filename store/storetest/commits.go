@@ -185,12 +185,13 @@ func newLeaderSeesOrRefuses(t *testing.T, backend Backend) {
 		var group errgroup.Group
 		var wrote error
 		group.Go(func() error {
-			time.Sleep(time.Duration(round) * 100 * time.Microsecond) // meets the other at different places
+			time.Sleep(time.Duration(round-12) * 200 * time.Microsecond) // they meet at different places
 			wrote = write()
 			return nil
 		})
 		var open []record.Run
 		group.Go(func() error {
+			time.Sleep(time.Duration(12-round) * 200 * time.Microsecond)
 			if _, err := s.Lead(ctx, 0); err != nil {
 				return err
 			}
