@@ -14,7 +14,9 @@ const oneStep = `  stages:
       steps: [{name: restart, action: x/restart, timeout: 1m}]
 `
 
-func command(verb record.Verb) policy.Command { return policy.Command{Command: record.Command{Verb: verb}, Actor: "op"} }
+func command(verb record.Verb) policy.Command {
+	return policy.Command{Command: record.Command{Verb: verb}, Actor: "op"}
+}
 
 func TestRunGoesThroughItsNodesOneByOneAndEndsDone(t *testing.T) {
 	w := newWorld(t, 3, oneStep)
