@@ -147,12 +147,19 @@ func (s *scope) explain(text string, errors []*common.Error, k want) []issue {
 				}
 			}
 		} else if m := undeclared.FindStringSubmatch(message); m != nil {
-			message = s.unknownName(m[1], k)
+			message = s.unknownName(text, m[1], k)
 		} else if m := noOverload.FindStringSubmatch(message); m != nil {
 			message = fmt.Sprintf("%s does not work on %s", strings.Trim(m[1], "_"), m[2])
 		} else if syntax, ok := strings.CutPrefix(message, "Syntax error: "); ok {
 			syntax, _, _ = strings.Cut(syntax, " expecting {")
-			message = "the expression cannot be read: " + strings.ReplaceAll(syntax, "'<EOF>'", "its end")
+			switch {
+			case strings.Contains(syntax, "'<EOF>'"):
+				message = "the expression ends too early"
+			case strings.HasPrefix(syntax, "token recognition error at: '= "):
+				message = "the expression cannot be read: a single =; == compares"
+			default:
+				message = "the expression cannot be read: " + strings.ReplaceAll(syntax, "<EOF>", "its end")
+			}
 		}
 		issues = append(issues, issue{at, code, message})
 	}
@@ -172,18 +179,28 @@ func (s *scope) noField(of, field string) (code, message string) {
 	case strings.HasPrefix(of, typeStage):
 		return codeBadExpression, shapeLabel(of) + " has no step " + quote(field) + hint
 	case of == typeNode:
-		hint += "; the node's own attributes are in node.attributes"
+		hint += " (a node's own attributes are in node.attributes)"
 	}
 	return codeBadExpression, of + " has no " + quote(field) + hint
 }
 
-func (s *scope) unknownName(name string, k want) string {
+func (s *scope) unknownName(text, name string, k want) string {
 	known := []string{"params", "run", "node", "nodes", "results"}
+	if regexp.MustCompile(`\b` + regexp.QuoteMeta(name) + `\s*\(`).MatchString(text) {
+		message := "unknown function " + quote(name)
+		if near := nearest(name, sortedKeys(s.cluster.Functions())); near != "" {
+			message += "; did you mean " + near + "?"
+		}
+		return message
+	}
 	if k == wantGuard {
 		known = slices.DeleteFunc(known, func(name string) bool { return name == "node" })
 		if name == "node" || strings.HasPrefix(name, "node.") {
 			return "a guard is about the whole cluster: it sees nodes, but no node"
 		}
+	}
+	if slices.Contains(known, name) {
+		return name + " is a variable, not a type: it cannot be made with { }"
 	}
 	if s.shapes[typeParams].fields[name] != nil {
 		return "unknown name " + quote(name) + "; did you mean params." + name + "?"

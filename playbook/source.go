@@ -147,10 +147,14 @@ func (r *scalarReader) next(c rune) bool {
 	}
 	rest := r.rest()
 	if r.style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0 {
-		if size := lineBreak(rest); size > 0 {
+		size := lineBreak(rest)
+		switch {
+		case size > 0 && r.style&yaml.FoldedStyle != 0:
+			return r.fold(c)
+		case size > 0:
 			r.at += size
 			r.skipIndent()
-			return c == '\n' || (c == ' ' && r.style&yaml.FoldedStyle != 0)
+			return c == '\n'
 		}
 		return r.verbatim(c)
 	}

@@ -146,7 +146,7 @@ func (w *walk) list(n *yaml.Node, path string, most int, what string, item func(
 		return
 	}
 	if len(n.Content) == 0 {
-		w.add(n, path, codeMissing, "is empty; it needs at least one of its %s", what)
+		w.add(n, path, codeMissing, "is empty; it needs at least one")
 	}
 	if len(n.Content) > most {
 		w.add(n.Content[most], path, codeTooLarge, "has %d %s; at most %d are allowed", len(n.Content), what, most)
@@ -156,7 +156,7 @@ func (w *walk) list(n *yaml.Node, path string, most int, what string, item func(
 	}
 }
 
-// text reads text of at most most characters. One that is missing is "".
+// textOf reads text of at most most characters. One that is missing is "".
 func (w *walk) textOf(n *yaml.Node, path string, most int) (string, bool) {
 	if n == nil {
 		return "", false
