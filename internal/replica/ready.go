@@ -38,13 +38,11 @@ func (r *Replica) Missing(ctx context.Context) []string {
 			missing = append(missing, lack)
 		}
 	}
-	leader, known := r.candidate.Leader()
-	switch fault := r.fault.Load(); {
-	case known && leader.Term > 0:
-	case fault != nil:
-		missing = append(missing, "a leader: this replica was elected but cannot lead: "+*fault)
-	default:
-		missing = append(missing, "a leader: none is known")
+	if _, known := r.leader(); known {
+		return missing
 	}
-	return missing
+	if fault := r.fault.Load(); fault != nil {
+		return append(missing, "a leader: this replica was elected but cannot lead: "+*fault)
+	}
+	return append(missing, "a leader: none is known")
 }

@@ -45,6 +45,7 @@ type Config struct {
 // Replica is one process of the control plane.
 type Replica struct {
 	config   Config
+	open     func() (store.Store, error)
 	log      hclog.Logger
 	instance string
 
@@ -64,7 +65,10 @@ func New(config Config) *Replica {
 	if config.Log == nil {
 		config.Log = hclog.NewNullLogger()
 	}
-	return &Replica{config: config, log: config.Log.Named("replica"), instance: uuid.NewString(), metrics: newMetrics()}
+	return &Replica{
+		config: config, open: func() (store.Store, error) { return OpenStore(config.Core, config.Log) },
+		log: config.Log.Named("replica"), instance: uuid.NewString(), metrics: newMetrics(),
+	}
 }
 
 // Run serves and stands for election until ctx ends (nil). An error says what keeps the replica from working at all;
@@ -75,10 +79,13 @@ func (r *Replica) Run(ctx context.Context) (err error) {
 		return fmt.Errorf("listen on api.listen: %w", err)
 	}
 	defer func() { _ = listener.Close() }()
-	if r.store, err = OpenStore(r.config.Core, r.config.Log); err != nil {
+	if r.store, err = r.open(); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, r.store.Close()) }()
+	if err := r.usable(ctx); err != nil {
+		return err
+	}
 	if r.etcd, err = Connect(r.config.Etcd); err != nil {
 		return err
 	}
@@ -93,7 +100,7 @@ func (r *Replica) Run(ctx context.Context) (err error) {
 	defer endStreams()
 	server := &http.Server{
 		Handler: api.New(api.Config{
-			Store: r.store, Leader: r.candidate.Leader, Owner: r.apiOwner, Ready: r.Missing,
+			Store: r.store, Leader: r.leader, Owner: r.apiOwner, Ready: r.Missing,
 			Name: r.config.Name, Instance: r.instance, Version: r.config.Version,
 			Metrics: r.metrics.handler(), Log: r.config.Log.Named("api"),
 		}),
@@ -143,6 +150,22 @@ func (r *Replica) Run(ctx context.Context) (err error) {
 		r.config.Serving(url)
 	}
 	return work.Wait()
+}
+
+// leader is who leads; a winner of the election that has not begun its term does not yet.
+func (r *Replica) leader() (election.Leader, bool) {
+	leader, known := r.candidate.Leader()
+	return leader, known && leader.Term > 0
+}
+
+// usable refuses a store that will not become one by waiting: another process has the file, a login is wrong.
+func (r *Replica) usable(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if _, err := r.store.Term(ctx); errors.Is(err, store.ErrUnusable) {
+		return fmt.Errorf("use the primary store %s: %w", r.config.Store, err)
+	}
+	return nil
 }
 
 // advertised is the URL under which others reach the replica; where any port will do, it has the one that it got.

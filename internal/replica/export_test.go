@@ -1,0 +1,10 @@
+package replica
+
+import "github.com/replicante-io/playbooks/store"
+
+// NewOn makes a replica on a store that the test has opened.
+func NewOn(config Config, s store.Store) *Replica {
+	r := New(config)
+	r.open = func() (store.Store, error) { return s, nil }
+	return r
+}
