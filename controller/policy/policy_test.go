@@ -472,3 +472,18 @@ func TestManyNodesStartByCommitsOfBoundedSize(t *testing.T) {
 		t.Errorf("%d commits for 3,000 nodes", commits)
 	}
 }
+
+func TestPausedRunFailsWhenThePlaybookSaysSo(t *testing.T) {
+	w := newWorld(t, 2, "  membership: {added: fail}\n"+oneStep)
+	w.apply(policy.Admit{})
+	w.observe()
+	w.apply(command(record.VerbPause))
+	w.end("node-1", record.ActionDone, "")
+	w.known["node-9"] = w.alive("node-9")
+	w.members(true)
+	w.work()
+	w.ended(record.RunFailed)
+	if w.run.Error.Code != record.CodeNodeAdded {
+		t.Errorf("error %+v", w.run.Error)
+	}
+}

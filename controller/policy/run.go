@@ -40,10 +40,13 @@ func (p *Plan) progress() bool {
 	return p.progressStage()
 }
 
-// fail decides that the run ends FAILED once what is in flight has ended. The first reason stands.
+// fail decides that the run ends FAILED once what is in flight has ended, also if it is paused. The first reason stands.
 func (p *Plan) fail(code, message string) {
 	if p.run.Verdict != "" {
 		return
+	}
+	if p.run.State == record.RunPausing || p.run.State == record.RunPaused {
+		p.setRun(record.RunRunning)
 	}
 	p.run.Verdict = record.RunFailed
 	p.run.Error = &record.Error{Code: code, Message: message}
