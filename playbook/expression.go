@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
+	"math/big"
 	"slices"
 	"strings"
 	"time"
@@ -287,12 +289,10 @@ func Compare(a, b any) (int, error) {
 			return compareLists(x, y)
 		}
 	default:
-		x1, okA := number(a)
-		y1, okB := number(b)
+		first, okA := exact(a)
+		second, okB := exact(b)
 		if okA && okB {
-			if order, ok := x1.(traits.Comparer).Compare(y1).(types.Int); ok {
-				return int(order), nil
-			}
+			return first.Cmp(second), nil
 		}
 	}
 	return 0, fmt.Errorf("%s and %s have no order", goType(a), goType(b))
@@ -314,15 +314,17 @@ func truthRank(b bool) int {
 	return 0
 }
 
-// number is a number as CEL compares it: exactly, across kinds.
-func number(v any) (ref.Val, bool) {
+// exact is a number of any kind without loss, so that the order of numbers is one.
+func exact(v any) (*big.Float, bool) {
 	switch n := v.(type) {
 	case int64:
-		return types.Int(n), true
+		return new(big.Float).SetInt64(n), true
 	case uint64:
-		return types.Uint(n), true
+		return new(big.Float).SetUint64(n), true
 	case float64:
-		return types.Double(n), true
+		if !math.IsNaN(n) {
+			return big.NewFloat(n), true
+		}
 	}
 	return nil, false
 }
