@@ -14,21 +14,30 @@ import (
 // scarce is how little room on the disk is worth a word.
 const scarce = 64 << 20
 
-// Check says what is wrong with the file and its directory.
-func (s *Store) Check(ctx context.Context) ([]string, error) {
-	dir := filepath.Dir(s.path)
+// directory says what is wrong with the directory of path, "" for nothing.
+func directory(path string) string {
+	dir := filepath.Dir(path)
 	switch about, err := os.Stat(dir); {
 	case errors.Is(err, os.ErrNotExist):
-		return []string{fmt.Sprintf("the directory %s does not exist: make it, writable for the user of this program", dir)}, nil
+		return fmt.Sprintf("the directory %s does not exist: make it, writable for the user of this program", dir)
 	case err != nil:
-		return []string{fmt.Sprintf("the directory %s cannot be read: %v", dir, err)}, nil
+		return fmt.Sprintf("the directory %s cannot be read: %v", dir, err)
 	case !about.IsDir():
-		return []string{fmt.Sprintf("%s is not a directory: name another place for the file", dir)}, nil
+		return fmt.Sprintf("%s is not a directory: name another place for the file", dir)
 	}
 	const writable = 2 // access(2)'s W_OK
 	if err := syscall.Access(dir, writable); err != nil {
-		return []string{fmt.Sprintf("the directory %s is not writable for the user of this program: let it write there", dir)}, nil
+		return fmt.Sprintf("the directory %s is not writable for the user of this program: let it write there", dir)
 	}
+	return ""
+}
+
+// Check says what is wrong with the file and its directory.
+func (s *Store) Check(ctx context.Context) ([]string, error) {
+	if wrong := directory(s.path); wrong != "" {
+		return []string{wrong}, nil
+	}
+	dir := filepath.Dir(s.path)
 	var wrong []string
 	var disk syscall.Statfs_t
 	if err := syscall.Statfs(dir, &disk); err == nil && disk.Bavail*uint64(disk.Bsize) < scarce {

@@ -26,6 +26,7 @@ type file struct {
 	writing *sql.DB // of one connection, which turn guards
 	conn    *sql.Conn
 	turn    chan struct{} // holds a token while nobody writes
+	closed  chan struct{}
 	writer  *writer
 	readers *sql.DB
 	queries sync.Map // of readers' *sql.Stmt by text
@@ -34,7 +35,7 @@ type file struct {
 
 // openFile takes the lock and opens what is there, or a new file. It changes nothing, and refuses what is not ours.
 func openFile(ctx context.Context, path string) (opened *file, err error) {
-	f := &file{path: path, turn: make(chan struct{}, 1)}
+	f := &file{path: path, turn: make(chan struct{}, 1), closed: make(chan struct{})}
 	f.turn <- struct{}{}
 	defer func() {
 		if err != nil {
@@ -42,6 +43,9 @@ func openFile(ctx context.Context, path string) (opened *file, err error) {
 			err = fmt.Errorf("open %s: %w", path, explain(path, err))
 		}
 	}()
+	if wrong := directory(path); wrong != "" {
+		return nil, fmt.Errorf("%s: %w", wrong, store.ErrUnusable)
+	}
 	if f.lock, err = lock(path); err != nil {
 		return nil, err
 	}
@@ -103,9 +107,10 @@ func (f *file) inspect(ctx context.Context) error {
 	return nil
 }
 
-// close waits for who is writing.
+// close waits for who is writing, and refuses who would.
 func (f *file) close() error {
-	<-f.turn // for good
+	close(f.closed)
+	<-f.turn
 	var errs []error
 	if f.readers != nil {
 		errs = append(errs, f.readers.Close())
@@ -130,6 +135,8 @@ func (f *file) alone(ctx context.Context, do func() error) error {
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
+	case <-f.closed:
+		return fmt.Errorf("closed: %w", store.ErrUnavailable)
 	case <-f.turn:
 		defer func() { f.turn <- struct{}{} }()
 		return do()
@@ -143,10 +150,10 @@ func (f *file) transaction(ctx context.Context, do func(w *writer) error) error 
 
 func (f *file) begin(ctx context.Context, do func(w *writer) error) error {
 	// A statement is never interrupted: what was begun takes no longer than the disk does.
-	if _, err := f.writer.exec("BEGIN IMMEDIATE"); err != nil {
-		return err
+	_, err := f.writer.exec("BEGIN IMMEDIATE")
+	if err == nil {
+		err = do(f.writer)
 	}
-	err := do(f.writer)
 	if err == nil {
 		err = ctx.Err()
 	}
@@ -154,7 +161,8 @@ func (f *file) begin(ctx context.Context, do func(w *writer) error) error {
 		_, err = f.writer.exec("COMMIT")
 	}
 	if err != nil {
-		// It fails where SQLite has rolled back already.
+		// It fails where SQLite has rolled back already. If it fails for another reason, the next BEGIN does, too, and this
+		// is tried again.
 		_, _ = f.conn.ExecContext(context.Background(), "ROLLBACK")
 	}
 	return err
@@ -166,17 +174,29 @@ func (f *file) query(ctx context.Context, query string, args []any, each func(ro
 	if !ok {
 		made, err := f.readers.PrepareContext(ctx, query)
 		if err != nil {
-			return err
+			return f.orClosed(err)
 		}
 		if prepared, ok = f.queries.LoadOrStore(query, made); ok {
 			_ = made.Close()
 		}
 	}
 	rows, err := prepared.(*sql.Stmt).QueryContext(ctx, args...)
-	if err != nil {
-		return err
+	if err == nil {
+		err = forEach(rows, each)
 	}
-	return forEach(rows, each)
+	return f.orClosed(err)
+}
+
+// orClosed says of an error met while the file was being closed that this is why.
+func (f *file) orClosed(err error) error {
+	select {
+	case <-f.closed:
+		if err != nil {
+			return fmt.Errorf("closed: %w: %w", err, store.ErrUnavailable)
+		}
+	default:
+	}
+	return err
 }
 
 func forEach(rows *sql.Rows, each func(row *sql.Rows) error) error {

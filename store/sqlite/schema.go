@@ -37,7 +37,7 @@ var tables = []table{
 		keys:    "id TEXT, cluster TEXT, state TEXT, open INTEGER, created_ms INTEGER, finish_ms INTEGER",
 		primary: "id",
 		extra: `json_set(doc -> '$.playbook', '$.spec',
-			(SELECT json(doc) FROM playbook_run_specs_data WHERE run_id = data.id)) AS playbook`,
+			json((SELECT doc FROM playbook_run_specs_data WHERE run_id = data.id))) AS playbook`,
 		fields: "params reason error requested_by idempotency_key term stages counts waits_for " +
 			"created_ts start_ts update_ts finish_ts rev commit_id sealed",
 	},

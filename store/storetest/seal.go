@@ -35,8 +35,15 @@ func stamps(tb testing.TB, s store.Store, runID string, when time.Time) (stamped
 func sealStampsEverything(t *testing.T, backend Backend) {
 	s := open(t, backend)
 	term := lead(t, s)
-	ended := finish(t, s, term, create(t, s, term, 5), *at(time.Minute))
-	if stamped, bare := stamps(t, s, ended.ID, *ended.FinishTS); stamped != 0 || bare != 8 {
+	busy := after(create(t, s, term, 5))
+	node := busyNode(busy.Run.ID, 3)
+	node.Actions[0].Args, node.Actions[0].Payload = document(), document()
+	busy.Nodes = []record.Node{node}
+	addEvents(&busy, 1)
+	busy.Events[0].Data = document()
+	must(t, s.Commit(t.Context(), term, busy))
+	ended := finish(t, s, term, busy.Run, *at(time.Minute))
+	if stamped, bare := stamps(t, s, ended.ID, *ended.FinishTS); stamped != 0 || bare != 9 {
 		t.Errorf("before the seal %d are stamped and %d are not", stamped, bare)
 	}
 	_, nodes, events := readBack(t, s, ended.ID)

@@ -39,6 +39,8 @@ var tests = []struct {
 	{"terms grow strictly and respect the floor", termsGrow},
 	{"concurrent leads all get different terms", concurrentLeadsDiffer},
 
+	{"what is asked in a context that has ended is in doubt", endedContextIsInDoubt},
+
 	{"every field of a run comes back", everyFieldComesBack},
 	{"fields that became empty are absent again", emptyFieldsAreAbsent},
 	{"what is given and what is returned is not shared", nothingIsShared},

@@ -1,11 +1,13 @@
 package storetest
 
 import (
+	"context"
 	"slices"
 	"testing"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/replicante-io/playbooks/record"
 	"github.com/replicante-io/playbooks/store"
 )
 
@@ -122,5 +124,27 @@ func concurrentLeadsDiffer(t *testing.T, backend Backend) {
 	slices.Sort(terms)
 	if len(slices.Compact(terms)) != 16 {
 		t.Errorf("16 leads began the terms %v", terms)
+	}
+}
+
+func endedContextIsInDoubt(t *testing.T, backend Backend) {
+	s := open(t, backend)
+	term := lead(t, s)
+	run := create(t, s, term, 1)
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	for what, ask := range map[string]func() error{
+		"term":   func() error { _, err := s.Term(ctx); return err },
+		"lead":   func() error { _, err := s.Lead(ctx, 0); return err },
+		"create": func() error { return s.Create(ctx, term, newRun(term, 1)) },
+		"claim":  func() error { _, _, err := s.Claim(ctx, term, run.ID); return err },
+		"commit": func() error { return s.Commit(ctx, term, after(run)) },
+		"seal":   func() error { return s.Seal(ctx, term, run.ID) },
+		"run":    func() error { _, err := s.Run(ctx, run.ID); return err },
+		"events": func() error { _, err := s.Events(ctx, run.ID, 0, 0); return err },
+		"apply":  func() error { _, err := s.Apply(ctx, []record.Playbook{revision("a", "1")}, nil, nil); return err },
+		"save":   func() error { return s.SaveNodes(ctx, term, []record.KnownNode{{NodeID: "n", ClusterID: "c"}}) },
+	} {
+		refused(t, what, ask(), store.ErrUnavailable)
 	}
 }

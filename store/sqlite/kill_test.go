@@ -1,0 +1,142 @@
+package sqlite_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"github.com/replicante-io/playbooks/playbook"
+	"github.com/replicante-io/playbooks/record"
+	"github.com/replicante-io/playbooks/store"
+	"github.com/replicante-io/playbooks/store/sqlite"
+)
+
+// killed names the file in the environment of the process that is to be killed.
+const killed = "PLAYBOOKS_TEST_SQLITE_KILLED"
+
+func TestMain(m *testing.M) {
+	if path := os.Getenv(killed); path != "" {
+		fmt.Println("failed:", commitForEver(path))
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+// commitForEver makes commits to the run "r" and prints the ID of each that was acknowledged.
+func commitForEver(path string) error {
+	ctx := context.Background()
+	s, err := sqlite.Open(ctx, sqlite.Config{Config: store.Config{URL: "sqlite://" + path}})
+	if err != nil {
+		return err
+	}
+	if err := s.Init(ctx); err != nil {
+		return err
+	}
+	term, err := s.Lead(ctx, 0)
+	if err != nil {
+		return err
+	}
+	now := record.Now()
+	create := record.Commit{ID: "created", Run: record.Run{ID: "r", CommitID: "created", Rev: 1, Term: term.Term, State: record.RunRunning, CreatedTS: now}}
+	if _, err := s.Run(ctx, "r"); err != nil {
+		if err := s.Create(ctx, term.Term, create); err != nil {
+			return err
+		}
+	}
+	run, _, err := s.Claim(ctx, term.Term, "r")
+	if err != nil {
+		return err
+	}
+	for {
+		commit := record.Commit{ID: uuid.NewString(), After: run.CommitID, Run: run}
+		commit.Run.Rev++
+		commit.Run.CommitID = commit.ID
+		for i := range 16 {
+			commit.Run.Seq++
+			commit.Nodes = append(commit.Nodes, record.Node{RunID: "r", Node: fmt.Sprint(i), Error: &record.Error{Code: commit.ID, Message: strings.Repeat("x", 1000)}})
+			commit.Events = append(commit.Events, record.Event{RunID: "r", Seq: commit.Run.Seq, TS: now, Data: playbook.Document{"commit": commit.ID}})
+		}
+		if err := s.Commit(ctx, term.Term, commit); err != nil {
+			return err
+		}
+		fmt.Println(commit.ID)
+		run = commit.Run
+	}
+}
+
+func TestEveryAcknowledgedCommitSurvivesAKill(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "core.db")
+	var acknowledged []string
+	for round := 1; round <= 3; round++ {
+		child := exec.Command(os.Args[0])
+		child.Env = append(os.Environ(), killed+"="+path)
+		child.Stderr = os.Stderr
+		out, err := child.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := child.Start(); err != nil {
+			t.Fatal(err)
+		}
+		lines := bufio.NewScanner(out)
+		for n := 0; lines.Scan(); n++ {
+			if strings.HasPrefix(lines.Text(), "failed") {
+				t.Error(lines.Text())
+			} else if len(lines.Text()) == len(uuid.Nil.String()) { // the kill may have cut a line
+				acknowledged = append(acknowledged, lines.Text())
+			}
+			if n == 150*round {
+				_ = child.Process.Kill() // and read what it had said before
+			}
+		}
+		_ = child.Wait()
+
+		verify(t, path, acknowledged)
+	}
+}
+
+func verify(t *testing.T, path string, acknowledged []string) {
+	t.Helper()
+	s := at(t, "sqlite://"+path)
+	defer s.Close()
+	run, err := s.Run(t.Context(), "r")
+	if err != nil {
+		t.Fatal(err)
+	}
+	events, err := s.Events(t.Context(), "r", 0, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	landed := map[string]int{}
+	for i, event := range events {
+		if event.Seq != int64(i)+1 {
+			t.Fatalf("event %d is at place %d", event.Seq, i+1)
+		}
+		landed[event.Data["commit"].(string)]++
+	}
+	for _, id := range acknowledged {
+		if landed[id] != 16 {
+			t.Errorf("the acknowledged commit %s is there with %d of 16 events", id, landed[id])
+		}
+	}
+	nodes, _, err := s.RunNodes(t.Context(), "r", nil, store.Page{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, node := range nodes {
+		if node.Error.Code != run.CommitID {
+			t.Errorf("node %s is of commit %s, the run of %s", node.Node, node.Error.Code, run.CommitID)
+		}
+	}
+	if run.Seq != int64(len(events)) || len(acknowledged) == 0 || len(nodes) != 16 {
+		t.Errorf("after %d acknowledged commits there are %d events, %d nodes, and the run's number is %d", len(acknowledged), len(events), len(nodes), run.Seq)
+	}
+	t.Logf("%d commits were acknowledged, %d landed", len(acknowledged), len(landed))
+}
