@@ -89,7 +89,13 @@ func happen(t *rapid.T, w *world) {
 	names := slices.Sorted(maps.Keys(w.known))
 	some := func() string { return rapid.SampledFrom(names).Draw(t, "node") }
 	busy := slices.Sorted(maps.Keys(w.pursuits))
-	switch rapid.IntRange(0, 13).Draw(t, "happening") {
+	switch rapid.IntRange(0, 14).Draw(t, "happening") {
+	case 14:
+		states := map[string]record.ActionState{}
+		for _, node := range busy {
+			states[node] = rapid.SampledFrom([]record.ActionState{record.ActionDone, record.ActionFailed}).Draw(t, "state")
+		}
+		w.endAll(states)
 	case 0, 1, 2:
 		if len(busy) > 0 {
 			w.end(rapid.SampledFrom(busy).Draw(t, "busy"), record.ActionDone, "")

@@ -242,6 +242,14 @@ func (w *world) moved(before record.Run, old, n record.Node) {
 		if before.Verdict != "" || before.State != record.RunRunning && before.State != record.RunPending && before.State != record.RunPaused && before.State != record.RunPausing {
 			w.t.Fatalf("%s starts step %s although the run is %s (verdict %q)", n.Node, a.Step, before.State, before.Verdict)
 		}
+		for i, st := range w.run.Stages {
+			spec := &w.spec.Stages[i]
+			failed := st.Counts[record.NodeFailed] + st.Counts[record.NodeUnknown]
+			if st.Name == a.Stage && spec.OnFailure != playbook.FailureContinue &&
+				failed > max(spec.MaxFailures.Of(st.Total), st.Forgiven) {
+				w.t.Fatalf("%s starts step %s although %d nodes of stage %s have failed", n.Node, a.Step, failed, st.Name)
+			}
+		}
 		if w.started[a.ID] {
 			w.t.Fatalf("action %s is started again", a.ID)
 		}
@@ -365,6 +373,20 @@ func (w *world) end(node string, state record.ActionState, code string) {
 	}
 	delete(w.pursuits, node)
 	w.apply(in)
+}
+
+// endAll answers several pursuits at once, as they wait in a mailbox.
+func (w *world) endAll(states map[string]record.ActionState) {
+	var inputs []policy.Input
+	for _, node := range slices.Sorted(maps.Keys(states)) {
+		in := policy.Ended{Node: node, ActionID: w.pursuits[node].Action.ID, State: states[node]}
+		if in.State != record.ActionDone {
+			in.Error = &record.Error{Code: record.CodeExit, Message: "it said exit"}
+		}
+		delete(w.pursuits, node)
+		inputs = append(inputs, in)
+	}
+	w.apply(inputs...)
 }
 
 // work ends every action DONE and answers every observation until the run ends or nothing moves.
