@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"reflect"
-	"strconv"
 	"strings"
 	"time"
 
@@ -80,14 +79,10 @@ func agentID(run, node string) string { return run + "/" + node }
 
 func eventID(run string, seq int64) string { return fmt.Sprintf("%s/%012d", run, seq) }
 
-// eventSeq reads run and number back from an event's _id.
-func eventSeq(id string) (run string, seq int64, ok bool) {
-	slash := strings.LastIndexByte(id, '/')
-	if slash < 0 {
-		return "", 0, false
-	}
-	seq, err := strconv.ParseInt(id[slash+1:], 10, 64)
-	return id[:slash], seq, err == nil
+// eventRun reads the run back from an event's _id.
+func eventRun(id string) string {
+	run, _, _ := strings.Cut(id, "/")
+	return run
 }
 
 func revisionID(name string, revision int64) string { return fmt.Sprintf("%s/%09d", name, revision) }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/replicante-io/playbooks/record"
@@ -14,9 +15,6 @@ import (
 
 // slice is how many events Follow reads at a time.
 const slice = 1000
-
-// maxReads is how often Follow looks, within 10 s or so, for events that were announced.
-const maxReads = 100
 
 // Events implements store.Store.
 func (s *Store) Events(ctx context.Context, runID string, after int64, limit int) ([]record.Event, error) {
@@ -49,52 +47,60 @@ func (s *Store) Follow(ctx context.Context, runID string, after int64, deliver f
 	if ctx.Err() != nil {
 		return nil
 	}
-	find, cancel := bounded(ctx)
-	err := s.exists(find, runID)
-	cancel()
-	if err != nil {
-		if ctx.Err() != nil {
-			return nil
+	wake := s.hub.join(runID)
+	defer s.hub.leave(runID, wake)
+	first := true
+	for attempt := 1; ; {
+		events, err := s.eventsSince(ctx, runID, after)
+		if err == nil && first {
+			err = s.found(ctx, runID)
+			first = err != nil
 		}
-		return fmt.Errorf("follow run %s: %w", runID, err)
-	}
-	follower := s.hub.join(runID)
-	defer s.hub.leave(follower)
-	for attempt := 0; ; attempt++ {
-		// What is known before the read must be in it, or be read again.
-		known := follower.last()
-		for {
-			read, cancel := bounded(ctx)
-			events, err := s.eventsAfter(read, runID, after, slice)
-			cancel()
-			if ctx.Err() != nil {
-				return nil
-			}
-			if err != nil && !errors.Is(err, store.ErrUnavailable) {
-				return fmt.Errorf("follow run %s: %w", runID, err)
-			}
-			if len(events) == 0 {
-				if err != nil {
-					known = max(known, after+1)
-				}
-				break
-			}
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, store.ErrUnavailable):
+			pause(ctx, attempt)
+			attempt++
+			continue
+		case err != nil:
+			return fmt.Errorf("follow run %s: %w", runID, err)
+		}
+		attempt = 1
+		if len(events) > 0 {
 			if err := deliver(events); err != nil {
 				return err
 			}
-			after, attempt = events[len(events)-1].Seq, 0
-		}
-		if known > after && attempt < maxReads { // a server that does not know of them yet, or none that answers
-			if !pause(ctx, attempt) {
-				return nil
-			}
+			after = events[len(events)-1].Seq
 			continue
 		}
 		select {
-		case <-follower.wake:
-			attempt = 0
+		case <-wake:
 		case <-ctx.Done():
 			return nil
 		}
 	}
+}
+
+// eventsSince reads the next slice of events, on a server that knows all that the hub has announced.
+func (s *Store) eventsSince(ctx context.Context, runID string, after int64) (events []record.Event, err error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	err = s.client.UseSession(ctx, func(ctx context.Context) error {
+		if announced := s.hub.last(); !announced.IsZero() {
+			if err := mongo.SessionFromContext(ctx).AdvanceOperationTime(&announced); err != nil {
+				return err
+			}
+		}
+		events, err = s.eventsAfter(ctx, runID, after, slice)
+		return err
+	})
+	return events, explain(err)
+}
+
+// found is exists with a bound of its own.
+func (s *Store) found(ctx context.Context, runID string) error {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	return s.exists(ctx, runID)
 }

@@ -2,92 +2,88 @@ package mongo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
 )
 
 // hub tells followers of runs that there are new events. One change stream of the process feeds it, once somebody follows.
 type hub struct {
+	wanted chan struct{} // closed when the first follower came
+
 	mu        sync.Mutex
-	followers map[string]map[*follower]struct{} // by run
-	wanted    chan struct{}                     // closed when the first follower came
-}
-
-// follower is somebody who follows one run.
-type follower struct {
-	run  string
-	wake chan struct{} // holds one word: look again
-
-	mu  sync.Mutex
-	seq int64 // the highest number that was seen in the stream
+	followers map[string]map[chan struct{}]struct{} // by run; each holds one word: look again
+	announced bson.Timestamp                        // a read that knows this moment finds all that was announced
 }
 
 func newHub() *hub {
-	return &hub{followers: map[string]map[*follower]struct{}{}, wanted: make(chan struct{})}
+	return &hub{wanted: make(chan struct{}), followers: map[string]map[chan struct{}]struct{}{}}
 }
 
-func (h *hub) join(run string) *follower {
-	f := &follower{run: run, wake: make(chan struct{}, 1)}
+func (h *hub) join(run string) chan struct{} {
+	wake := make(chan struct{}, 1)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.followers[run] == nil {
-		h.followers[run] = map[*follower]struct{}{}
+		h.followers[run] = map[chan struct{}]struct{}{}
 	}
-	h.followers[run][f] = struct{}{}
+	h.followers[run][wake] = struct{}{}
 	select {
 	case <-h.wanted:
 	default:
 		close(h.wanted)
 	}
-	return f
+	return wake
 }
 
-func (h *hub) leave(f *follower) {
+func (h *hub) leave(run string, wake chan struct{}) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	delete(h.followers[f.run], f)
-	if len(h.followers[f.run]) == 0 {
-		delete(h.followers, f.run)
+	delete(h.followers[run], wake)
+	if len(h.followers[run]) == 0 {
+		delete(h.followers, run)
 	}
 }
 
-// saw wakes those who follow run: it has an event of this number.
-func (h *hub) saw(run string, seq int64) {
+func (h *hub) last() bson.Timestamp {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for f := range h.followers[run] {
-		f.mu.Lock()
-		f.seq = max(f.seq, seq)
-		f.mu.Unlock()
-		f.nudge()
+	return h.announced
+}
+
+// announce has those who follow run look again: it has events of this moment.
+func (h *hub) announce(run string, moment bson.Timestamp) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if moment.After(h.announced) {
+		h.announced = moment
+	}
+	for wake := range h.followers[run] {
+		nudge(wake)
 	}
 }
 
-// wakeAll has everybody look again: something may have been missed.
-func (h *hub) wakeAll() {
+// announceAll has everybody look again.
+func (h *hub) announceAll(moment bson.Timestamp) {
+	h.announce("", moment)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, of := range h.followers {
-		for f := range of {
-			f.nudge()
+	for _, wakes := range h.followers {
+		for wake := range wakes {
+			nudge(wake)
 		}
 	}
 }
 
-func (f *follower) nudge() {
+func nudge(wake chan struct{}) {
 	select {
-	case f.wake <- struct{}{}:
+	case wake <- struct{}{}:
 	default:
 	}
-}
-
-func (f *follower) last() int64 {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.seq
 }
 
 // Maintain implements store.Store: it feeds Follow. Expiry is the TTL indexes'.
@@ -112,24 +108,40 @@ func (s *Store) Maintain(ctx context.Context) error {
 	}
 }
 
-// watch reads a change stream until it is lost. Where it begins, everybody looks for what came before: a stream needs
-// no place to go on from.
+// watch reads a change stream until it is lost. It begins at a moment up to which a majority knows everything; all
+// followers then look, knowing that moment, for what came before it. So a stream needs no place to go on from.
 func (s *Store) watch(ctx context.Context) (opened bool, err error) {
+	session, err := s.client.StartSession()
+	if err != nil {
+		return false, err
+	}
+	defer session.EndSession(context.WithoutCancel(ctx))
+	// The operation time of a majority read is that of the last commit that it could see.
+	err = s.events.FindOne(mongo.NewSessionContext(ctx, session), byID("")).Err()
+	if err != nil && !errors.Is(err, mongo.ErrNoDocuments) {
+		return false, fmt.Errorf("find where to begin: %w", explain(err))
+	}
+	begin := session.OperationTime()
 	stream, err := s.events.Watch(ctx, mongo.Pipeline{
 		{{Key: "$match", Value: bson.D{{Key: "operationType", Value: "insert"}}}},
-		{{Key: "$project", Value: bson.D{{Key: "documentKey", Value: 1}}}},
-	})
+		{{Key: "$project", Value: bson.D{{Key: "documentKey", Value: 1}, {Key: "clusterTime", Value: 1}}}},
+	}, options.ChangeStream().SetStartAtOperationTime(begin))
 	if err != nil {
 		return false, fmt.Errorf("open: %w", explain(err))
 	}
 	defer func() { _ = stream.Close(context.WithoutCancel(ctx)) }()
-	s.hub.wakeAll()
+	s.hub.announceAll(*begin)
 	for stream.Next(ctx) {
-		if id, ok := stream.Current.Lookup("documentKey", "_id").StringValueOK(); ok {
-			if run, seq, ok := eventSeq(id); ok {
-				s.hub.saw(run, seq)
-			}
+		var change struct {
+			Key struct {
+				ID string `bson:"_id"`
+			} `bson:"documentKey"`
+			Moment bson.Timestamp `bson:"clusterTime"`
 		}
+		if err := stream.Decode(&change); err != nil {
+			return true, err
+		}
+		s.hub.announce(eventRun(change.Key.ID), change.Moment)
 	}
 	return true, explain(stream.Err())
 }

@@ -45,7 +45,7 @@ func (s *Store) Effect(ctx context.Context, key, digest string) (record.Effect, 
 
 func (s *Store) effect(ctx context.Context, key string) (record.Effect, error) {
 	var doc keyDocument
-	err := s.keysNow.FindOne(ctx, byID(key)).Decode(&doc)
+	err := s.keys.FindOne(ctx, byID(key)).Decode(&doc)
 	return doc.Effect, explain(err)
 }
 

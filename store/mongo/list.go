@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
-	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/replicante-io/playbooks/record"
@@ -16,16 +15,12 @@ import (
 // head leaves out the text of the playbook.
 var head = bson.D{{Key: "playbook.spec", Value: 0}}
 
-// OpenRuns implements store.Store. A linearizable read is one of one document: it proves that its server is the primary,
-// and the list is then read not before that moment (afterClusterTime of a causally consistent session).
+// OpenRuns implements store.Store.
 func (s *Store) OpenRuns(ctx context.Context) ([]record.Run, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	var runs []record.Run
-	err := s.client.UseSession(ctx, func(ctx context.Context) error {
-		if err := s.termsNow.FindOne(ctx, byID(termsID)).Err(); err != nil && err != mongo.ErrNoDocuments {
-			return err
-		}
+	err := s.sure(ctx, func(ctx context.Context) error {
 		cursor, err := s.runs.Find(ctx, bson.D{{Key: "open", Value: true}},
 			options.Find().SetProjection(head).SetSort(bson.D{{Key: "created_ts", Value: 1}, {Key: "_id", Value: 1}}))
 		if err != nil {

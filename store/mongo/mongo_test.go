@@ -4,12 +4,12 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/hashicorp/go-hclog"
-	"go.mongodb.org/mongo-driver/v2/bson"
 	driver "go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
@@ -20,8 +20,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if url := os.Getenv("MONGO_TEST_DIE_IN_TRANSACTION"); url != "" {
-		dieInTransaction(url)
+	if os.Getenv(holderURL) != "" {
+		hold()
 	}
 	os.Exit(testenv.Main(m))
 }
@@ -100,59 +100,7 @@ func next(run record.Run) record.Commit {
 	return commit
 }
 
-func TestTiming(t *testing.T) {
-	a := place(t)
-	start := time.Now()
-	s := a.open(t)
-	t.Log("open+init", time.Since(start))
-	start = time.Now()
-	must(t, s.Init(t.Context()))
-	t.Log("init again", time.Since(start))
-	start = time.Now()
-	term, err := s.Lead(t.Context(), 0)
-	must(t, err)
-	t.Log("lead", time.Since(start))
-	for _, n := range []int{1000, 10000} {
-		create := newRun(n)
-		start = time.Now()
-		must(t, s.Create(t.Context(), term.Term, create))
-		t.Log("create", n, time.Since(start))
-		start = time.Now()
-		run, nodes, err := s.Claim(t.Context(), term.Term, create.Run.ID)
-		must(t, err)
-		t.Log("claim", len(nodes), time.Since(start))
-		for range 3 {
-			c := next(run)
-			c.Events = nil
-			for i := range 1024 {
-				if i >= len(nodes) {
-					break
-				}
-				nodes[i].State = record.NodeRunning
-				nodes[i].Actions = append(nodes[i].Actions, record.Action{ID: uuid.NewString(), Stage: "restart", Step: "restart", Attempt: 1, Kind: "external.agent.replicante.io/restart", AgentURL: "http://127.0.0.1:1234/", StartTS: record.Now(), Args: map[string]any{"grace": "30s"}})
-				c.Nodes = append(c.Nodes, nodes[i])
-				c.Run.Seq = run.Seq + int64(i) + 1
-				c.Events = append(c.Events, record.Event{RunID: run.ID, Seq: c.Run.Seq, TS: record.Now(), Type: record.EventNodeState, Node: nodes[i].Node, Data: map[string]any{"state": "RUNNING"}})
-			}
-			start = time.Now()
-			must(t, s.Commit(t.Context(), term.Term, c))
-			t.Log("commit", len(c.Nodes), time.Since(start))
-			run = c.Run
-		}
-		c := next(run)
-		c.Run.FinishTS = new(record.Now())
-		start = time.Now()
-		must(t, s.Commit(t.Context(), term.Term, c))
-		t.Log("small commit", time.Since(start))
-		start = time.Now()
-		must(t, s.Seal(t.Context(), term.Term, c.Run.ID))
-		t.Log("seal", time.Since(start))
-		c2 := next(c.Run)
-		c2.Run.FinishTS = nil
-		c2.Fence = true
-		start = time.Now()
-		must(t, s.Commit(t.Context(), term.Term, c2))
-		t.Log("reopen", time.Since(start))
-	}
+// history is an entry of a history that takes this many bytes.
+func history(bytes int) record.NodeChange {
+	return record.NodeChange{State: record.NodeRunning, TS: record.Now(), Reason: strings.Repeat("x", bytes)}
 }
-func dieInTransaction(url string) { _ = bson.D{} }

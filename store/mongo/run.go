@@ -139,10 +139,10 @@ type place struct {
 	FinishTS *time.Time `json:"finish_ts"`
 }
 
-// place reads, linearizably, where a run is.
+// place reads where a run is, as a majority knows it.
 func (s *Store) place(ctx context.Context, runID string) (place, error) {
 	var p place
-	err := s.runsNow.FindOne(ctx, byID(runID), options.FindOne().SetProjection(bson.D{
+	err := s.runs.FindOne(ctx, byID(runID), options.FindOne().SetProjection(bson.D{
 		{Key: "term", Value: 1}, {Key: "rev", Value: 1}, {Key: "commit_id", Value: 1}, {Key: "finish_ts", Value: 1},
 	})).Decode(&p)
 	return p, explain(err)
@@ -237,6 +237,25 @@ func (s *Store) Claim(ctx context.Context, term int64, runID string) (record.Run
 	defer cancel()
 	var run record.Run
 	var nodes []record.Node
+	err := settle(ctx, func() (err error) {
+		run, nodes, err = s.claim(ctx, term, runID)
+		return err
+	}, func() error {
+		was, err := s.place(ctx, runID)
+		if err == nil && was.Term > term {
+			err = fmt.Errorf("%w: term %d has claimed it, this is %d", store.ErrStaleTerm, was.Term, term)
+		}
+		return err
+	})
+	if err != nil {
+		return record.Run{}, nil, fmt.Errorf("claim run %s: %w", runID, err)
+	}
+	return run, nodes, nil
+}
+
+func (s *Store) claim(ctx context.Context, term int64, runID string) (record.Run, []record.Node, error) {
+	var run record.Run
+	var nodes []record.Node
 	err := s.insist(ctx, func(ctx context.Context) error {
 		var doc runDocument
 		err := s.runs.FindOneAndUpdate(ctx, bson.D{{Key: "_id", Value: runID}, {Key: "term", Value: bson.D{{Key: "$lte", Value: term}}}},
@@ -259,16 +278,7 @@ func (s *Store) Claim(ctx context.Context, term int64, runID string) (record.Run
 			s.killRivals(ctx, rivals)
 		}
 	})
-	if errors.Is(err, errRefused) {
-		was, why := s.place(ctx, runID)
-		if err = why; err == nil {
-			err = fmt.Errorf("%w: term %d has claimed it, this is %d", store.ErrStaleTerm, was.Term, term)
-		}
-	}
-	if err != nil {
-		return record.Run{}, nil, fmt.Errorf("claim run %s: %w", runID, err)
-	}
-	return run, nodes, nil
+	return run, nodes, err
 }
 
 // nodesOf reads all node records of a run, by node.

@@ -32,6 +32,8 @@ type index struct {
 	expires bool // after Config.FinishedTTL
 }
 
+var expiryIndex = index{name: "expiry", keys: bson.D{{Key: "finish_ts", Value: 1}}, expires: true}
+
 // schema is what the database must hold.
 type schema struct {
 	collection *mongo.Collection
@@ -39,20 +41,19 @@ type schema struct {
 }
 
 func (s *Store) schema() []schema {
-	expiry := index{name: "expiry", keys: bson.D{{Key: "finish_ts", Value: 1}}, expires: true}
 	return []schema{
 		{s.playbooks, []index{{name: "revisions", keys: newestFirst, unique: true}}},
 		{s.runs, []index{
-			expiry,
+			expiryIndex,
 			{name: "newest", keys: bson.D{{Key: "created_ts", Value: -1}, {Key: "_id", Value: -1}}},
 			{name: "newest_of_cluster", keys: bson.D{{Key: "cluster", Value: 1}, {Key: "created_ts", Value: -1}, {Key: "_id", Value: -1}}},
 			{name: "open", keys: bson.D{{Key: "open", Value: 1}, {Key: "created_ts", Value: 1}, {Key: "_id", Value: 1}}, partial: bson.D{{Key: "open", Value: true}}},
 		}},
-		{s.agents, []index{expiry}},
-		{s.events, []index{expiry}},
+		{s.agents, []index{expiryIndex}},
+		{s.events, []index{expiryIndex}},
 		{s.nodes, []index{{name: "by_name", keys: bson.D{{Key: "cluster_id", Value: 1}, {Key: "node_id", Value: 1}}, unique: true}}},
 		{s.terms, nil},
-		{s.keys, []index{expiry, {name: "of_run", keys: bson.D{{Key: "run_id", Value: 1}}, partial: bson.D{{Key: "run_id", Value: bson.D{{Key: "$exists", Value: true}}}}}}},
+		{s.keys, []index{expiryIndex, {name: "of_run", keys: bson.D{{Key: "run_id", Value: 1}}, partial: bson.D{{Key: "run_id", Value: bson.D{{Key: "$exists", Value: true}}}}}}},
 	}
 }
 
@@ -88,31 +89,80 @@ func (s *Store) init(ctx context.Context) error {
 		return err
 	}
 	for _, want := range s.schema() {
-		if err := s.db.CreateCollection(ctx, want.collection.Name()); err != nil && !hasCode(err, codeNamespaceExists) {
-			return fmt.Errorf("make collection %s: %w", want.collection.Name(), err)
-		}
-		differences, err := s.compare(ctx, want)
-		if err != nil {
+		if err := s.build(ctx, want); err != nil {
 			return err
 		}
-		for _, d := range differences {
-			if err := d.mend(ctx); err != nil {
-				return err
-			}
-		}
 	}
-	first := record.Term{Installation: uuid.NewString(), Schema: schemaVersion}
-	_, err := s.terms.UpdateOne(ctx, byID(termsID), bson.D{{Key: "$setOnInsert", Value: first}}, options.UpdateOne().SetUpsert(true))
-	if err != nil && !duplicate(err) {
-		return fmt.Errorf("make the terms record: %w", err)
+	// The terms record is last: a store that has it is whole.
+	for _, doc := range []struct {
+		id     string
+		fields any
+	}{
+		{barrierID, bson.D{{Key: "reads", Value: 0}}},
+		{termsID, record.Term{Installation: uuid.NewString(), Schema: schemaVersion}},
+	} {
+		_, err := s.terms.UpdateOne(ctx, byID(doc.id), bson.D{{Key: "$setOnInsert", Value: doc.fields}}, options.UpdateOne().SetUpsert(true))
+		if err != nil && !duplicate(err) {
+			return fmt.Errorf("make the terms record: %w", err)
+		}
 	}
 	return nil
 }
 
-// difference is an index that is not as it must be.
+// build makes a collection and its indexes as they must be. What is not ours is left, and told.
+func (s *Store) build(ctx context.Context, want schema) error {
+	name := want.collection.Name()
+	differences, err := s.compare(ctx, want)
+	if err != nil {
+		return err
+	}
+	var missing []mongo.IndexModel
+	for _, d := range differences {
+		switch {
+		case d.missing != nil:
+			missing = append(missing, s.model(*d.missing))
+		case d.expiry != nil:
+			if err := s.expire(ctx, want.collection, *d.expiry); err != nil {
+				return fmt.Errorf("change the expiry of collection %s: %w", name, err)
+			}
+		default:
+			return fmt.Errorf("%w: %s", store.ErrUnusable, d.what)
+		}
+	}
+	if len(missing) > 0 { // that makes the collection too
+		if _, err := want.collection.Indexes().CreateMany(ctx, missing); err != nil {
+			return fmt.Errorf("make the indexes of collection %s: %w", name, err)
+		}
+	}
+	if len(want.indexes) == 0 {
+		if err := s.db.CreateCollection(ctx, name); err != nil && !hasCode(err, codeNamespaceExists) {
+			return fmt.Errorf("make collection %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// model describes an index to the driver.
+func (s *Store) model(want index) mongo.IndexModel {
+	opts := options.Index().SetName(want.name)
+	if want.unique {
+		opts.SetUnique(true)
+	}
+	if want.partial != nil {
+		opts.SetPartialFilterExpression(want.partial)
+	}
+	if want.expires {
+		opts.SetExpireAfterSeconds(s.seconds())
+	}
+	return mongo.IndexModel{Keys: want.keys, Options: opts}
+}
+
+// difference is an index that is not as it must be, in plain words with what to do. It is one of: missing; there with
+// another expiry; not ours.
 type difference struct {
-	what string // in plain words, with what to do
-	mend func(ctx context.Context) error
+	what    string
+	missing *index
+	expiry  *found
 }
 
 // found is an index as the server describes it.
@@ -154,18 +204,15 @@ func (s *Store) differs(collection *mongo.Collection, want index, all []found) (
 		case !same, have.Unique != want.unique, (len(have.Partial) > 0) != (len(want.partial) > 0):
 			what := fmt.Sprintf("index %q of collection %s is not ours: it has keys %s, unique %t, partial %t instead of keys %s, unique %t, partial %t: drop it with db.%s.dropIndex(%q), then run `replicore store init`",
 				have.Name, name, keys(have.Key), have.Unique, len(have.Partial) > 0, keys(want.keys), want.unique, len(want.partial) > 0, name, have.Name)
-			return difference{what, func(context.Context) error { return fmt.Errorf("%w: %s", store.ErrUnusable, what) }}, true
+			return difference{what: what}, true
 		case want.expires && (have.Expires == nil || int32(*have.Expires) != s.seconds()):
 			what := fmt.Sprintf("what has finished expires from collection %s after %s instead of %d s: run `replicore store init`", name, expiry(have.Expires), s.seconds())
-			return difference{what, func(ctx context.Context) error { return s.expire(ctx, collection, have, want) }}, true
+			return difference{what: what, expiry: &have}, true
 		default:
 			return difference{}, false
 		}
 	}
-	return difference{
-		fmt.Sprintf("index %q of collection %s is missing: run `replicore store init`", want.name, name),
-		func(ctx context.Context) error { return s.build(ctx, collection, want) },
-	}, true
+	return difference{what: fmt.Sprintf("index %q of collection %s is missing: run `replicore store init`", want.name, name), missing: &want}, true
 }
 
 func expiry(seconds *float64) string {
@@ -175,37 +222,19 @@ func expiry(seconds *float64) string {
 	return fmt.Sprintf("%.0f s", *seconds)
 }
 
-func (s *Store) build(ctx context.Context, collection *mongo.Collection, want index) error {
-	opts := options.Index().SetName(want.name)
-	if want.unique {
-		opts.SetUnique(true)
-	}
-	if want.partial != nil {
-		opts.SetPartialFilterExpression(want.partial)
-	}
-	if want.expires {
-		opts.SetExpireAfterSeconds(s.seconds())
-	}
-	if _, err := collection.Indexes().CreateOne(ctx, mongo.IndexModel{Keys: want.keys, Options: opts}); err != nil {
-		return fmt.Errorf("make index %q of collection %s: %w", want.name, collection.Name(), err)
-	}
-	return nil
-}
-
 // expire brings a TTL index to the configured time: by collMod, or by making it anew where only readWrite is granted.
-func (s *Store) expire(ctx context.Context, collection *mongo.Collection, have found, want index) error {
+func (s *Store) expire(ctx context.Context, collection *mongo.Collection, have found) error {
 	err := s.db.RunCommand(ctx, bson.D{{Key: "collMod", Value: collection.Name()}, {Key: "index", Value: bson.D{
 		{Key: "name", Value: have.Name}, {Key: "expireAfterSeconds", Value: s.seconds()},
 	}}}).Err()
-	if hasCode(err, codeUnauthorized) {
-		if err = collection.Indexes().DropOne(ctx, have.Name); err == nil {
-			return s.build(ctx, collection, want)
-		}
+	if !hasCode(err, codeUnauthorized) {
+		return err
 	}
-	if err != nil {
-		return fmt.Errorf("change the expiry of collection %s: %w", collection.Name(), err)
+	if err := collection.Indexes().DropOne(ctx, have.Name); err != nil {
+		return err
 	}
-	return nil
+	_, err = collection.Indexes().CreateOne(ctx, s.model(expiryIndex))
+	return err
 }
 
 func sameKeys(have, want bson.D) bool { return keys(have) == keys(want) }

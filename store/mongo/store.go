@@ -46,8 +46,6 @@ type Store struct {
 	db     *mongo.Database
 
 	playbooks, runs, agents, events, nodes, terms, keys *mongo.Collection
-	// termsNow and the like read linearizably: use them for one document by its _id.
-	termsNow, runsNow, keysNow *mongo.Collection
 
 	// fencing admits one transaction at a time that changes the terms record: two would only conflict.
 	fencing chan struct{}
@@ -84,14 +82,11 @@ func Open(config Config) (*Store, error) {
 		return nil, fmt.Errorf("%w: store.url: %w", store.ErrUnusable, err)
 	}
 	db := client.Database(config.Database)
-	now := options.Collection().SetReadConcern(readconcern.Linearizable())
 	s := &Store{
 		config: config, log: config.Log, client: client, db: db,
 		playbooks: db.Collection("playbooks"), runs: db.Collection("playbook_runs"),
 		agents: db.Collection("playbook_run_agents"), events: db.Collection("playbook_run_events"),
 		nodes: db.Collection("nodes"), terms: db.Collection("terms"), keys: db.Collection("idempotency_keys"),
-		termsNow: db.Collection("terms", now), runsNow: db.Collection("playbook_runs", now),
-		keysNow: db.Collection("idempotency_keys", now),
 		fencing: make(chan struct{}, 1), hub: newHub(), closing: make(chan struct{}),
 	}
 	if s.writers, err = newWriters(client); err != nil {

@@ -17,7 +17,7 @@ func backend(tb testing.TB) storetest.Place {
 		Shared: true,
 		Open:   func(ttl time.Duration) (store.Store, error) { return mongo.Open(a.config(ttl)) },
 		SetSchema: func(version int) error {
-			_, err := a.raw(tb).Collection("terms").UpdateOne(tb.Context(), bson.D{}, bson.D{{Key: "$set", Value: bson.D{{Key: "schema", Value: version}}}})
+			_, err := a.raw(tb).Collection("terms").UpdateOne(tb.Context(), bson.D{{Key: "_id", Value: "terms"}}, bson.D{{Key: "$set", Value: bson.D{{Key: "schema", Value: version}}}})
 			return err
 		},
 	}

@@ -14,8 +14,10 @@ import (
 )
 
 const (
-	// termsID is the _id of the one document in terms.
+	// termsID is the _id of the terms record.
 	termsID = "terms"
+	// barrierID is the _id of a document beside it that no transaction touches: see sure.
+	barrierID = "barrier"
 	// leadersKept is for how many earlier leaders the sessions are remembered.
 	leadersKept = 4
 	// leadStep bounds one attempt to begin a term: what holds it up is killed before the next.
@@ -26,16 +28,34 @@ const (
 func (s *Store) Term(ctx context.Context) (record.Term, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	doc, err := s.readTerms(ctx)
+	var doc termDocument
+	err := s.sure(ctx, func(ctx context.Context) (err error) {
+		doc, err = s.readTerms(ctx)
+		return err
+	})
 	if err != nil {
 		return record.Term{}, fmt.Errorf("read the terms record: %w", err)
 	}
 	return doc.Term, nil
 }
 
+// sure has read see everything that was acknowledged before. A write that a majority has journaled proves that its server
+// is the primary, and a causally consistent session then reads nothing older. (Read concern linearizable does the same
+// for one document, but waits for the next periodic flush of the journal, up to 100 ms.)
+func (s *Store) sure(ctx context.Context, read func(ctx context.Context) error) error {
+	return s.client.UseSession(ctx, func(ctx context.Context) error {
+		_, err := s.terms.UpdateOne(ctx, byID(barrierID), bson.D{{Key: "$inc", Value: bson.D{{Key: "reads", Value: 1}}}})
+		if err != nil {
+			return explain(err)
+		}
+		return read(ctx)
+	})
+}
+
+// readTerms reads the terms record as a majority knows it.
 func (s *Store) readTerms(ctx context.Context) (termDocument, error) {
 	var doc termDocument
-	err := s.termsNow.FindOne(ctx, byID(termsID)).Decode(&doc)
+	err := s.terms.FindOne(ctx, byID(termsID)).Decode(&doc)
 	return doc, explain(err)
 }
 

@@ -15,7 +15,7 @@ import (
 const (
 	// commitStep is how long the driver may take over one attempt to commit.
 	commitStep = 5 * time.Second
-	// abortStep is how long it may take over an abort that nobody waits for.
+	// abortStep is how long it may take over an abort.
 	abortStep = 2 * time.Second
 )
 
@@ -59,11 +59,18 @@ func (s *Store) insist(ctx context.Context, body func(ctx context.Context) error
 		}
 		err := body(mongo.NewSessionContext(ctx, session))
 		if err != nil {
-			if !again(err) || ctx.Err() != nil {
-				s.abort(ctx, session, release)
+			switch {
+			case ctx.Err() != nil || mongo.IsTimeout(err):
+				go s.clear(context.WithoutCancel(ctx), session, release)
+				return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
+			case !again(err):
+				step, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortStep)
+				_ = session.AbortTransaction(step)
+				cancel()
+				release()
 				return explain(err)
 			}
-			// The server has given the transaction up already, or will when the session's next one starts.
+			// The server has given the transaction up, or will when the session's next one starts.
 			ended, cancel := context.WithCancel(ctx)
 			cancel()
 			_ = session.AbortTransaction(ended)
@@ -88,8 +95,8 @@ func (s *Store) insist(ctx context.Context, body func(ctx context.Context) error
 			blocked(attempt)
 		}
 		if !pause(ctx, attempt) {
-			release()
-			return explain(errors.Join(ctx.Err(), err))
+			go s.clear(context.WithoutCancel(ctx), session, release)
+			return fmt.Errorf("%w: %w: %w", store.ErrUnavailable, ctx.Err(), err)
 		}
 	}
 }
@@ -111,14 +118,30 @@ func (s *Store) finish(ctx context.Context, session *mongo.Session, ended chan<-
 	}
 }
 
-// abort gives a transaction up without waiting for that, and then the session back.
-func (s *Store) abort(ctx context.Context, session *mongo.Session, release func()) {
-	go func() {
-		step, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortStep)
-		defer cancel()
-		_ = session.AbortTransaction(step)
-		release()
-	}()
+// clear makes sure that nothing stays open on the session of a transaction that was given up while a statement was on
+// its way: an abort might overtake the statement, which would then begin the transaction again. A later transaction of
+// the same session ends an earlier one, and has what comes of it afterwards refused.
+func (s *Store) clear(ctx context.Context, session *mongo.Session, release func()) {
+	defer release()
+	ended, cancel := context.WithCancel(ctx)
+	cancel()
+	_ = session.AbortTransaction(ended)
+	for attempt := 1; !s.closed(); attempt++ {
+		if err := session.StartTransaction(); err != nil {
+			s.log.Error("a session cannot be used again", "error", err)
+			return
+		}
+		step, cancel := context.WithTimeout(ctx, abortStep)
+		err := s.terms.FindOne(mongo.NewSessionContext(step, session), byID(termsID)).Err()
+		if err == nil || errors.Is(err, mongo.ErrNoDocuments) {
+			_ = session.AbortTransaction(step)
+			cancel()
+			return
+		}
+		cancel()
+		_ = session.AbortTransaction(ended)
+		pause(ctx, attempt)
+	}
 }
 
 func (s *Store) closed() bool {

@@ -1,0 +1,162 @@
+//go:build integration
+
+package mongo_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/replicante-io/playbooks/internal/testenv"
+	"github.com/replicante-io/playbooks/record"
+	"github.com/replicante-io/playbooks/store"
+	"github.com/replicante-io/playbooks/store/mongo"
+)
+
+// insist repeats a write that may have landed, as its callers do.
+func insist(t testing.TB, write func(ctx context.Context) error) error {
+	for {
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		err := write(ctx)
+		cancel()
+		if !errors.Is(err, store.ErrUnavailable) || t.Context().Err() != nil {
+			return err
+		}
+	}
+}
+
+func TestAPrimaryKilledAmongCommitsLosesNothingAndLandsEachOnce(t *testing.T) {
+	const (
+		writers = 4
+		nodes   = 50
+		kills   = 3
+	)
+	set := testenv.MongoSet(t, 3)
+	a := at{set.URL, "replicante"}
+	s := a.open(t)
+	reader, err := mongo.Open(a.config(24 * time.Hour)) // another replica
+	must(t, err)
+	t.Cleanup(func() { must(t, reader.Close()) })
+	term, err := s.Lead(t.Context(), 0)
+	must(t, err)
+
+	maintaining, stop := context.WithCancel(t.Context())
+	var background sync.WaitGroup
+	background.Go(func() { _ = reader.Maintain(maintaining) })
+	t.Cleanup(background.Wait)
+	t.Cleanup(stop)
+
+	var acknowledged atomic.Int64
+	done := make(chan struct{})
+	var writing sync.WaitGroup
+	last := make([]record.Run, writers)
+	followed := make([]chan error, writers)
+	for w := range writers {
+		create := newRun(nodes)
+		must(t, s.Create(t.Context(), term.Term, create))
+		last[w], followed[w] = create.Run, make(chan error, 1)
+		background.Go(func() {
+			seq := int64(0)
+			err := reader.Follow(maintaining, create.Run.ID, 0, func(events []record.Event) error {
+				for _, event := range events {
+					if seq++; event.Seq != seq {
+						return fmt.Errorf("event %d came as the %d.", event.Seq, seq)
+					}
+					if event.Type == record.EventRunFinished {
+						return errFollowed
+					}
+				}
+				return nil
+			})
+			followed[w] <- err
+		})
+		writing.Go(func() {
+			for {
+				commit := next(last[w])
+				commit.Fence = commit.Run.Rev%10 == 0
+				commit.Nodes = create.Nodes
+				commit.Effects = []record.Effect{{Key: commit.ID, Digest: "d", RunID: commit.Run.ID}}
+				select {
+				case <-done:
+					commit.Events[0].Type = record.EventRunFinished
+				default:
+				}
+				if err := insist(t, func(ctx context.Context) error { return s.Commit(ctx, term.Term, commit) }); err != nil {
+					t.Errorf("commit: %v", err)
+					return
+				}
+				last[w] = commit.Run
+				acknowledged.Add(1)
+				if commit.Events[0].Type == record.EventRunFinished {
+					return
+				}
+			}
+		})
+	}
+
+	progress := func(n int64) {
+		t.Helper()
+		until := acknowledged.Load() + n
+		for deadline := time.Now().Add(time.Minute); acknowledged.Load() < until; time.Sleep(5 * time.Millisecond) {
+			if time.Now().After(deadline) || t.Failed() {
+				t.Fatal("commits do not go on")
+			}
+		}
+	}
+	for range kills {
+		progress(50)
+		primary := set.Primary(t)
+		set.Kill(primary)
+		killed := time.Now()
+		progress(1)
+		t.Logf("commits go on %s after their primary was killed, at %d", time.Since(killed), acknowledged.Load())
+		progress(50)
+		set.Start(t, primary)
+	}
+	close(done)
+	writing.Wait()
+
+	for w, run := range last {
+		stored, err := s.Run(t.Context(), run.ID)
+		must(t, err)
+		if stored.Rev != run.Rev || stored.CommitID != run.CommitID || stored.Seq != run.Seq {
+			t.Errorf("the run is at %d, %s, %d; acknowledged was %d, %s, %d", stored.Rev, stored.CommitID, stored.Seq, run.Rev, run.CommitID, run.Seq)
+		}
+		events, err := s.Events(t.Context(), run.ID, 0, 0)
+		must(t, err)
+		for i, event := range events {
+			if event.Seq != int64(i)+1 {
+				t.Fatalf("event %d is the %d.", event.Seq, i+1)
+			}
+		}
+		if int64(len(events)) != run.Seq {
+			t.Errorf("%d events instead of %d", len(events), run.Seq)
+		}
+		select {
+		case err := <-followed[w]:
+			if !errors.Is(err, errFollowed) {
+				t.Errorf("follow: %v", err)
+			}
+		case <-time.After(time.Minute):
+			t.Error("a follower did not see the end")
+		}
+	}
+
+	// The next leader takes over a set that has just lost its primary.
+	set.Kill(set.Primary(t))
+	var next record.Term
+	must(t, insist(t, func(ctx context.Context) (err error) { next, err = reader.Lead(ctx, 0); return err }))
+	must(t, insist(t, func(ctx context.Context) error {
+		_, found, err := reader.Claim(ctx, next.Term, last[0].ID)
+		if err == nil && len(found) != nodes {
+			t.Errorf("%d nodes", len(found))
+		}
+		return err
+	}))
+}
+
+var errFollowed = errors.New("followed to the end")

@@ -1,0 +1,228 @@
+package mongo_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	driver "go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/replicante-io/playbooks/internal/testenv"
+	"github.com/replicante-io/playbooks/store"
+	"github.com/replicante-io/playbooks/store/mongo"
+)
+
+func TestAURLThatWouldUndoAPromiseIsRefused(t *testing.T) {
+	for _, test := range []struct{ url, says string }{
+		{"http://db-1", "mongodb://"},
+		{"mongodb://db-1/?replicaSet=rs0&w=1", `remove "w=1"`},
+		{"mongodb://db-1/?W=majority", `remove "W=majority"`},
+		{"mongodb://db-1/?journal=false", `remove "journal=false"`},
+		{"mongodb://db-1/?readConcernLevel=local", `remove "readConcernLevel=local"`},
+		{"mongodb://db-1/?readPreference=secondaryPreferred", "primary"},
+		{"mongodb://db-1/?retryWrites=false", "retries"},
+		{"mongodb://db-1/?loadBalanced=true", "members"},
+		{"mongodb://", "store.url"},
+	} {
+		a := at{test.url, "replicante"}
+		_, err := mongo.Open(a.config(time.Hour))
+		if !errors.Is(err, store.ErrUnusable) || !strings.Contains(err.Error(), test.says) {
+			t.Errorf("%s: %v", test.url, err)
+		}
+	}
+	if _, err := mongo.Open(at{url: "mongodb://db-1"}.config(0)); !errors.Is(err, store.ErrUnusable) {
+		t.Errorf("no database: %v", err)
+	}
+	s, err := mongo.Open(at{"mongodb://db-1/?replicaSet=rs0&readPreference=primary&retryWrites=true&w", "replicante"}.config(0))
+	if err == nil {
+		must(t, s.Close())
+		t.Error("an option without a value was not refused")
+	}
+}
+
+// refused checks what Check and Init say of a store that cannot be used.
+func refused(t *testing.T, url string, want error, says string) {
+	t.Helper()
+	s, err := mongo.Open(at{url, "replicante"}.config(time.Hour))
+	must(t, err)
+	defer s.Close()
+	ctx := soon(t)
+	if err := s.Init(ctx); !errors.Is(err, want) || !strings.Contains(err.Error(), says) {
+		t.Errorf("init of %s: %v", url, err)
+	}
+	wrong, err := s.Check(ctx)
+	if err != nil {
+		wrong = append(wrong, err.Error())
+	}
+	if !strings.Contains(strings.Join(wrong, "\n"), says) {
+		t.Errorf("check of %s: %q", url, wrong)
+	}
+}
+
+func TestAServerThatCannotBeUsedIsToldWithWhatToDo(t *testing.T) {
+	t.Run("standalone", func(t *testing.T) {
+		t.Parallel()
+		alone := testenv.NewMongod(t)
+		refused(t, "mongodb://"+alone.Addr, store.ErrUnusable, "--replSet")
+		refused(t, "mongodb://"+alone.Addr+"/?replicaSet=rs0&serverSelectionTimeoutMS=500", store.ErrUnusable, "--replSet")
+	})
+	t.Run("wrong set name", func(t *testing.T) {
+		t.Parallel()
+		url := strings.Replace(testenv.Mongo(t), "replicaSet=rs0", "replicaSet=other", 1)
+		refused(t, url+"&serverSelectionTimeoutMS=500", store.ErrUnusable, `belongs to replica set "rs0"`)
+	})
+	t.Run("unreachable", func(t *testing.T) {
+		t.Parallel()
+		refused(t, "mongodb://127.0.0.1:1/?replicaSet=rs0&serverSelectionTimeoutMS=500", store.ErrUnavailable, "127.0.0.1:1 does not answer: check that mongod runs")
+	})
+}
+
+func TestRightsThatAreMissingAreToldWithWhatToDo(t *testing.T) {
+	key := filepath.Join(t.TempDir(), "key")
+	must(t, os.WriteFile(key, []byte("c2VjcmV0IG9mIGEgdGVzdA=="), 0o400))
+	set := testenv.MongoSet(t, 1, "--keyFile", key)
+	ctx := soon(t)
+	user := func(client *driver.Client, name string, roles ...any) {
+		t.Helper()
+		must(t, client.Database("admin").RunCommand(ctx, bson.D{{Key: "createUser", Value: name}, {Key: "pwd", Value: "secret"}, {Key: "roles", Value: roles}}).Err())
+	}
+	connect := func(url string) *driver.Client {
+		client, err := driver.Connect(options.Client().ApplyURI(url))
+		must(t, err)
+		t.Cleanup(func() { _ = client.Disconnect(context.Background()) })
+		return client
+	}
+	as := func(who string) string { return strings.Replace(set.URL, "mongodb://", "mongodb://"+who+"@", 1) }
+	user(connect(set.URL), "root", "root") // the first user needs no rights to be made
+	admin := connect(as("root:secret"))
+	user(admin, "core", bson.D{{Key: "role", Value: "readWrite"}, {Key: "db", Value: "replicante"}})
+	user(admin, "reader", bson.D{{Key: "role", Value: "read"}, {Key: "db", Value: "replicante"}})
+
+	refused(t, as("core:wrong"), store.ErrUnusable, "refuses the user or its password")
+	refused(t, set.URL, store.ErrUnusable, "asks for a user")
+	refused(t, as("reader:secret"), store.ErrUnusable, `db.grantRolesToUser("reader", [{role: "readWrite", db: "replicante"}])`)
+
+	// readWrite on the database is all that is needed: also for another TTL, and to end what an earlier leader holds.
+	a := at{as("core:secret"), "replicante"}
+	old, s := a.open(t), a.open(t)
+	other, err := mongo.Open(a.config(time.Hour))
+	must(t, err)
+	defer other.Close()
+	must(t, other.Init(ctx))
+	term, err := old.Lead(ctx, 0)
+	must(t, err)
+	create := newRun(1)
+	must(t, old.Create(ctx, term.Term, create))
+	held := make(chan struct{})
+	holding, letGo := context.WithCancel(ctx)
+	defer letGo()
+	go func() { _ = old.Hold(holding, term.Term, create.Run.ID, func() { close(held) }) }()
+	<-held
+	begun := time.Now()
+	term, err = s.Lead(ctx, 0)
+	must(t, err)
+	if _, _, err := s.Claim(ctx, term.Term, create.Run.ID); err != nil || time.Since(begun) > time.Second {
+		t.Errorf("lead and claim took %s: %v", time.Since(begun), err)
+	}
+}
+
+// ttls are the expiry times of the collections, in seconds.
+func ttls(t *testing.T, db *driver.Database) map[string]int64 {
+	t.Helper()
+	found := map[string]int64{}
+	for _, name := range []string{"playbook_runs", "playbook_run_agents", "playbook_run_events", "idempotency_keys"} {
+		specs, err := db.Collection(name).Indexes().ListSpecifications(t.Context())
+		must(t, err)
+		for _, spec := range specs {
+			if spec.ExpireAfterSeconds != nil {
+				found[name] = int64(*spec.ExpireAfterSeconds)
+			}
+		}
+	}
+	return found
+}
+
+func TestAChangedTTLIsToldByCheckAndBroughtByInit(t *testing.T) {
+	a := place(t)
+	s := a.open(t)
+	ctx := soon(t)
+	if wrong, err := s.Check(ctx); err != nil || len(wrong) > 0 {
+		t.Fatalf("after init: %q, %v", wrong, err)
+	}
+	for _, ttl := range []time.Duration{2 * time.Hour, 0} {
+		other, err := mongo.Open(a.config(ttl))
+		must(t, err)
+		defer other.Close()
+		wrong, err := other.Check(ctx)
+		must(t, err)
+		if len(wrong) != 4 || !strings.Contains(wrong[0], "replicore store init") {
+			t.Errorf("with another TTL: %q", wrong)
+		}
+		must(t, other.Init(ctx))
+		want := int64(ttl.Seconds())
+		if ttl == 0 {
+			want = 1<<31 - 1
+		}
+		found := ttls(t, a.raw(t))
+		for name, seconds := range found {
+			if seconds != want {
+				t.Errorf("%s expires after %d s instead of %d", name, seconds, want)
+			}
+		}
+		if len(found) != 4 {
+			t.Errorf("TTL indexes: %v", found)
+		}
+	}
+}
+
+func TestAnIndexThatIsNotOursIsToldAndLeft(t *testing.T) {
+	a := place(t)
+	ctx := soon(t)
+	runs := a.raw(t).Collection("playbook_runs")
+	_, err := runs.Indexes().CreateOne(ctx, driver.IndexModel{Keys: bson.D{{Key: "cluster", Value: 1}}, Options: options.Index().SetName("newest")})
+	must(t, err)
+	s, err := mongo.Open(a.config(time.Hour))
+	must(t, err)
+	defer s.Close()
+	if err := s.Init(ctx); !errors.Is(err, store.ErrUnusable) || !strings.Contains(err.Error(), `db.playbook_runs.dropIndex("newest")`) {
+		t.Errorf("init: %v", err)
+	}
+	specs, err := runs.Indexes().ListSpecifications(ctx)
+	must(t, err)
+	if len(specs) != 2 {
+		t.Errorf("%d indexes", len(specs))
+	}
+	must(t, runs.Indexes().DropOne(ctx, "newest"))
+	must(t, s.Init(ctx))
+}
+
+func TestARecordThatIsTooLargeIsToldInPlainWords(t *testing.T) {
+	a := place(t)
+	s := a.open(t)
+	ctx := soon(t)
+	term, err := s.Lead(ctx, 0)
+	must(t, err)
+	create := newRun(1)
+	must(t, s.Create(ctx, term.Term, create))
+	commit := next(create.Run)
+	commit.Nodes = create.Nodes
+	commit.Nodes[0].State = "RUNNING"
+	commit.Nodes[0].History = append(commit.Nodes[0].History, history(17<<20))
+	if err := s.Commit(ctx, term.Term, commit); err == nil || !strings.Contains(err.Error(), "node node-00000 takes 1") {
+		t.Errorf("a node record of 17 MiB: %v", err)
+	}
+	large := newRun(0)
+	large.Run.Playbook.Spec = map[string]any{"text": strings.Repeat("x", 9<<20)}
+	must(t, s.Create(ctx, term.Term, large))
+	commit = next(large.Run)
+	commit.Run.WaitsFor = strings.Repeat("x", 9<<20)
+	if err := s.Commit(ctx, term.Term, commit); err == nil || !strings.Contains(err.Error(), "16 MiB") {
+		t.Errorf("a run of 18 MiB: %v", err)
+	}
+}
