@@ -143,8 +143,12 @@ func (p *Plan) settled(n *node, a *record.Action, in Ended) {
 
 // failedAttempt tries again after a backoff, or fails the node.
 func (p *Plan) failedAttempt(n *node, e *record.NodeStage, a *record.Action) {
-	retry := p.stageSpec().Steps[e.Step].Retry
+	step := &p.stageSpec().Steps[e.Step]
+	retry := step.Retry
 	e.GateTS, e.SettleUntil, e.HealthyTS = nil, nil, nil
+	if a.State == record.ActionUnknown && step.OnUnknown == playbook.UnknownRetry && retry.Attempts == 1 {
+		retry.Attempts = unknownAttempts // one attempt alone would make of on_unknown: retry a fail
+	}
 	if a.Error != nil && a.Error.Code == record.CodeNeverStarted && a.CancelCode == "" {
 		if a.Attempt <= retry.Attempts+maxNeverStarted {
 			p.nextAttempt(n, e, a, retry.Backoff)

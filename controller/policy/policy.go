@@ -30,6 +30,9 @@ const (
 	maxEntries = 1024
 	// maxNeverStarted bounds how often a step is sent again because its agent restarted before it began.
 	maxNeverStarted = 10
+	// unknownAttempts is how often a step is tried in all when its ends stay unknown, its on_unknown is retry, and its
+	// playbook gives it no attempts.
+	unknownAttempts = 3
 )
 
 // Config is what a plan needs beside its records.
@@ -174,6 +177,7 @@ func (p *Plan) recover(n *node) {
 			p.inFlight++
 			n.taken = true
 			p.want(n, a)
+			p.wakeAt(a.DeadlineTS, n.rec.Node)
 		case a.Unsettled:
 			n.taken = true
 			p.want(n, a)

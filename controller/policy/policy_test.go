@@ -140,6 +140,17 @@ func TestTimedOutActionIsCancelledAndThenUnknownUntilItsAgentAnswers(t *testing.
 	}
 }
 
+func TestTimeoutHoldsAcrossATakeover(t *testing.T) {
+	w := newWorld(t, 1, oneStep)
+	w.apply(policy.Admit{})
+	w.observe()
+	w.crash()
+	w.pass(61 * time.Second)
+	if w.pursuits["node-1"].Cancel != record.CodeTimeout {
+		t.Fatalf("wants %+v", w.pursuits["node-1"])
+	}
+}
+
 func TestOperatorSettlesAnUnknownNode(t *testing.T) {
 	w := newWorld(t, 1, oneStep)
 	w.apply(policy.Admit{})
