@@ -1,0 +1,172 @@
+package dev_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/replicante-io/playbooks/api/client"
+	"github.com/replicante-io/playbooks/internal/dev"
+	"github.com/replicante-io/playbooks/record"
+)
+
+// life runs a whole installation while do works with it.
+func life(t *testing.T, c dev.Config, do func(plane *client.Client)) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ready, ended := make(chan string, 1), make(chan error, 1)
+	c.Listen, c.Log, c.Ready = "127.0.0.1:0", hclog.NewNullLogger(), func(url string) { ready <- url }
+	go func() { ended <- dev.Run(ctx, c) }()
+	select {
+	case url := <-ready:
+		plane, err := client.New(client.Config{Servers: []string{url}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		do(plane)
+	case err := <-ended:
+		t.Fatalf("it ended: %v", err)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Errorf("it ended with %v", err)
+	}
+}
+
+func applyExample(t *testing.T, plane *client.Client, name string) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("../../examples", name+".yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := plane.Apply(t.Context(), []client.File{{Name: name, Data: text}}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// follow returns the run once it has ended.
+func follow(t *testing.T, plane *client.Client, id string) record.Run {
+	t.Helper()
+	err := plane.Follow(t.Context(), id, 0, func(e record.Event) error {
+		if e.Type == record.EventRunFinished {
+			return context.Canceled
+		}
+		return nil
+	})
+	if err == nil {
+		t.Fatal("the run did not end")
+	}
+	run, err := plane.Run(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return run
+}
+
+func TestTheExamplesEndAsTheySay(t *testing.T) {
+	cases := []struct {
+		playbook string
+		params   map[string]any
+		want     record.RunState
+		counts   map[record.NodeState]int
+	}{
+		{"rolling-restart", map[string]any{"ticks": 0}, record.RunDone, map[record.NodeState]int{record.NodeDone: 4}},
+		{"failing-node", nil, record.RunFailed, map[record.NodeState]int{record.NodeDone: 1, record.NodeFailed: 1, record.NodeNotReached: 2}},
+		{"by-zone", nil, record.RunDone, map[record.NodeState]int{record.NodeDone: 2, record.NodeSkipped: 2}},
+	}
+	life(t, dev.Config{Agents: 4}, func(plane *client.Client) {
+		for _, c := range cases {
+			t.Run(c.playbook, func(t *testing.T) {
+				applyExample(t, plane, c.playbook)
+				run, err := plane.Start(t.Context(), record.Start{Playbook: c.playbook, Cluster: dev.Cluster, Params: c.params})
+				if err != nil {
+					t.Fatal(err)
+				}
+				run = follow(t, plane, run.ID)
+				if run.State != c.want {
+					t.Errorf("it ended %s: %+v", run.State, run.Error)
+				}
+				for state, n := range c.counts {
+					if run.Counts[state] != n {
+						t.Errorf("nodes ended %v, want %v", run.Counts, c.counts)
+					}
+				}
+			})
+		}
+	})
+}
+
+func TestNodesAreThoseOfTheDemo(t *testing.T) {
+	life(t, dev.Config{Agents: 4}, func(plane *client.Client) {
+		nodes, err := plane.Nodes(t.Context(), dev.Cluster)
+		if err != nil || len(nodes) != 4 {
+			t.Fatalf("nodes %v, %v", nodes, err)
+		}
+		for i, n := range nodes {
+			role := "SECONDARY"
+			if i == 0 {
+				role = "PRIMARY"
+			}
+			if want := []string{"a", "b", "c", "a"}[i]; n.Attributes["zone"] != want || n.Status != record.StatusHealthy || n.Role != role {
+				t.Errorf("%s is %+v", n.NodeID, n)
+			}
+		}
+	})
+}
+
+func TestARunGoesOnInTheNextLife(t *testing.T) {
+	data := t.TempDir()
+	var id, url string
+	life(t, dev.Config{Agents: 3, Data: data}, func(plane *client.Client) {
+		applyExample(t, plane, "rolling-restart")
+		run, err := plane.Start(t.Context(), record.Start{Playbook: "rolling-restart", Cluster: dev.Cluster})
+		if err != nil {
+			t.Fatal(err)
+		}
+		id = run.ID
+		_ = plane.Follow(t.Context(), id, 0, func(e record.Event) error {
+			if e.Type == record.EventBatchStarted && e.Stage == "replicas" {
+				return context.Canceled
+			}
+			return nil
+		})
+		nodes, err := plane.Nodes(t.Context(), dev.Cluster)
+		if err != nil {
+			t.Fatal(err)
+		}
+		url = nodes[0].AgentURL
+	})
+	life(t, dev.Config{Agents: 3, Data: data}, func(plane *client.Client) {
+		run := follow(t, plane, id)
+		if run.State != record.RunDone || run.Term < 2 {
+			t.Errorf("it ended %s in term %d: %+v", run.State, run.Term, run.Error)
+		}
+		nodes, err := plane.Nodes(t.Context(), dev.Cluster)
+		if err != nil || nodes[0].AgentURL != url {
+			t.Errorf("the agent was at %s and is now %v, %v", url, nodes, err)
+		}
+	})
+}
+
+func TestOneDataDirectoryHasOneProcess(t *testing.T) {
+	data := t.TempDir()
+	life(t, dev.Config{Agents: 1, Data: data}, func(*client.Client) {
+		err := dev.Run(t.Context(), dev.Config{Data: data, Listen: "127.0.0.1:0", Log: hclog.NewNullLogger()})
+		if err == nil || !strings.Contains(err.Error(), "another process uses "+data) {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+func TestItServesThisMachineAlone(t *testing.T) {
+	for _, listen := range []string{"0.0.0.0:0", ":0", "192.0.2.1:0", "nonsense"} {
+		if err := dev.Run(t.Context(), dev.Config{Listen: listen, Log: hclog.NewNullLogger()}); err == nil {
+			t.Errorf("it listens on %q", listen)
+		}
+	}
+}
