@@ -83,7 +83,7 @@ func (s *scope) compile(text string, k want, stage int) (*Expr, []issue) {
 	if issues := s.tooEarly(text, e.ast, stage); len(issues) > 0 {
 		return nil, issues
 	}
-	program, err := env.Program(checked, cel.EvalOptions(cel.OptOptimize), cel.CostLimit(maxCost))
+	program, err := env.Program(checked, append(bounds(e.ast), cel.EvalOptions(cel.OptOptimize))...)
 	if err != nil {
 		return nil, []issue{{0, codeBadExpression, err.Error()}}
 	}

@@ -168,6 +168,54 @@ func TestMistakesAreNotAbsentFacts(t *testing.T) {
 	}
 }
 
+// TestNoExpressionTakesAllTimeOrMemory: each of these is cheap in steps, but not in what they make.
+func TestNoExpressionTakesAllTimeOrMemory(t *testing.T) {
+	vars := facts()
+	vars["nodes"] = fleet(10_000)
+	long := strings.Repeat("a", 1000)
+	doubled := "[nodes]" + strings.Repeat(".map(a, a + a)", 40)
+	for _, text := range []string{
+		`nodes.map(n, nodes) == nodes.map(n, nodes)`,
+		`dyn(nodes.map(n, nodes)) == dyn(nodes.map(n, nodes))`,
+		`[nodes].map(a, a.map(i, a)).map(a, a.map(i, a)) == []`,
+		doubled + ".size() > 1",
+		`1 in ` + doubled + `[0].map(n, 1)`,
+		`"%s".format([nodes.map(n, nodes)]) == ""`,
+		`nodes.map(n, nodes).flatten().size() > 1`,
+		`dyn({"a": nodes.map(n, {"b": nodes})}) == dyn(1)`,
+		`"` + long + `".replace("", "` + long + `").replace("", "` + long + `") == ""`,
+		`"` + long + `".replace("a", "` + long + `" + "` + long + `", 1000) == ""`,
+		`lists.range(100000).map(i, "").join("` + long + `") == ""`,
+		`dyn(lists.range(100000).map(i, "")).join("` + long + `") == ""`,
+		`nodes.filter(n, nodes.filter(m, nodes.exists(o, o.id == n.id + m.id)).size() > 1).size() > 1`,
+	} {
+		start := time.Now()
+		_, err := condition(t, text).Bool(vars)
+		if err == nil || errors.Is(err, playbook.ErrAbsent) || (!strings.Contains(err.Error(), "too large") && !strings.Contains(err.Error(), "too many steps")) {
+			t.Errorf("%.80s: %v", text, err)
+		}
+		if took := time.Since(start); took > 10*time.Second {
+			t.Errorf("%.80s: took %s", text, took)
+		}
+	}
+	for text, want := range map[string]any{
+		`"hello".replace("l", "L")`:                         "heLLo",
+		`"hello".replace("l", "L", 1)`:                      "heLlo",
+		`"hello".replace("l", "L", -1)`:                     "heLLo",
+		`"ab".replace("", "-")`:                             "-a-b-",
+		`dyn("hello").replace("l", "")`:                     "heo",
+		`["a", "b"].join(", ")`:                             "a, b",
+		`["a", "b"].join()`:                                 "ab",
+		`dyn(["a", "b"]).join("-")`:                         "a-b",
+		`nodes.filter(n, n.role == "PRIMARY").map(n, n.id)`: []any{"node-0"},
+	} {
+		got, err := arg(t, text).Resolve(vars)
+		if diff := cmp.Diff(want, got["a"]); err != nil || diff != "" {
+			t.Errorf("%s: %v %s", text, err, diff)
+		}
+	}
+}
+
 func TestWhatIsNotGivenIsEmpty(t *testing.T) {
 	for text, want := range map[string]bool{
 		`nodes.size() == 0`:           true,
