@@ -73,7 +73,7 @@ func (p *Plan) appeared(fact *record.KnownNode) {
 	}
 	p.event(record.EventNodeReturned, n.rec.Node, "", "", nil)
 	p.mark(n)
-	if n.rec.State == record.NodeRemoved {
+	if n.rec.State == record.NodeRemoved && p.spec.Membership.Added != playbook.AddedIgnore {
 		n.rec.Newcomer, n.rec.Membership = true, record.MemberAdded
 		p.joins(n)
 		return

@@ -222,7 +222,8 @@ func (w *world) land(commit record.Commit, wants policy.Wants) {
 
 // moved checks one record's change.
 func (w *world) moved(before record.Run, old, n record.Node) {
-	if old.State != "" && old.State.Final() && n.State != old.State && !w.resolved && n.State != record.NodeAdded {
+	// A removed node that is back begins anew, as one that appears.
+	if old.State != "" && old.State.Final() && old.State != record.NodeRemoved && n.State != old.State && !w.resolved {
 		w.t.Fatalf("%s went from %s to %s", n.Node, old.State, n.State)
 	}
 	if len(n.Actions) < len(old.Actions) {
