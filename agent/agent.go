@@ -41,7 +41,9 @@ type Config struct {
 	Probe         func(context.Context) (Info, error)
 	ProbeInterval time.Duration // 5 s by default
 	// OnInfo is called with what is known of the node after it changed; calls follow each other and must be short.
-	OnInfo  func(Info)
+	OnInfo func(Info)
+	// OnStart is called with an action's ID each time that one is started, before it runs; it must be short.
+	OnStart func(id string)
 	Version wire.AgentVersion
 	// KillGrace is how long a process group has between SIGTERM and SIGKILL; 5 s by default.
 	KillGrace time.Duration

@@ -244,6 +244,9 @@ func (a *Agent) work() {
 		}
 		a.facts.expire()
 		a.log.Info("action starts", "action", t.id, "kind", t.kind)
+		if a.cfg.OnStart != nil {
+			a.cfg.OnStart(t.id)
+		}
 		state := t.run(ctx, t)
 		a.facts.expire()
 		a.finish(t, state)

@@ -20,6 +20,7 @@ import (
 
 	"github.com/replicante-io/playbooks/api/client"
 	"github.com/replicante-io/playbooks/internal/config"
+	"github.com/replicante-io/playbooks/internal/etcd/embedded"
 	"github.com/replicante-io/playbooks/internal/replica"
 )
 
@@ -39,6 +40,7 @@ type Config struct {
 	Data    string // directory; "" for one that is gone at the end
 	Listen  string // loopback
 	Store   string // URL of a primary store; "" for an embedded one
+	Etcd    string // loopback, where the embedded etcd serves: agents of other processes register there; "" for any port
 	Version string
 	Log     hclog.Logger
 	// Ready is called once, when the control plane leads and knows all agents, with its URL.
@@ -49,6 +51,11 @@ type Config struct {
 func Run(ctx context.Context, c Config) (err error) {
 	if !config.Loopback(c.Listen) {
 		return fmt.Errorf("listen on %s: this is for one machine alone, and has no TLS and no tokens: use an address such as 127.0.0.1:16016", c.Listen)
+	}
+	if c.Etcd == "" {
+		c.Etcd = "127.0.0.1:0"
+	} else if !config.Loopback(c.Etcd) {
+		return fmt.Errorf("listen on %s with etcd: this is for one machine alone: use an address such as 127.0.0.1:2379", c.Etcd)
 	}
 	if c.Agents < 0 || c.Agents > MaxAgents {
 		return fmt.Errorf("%d agents: at most %d", c.Agents, MaxAgents)
@@ -67,7 +74,7 @@ func Run(ctx context.Context, c Config) (err error) {
 	}
 	defer unlock()
 
-	etcd, err := startEtcd(ctx, filepath.Join(c.Data, "etcd"))
+	etcd, err := embedded.Start(ctx, filepath.Join(c.Data, "etcd"), c.Etcd)
 	if err != nil {
 		return err
 	}
@@ -79,7 +86,7 @@ func Run(ctx context.Context, c Config) (err error) {
 	defer stop()
 	leading, end := context.WithCancel(working)
 	defer context.AfterFunc(ctx, end)()
-	fleet, err := newFleet(c, etcd.endpoint)
+	fleet, err := newFleet(c, etcd.Endpoint)
 	if err != nil {
 		return err
 	}
@@ -97,7 +104,7 @@ func Run(ctx context.Context, c Config) (err error) {
 		defer stop()
 		serving := make(chan string, 1)
 		work.Go(func() error { return c.await(leading, serving) })
-		return replica.New(replica.Config{Core: c.core(etcd.endpoint), BindStore: true, Version: c.Version, Log: c.Log,
+		return replica.New(replica.Config{Core: c.core(etcd.Endpoint), BindStore: true, Version: c.Version, Log: c.Log,
 			Serving: func(url string) { serving <- url }}).Run(leading)
 	})
 	return work.Wait()
