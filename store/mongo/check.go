@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"time"
@@ -178,7 +179,7 @@ func (s *Store) unreachable(ctx context.Context, err error) error {
 		case hasCode(probeErr, codeAuthenticationFailed):
 			return explain(probeErr)
 		case probeErr != nil:
-			says = append(says, fmt.Sprintf("%s does not answer", host))
+			says = append(says, fmt.Sprintf("%s does not answer (%v)", host, probeErr))
 		case set == "":
 			return fmt.Errorf("%w: %s: %s: %w", store.ErrUnusable, host, standalone, err)
 		case wanted != "" && set != wanted:
@@ -198,6 +199,11 @@ func (s *Store) unreachable(ctx context.Context, err error) error {
 func probe(ctx context.Context, url, host string) (set string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, probeStep)
 	defer cancel()
+	connection, err := new(net.Dialer).DialContext(ctx, "tcp", host)
+	if err != nil { // the driver would try again until the time is over
+		return "", err
+	}
+	connection.Close()
 	opts := options.Client().ApplyURI(url)
 	opts.ReplicaSet = nil
 	client, err := mongo.Connect(opts.SetHosts([]string{host}).SetDirect(true).SetServerSelectionTimeout(probeStep))

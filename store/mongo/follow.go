@@ -55,34 +55,23 @@ func (h *hub) last() bson.Timestamp {
 	return h.announced
 }
 
-// announce has those who follow run look again: it has events of this moment.
-func (h *hub) announce(run string, moment bson.Timestamp) {
+// announce has those who follow the runs look again: there are events up to this moment. nil means all runs.
+func (h *hub) announce(runs map[string]bool, moment bson.Timestamp) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if moment.After(h.announced) {
 		h.announced = moment
 	}
-	for wake := range h.followers[run] {
-		nudge(wake)
-	}
-}
-
-// announceAll has everybody look again.
-func (h *hub) announceAll(moment bson.Timestamp) {
-	h.announce("", moment)
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, wakes := range h.followers {
-		for wake := range wakes {
-			nudge(wake)
+	for run, wakes := range h.followers {
+		if runs != nil && !runs[run] {
+			continue
 		}
-	}
-}
-
-func nudge(wake chan struct{}) {
-	select {
-	case wake <- struct{}{}:
-	default:
+		for wake := range wakes {
+			select {
+			case wake <- struct{}{}:
+			default:
+			}
+		}
 	}
 }
 
@@ -130,7 +119,8 @@ func (s *Store) watch(ctx context.Context) (opened bool, err error) {
 		return false, fmt.Errorf("open: %w", explain(err))
 	}
 	defer func() { _ = stream.Close(context.WithoutCancel(ctx)) }()
-	s.hub.announceAll(*begin)
+	s.hub.announce(nil, *begin)
+	runs := map[string]bool{} // that the batch at hand names
 	for stream.Next(ctx) {
 		var change struct {
 			Key struct {
@@ -141,7 +131,11 @@ func (s *Store) watch(ctx context.Context) (opened bool, err error) {
 		if err := stream.Decode(&change); err != nil {
 			return true, err
 		}
-		s.hub.announce(eventRun(change.Key.ID), change.Moment)
+		runs[eventRun(change.Key.ID)] = true
+		if stream.RemainingBatchLength() == 0 {
+			s.hub.announce(runs, change.Moment)
+			clear(runs)
+		}
 	}
 	return true, explain(stream.Err())
 }

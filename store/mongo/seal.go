@@ -14,7 +14,7 @@ import (
 )
 
 // sealStep is how many documents one transaction of Seal stamps.
-const sealStep = 2000
+const sealStep = 1000
 
 // Seal implements store.Store. Each step is a transaction that also touches the run, so that none can follow the commit
 // that reopens it.

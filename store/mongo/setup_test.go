@@ -79,7 +79,7 @@ func TestAServerThatCannotBeUsedIsToldWithWhatToDo(t *testing.T) {
 	})
 	t.Run("unreachable", func(t *testing.T) {
 		t.Parallel()
-		refused(t, "mongodb://127.0.0.1:1/?replicaSet=rs0&serverSelectionTimeoutMS=500", store.ErrUnavailable, "127.0.0.1:1 does not answer: check that mongod runs")
+		refused(t, "mongodb://127.0.0.1:1/?replicaSet=rs0&serverSelectionTimeoutMS=500", store.ErrUnavailable, "127.0.0.1:1 does not answer (dial tcp 127.0.0.1:1: connect: connection refused): check that mongod runs")
 	})
 }
 
