@@ -108,23 +108,26 @@ func hasVariables(x ast.Expr) bool {
 	return found
 }
 
-// measured is a part of an expression that fails when what it gives is too large.
+// measured is a part of an expression that fails when what it gives is too large. Measuring counts as steps too.
 type measured struct{ interpreter.InterpretableV2 }
 
 func (m *measured) Exec(frame *interpreter.ExecutionFrame) ref.Val {
-	return fitting(m.InterpretableV2.Exec(frame))
+	result := m.InterpretableV2.Exec(frame)
+	left := maxHeld
+	weigh(result, &left, 0)
+	if left < 0 {
+		return types.WrapErr(errTooLarge)
+	}
+	if costs := frame.CostTracker(); costs != nil {
+		for range (maxHeld - left) / 4 {
+			costs.Qualify(m.ID()) // one step, however it is called
+		}
+	}
+	return result
 }
 
 func (m *measured) Eval(vars interpreter.Activation) ref.Val {
-	return fitting(m.InterpretableV2.Eval(vars))
-}
-
-func fitting(v ref.Val) ref.Val {
-	left := maxHeld
-	if weigh(v, &left, 0); left < 0 {
-		return types.WrapErr(errTooLarge)
-	}
-	return v
+	return interpreter.EvalActivation(vars, m.Exec)
 }
 
 // weigh takes what v holds from left until that is below 0.

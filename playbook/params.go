@@ -141,13 +141,18 @@ func (p Param) accept(value any) (any, error) {
 			return v, nil
 		}
 	case int64:
-		if p.Type == typeInt || p.Type == typeFloat {
+		switch p.Type {
+		case typeInt:
 			return v, nil
+		case typeFloat:
+			return float64(v), nil
 		}
 	case float64:
-		whole := wholeNumber(v)
-		if _, isWhole := whole.(int64); p.Type == typeFloat || (p.Type == typeInt && isWhole) {
-			return whole, nil
+		switch {
+		case p.Type == typeFloat:
+			return v, nil
+		case p.Type == typeInt && v == math.Trunc(v) && math.Abs(v) < 1<<53:
+			return int64(v), nil
 		}
 	case []any:
 		if p.Type == typeList {
@@ -188,7 +193,7 @@ func (p Param) read(text string) (any, error) {
 		return nil, wrong
 	case typeFloat:
 		if number, err := strconv.ParseFloat(text, 64); err == nil && !math.IsInf(number, 0) && !math.IsNaN(number) {
-			return wholeNumber(number), nil
+			return number, nil
 		}
 		return nil, wrong
 	case typeBool:

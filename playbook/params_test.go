@@ -21,10 +21,10 @@ func TestParamsAreReadAsTheirTypes(t *testing.T) {
 	}{
 		{"text", "x", "x"}, {"text", "5", "5"}, {"text", "", ""}, {"text", "true", "true"},
 		{"count", int64(5), int64(5)}, {"count", "5", int64(5)}, {"count", "-5", int64(-5)}, {"count", 5.0, int64(5)}, {"count", 5, int64(5)},
-		{"ratio", 1.5, 1.5}, {"ratio", "1.5", 1.5}, {"ratio", int64(2), int64(2)}, {"ratio", "1e3", int64(1000)},
+		{"ratio", 1.5, 1.5}, {"ratio", "1.5", 1.5}, {"ratio", int64(2), 2.0}, {"ratio", "1e3", 1000.0},
 		{"flag", true, true}, {"flag", "true", true}, {"flag", "false", false},
 		{"wait", "30s", "30s"}, {"wait", "90s", "1m30s"}, {"wait", "60m", "1h"}, {"wait", "0s", "0s"},
-		{"items", []any{"a"}, []any{"a"}}, {"items", `["a", 1]`, []any{"a", int64(1)}}, {"items", "[a, 1.0]", []any{"a", int64(1)}},
+		{"items", []any{"a"}, []any{"a"}}, {"items", `["a", 1]`, []any{"a", int64(1)}}, {"items", "[a, 1.0]", []any{"a", 1.0}},
 		{"items", "- a\n- b", []any{"a", "b"}},
 		{"table", `{"a": {"b": null}}`, map[string]any{"a": map[string]any{"b": nil}}}, {"table", "a: 1", map[string]any{"a": int64(1)}},
 		{"table", playbook.Document{"a": 1}, map[string]any{"a": int64(1)}},

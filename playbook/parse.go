@@ -257,7 +257,11 @@ func treeOf(value any) *yaml.Node {
 	case int64:
 		return scalar(tagInt, strconv.FormatInt(v, 10))
 	case float64:
-		return scalar(tagFloat, strconv.FormatFloat(v, 'g', -1, 64))
+		text := strconv.FormatFloat(v, 'g', -1, 64)
+		if digitsOnly.MatchString(text) {
+			text += ".0"
+		}
+		return scalar(tagFloat, text)
 	case []any:
 		list := &yaml.Node{Kind: yaml.SequenceNode, Tag: tagList}
 		for _, item := range v {

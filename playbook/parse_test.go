@@ -168,7 +168,7 @@ func TestAliasesAreWrittenOutInTheDocument(t *testing.T) {
             b: *shared
 `)[0]
 	args := p.Document["stages"].([]any)[0].(map[string]any)["steps"].([]any)[0].(map[string]any)["args"]
-	list := map[string]any{"list": []any{int64(1), 2.5, int64(2), "yes", nil, "2024-01-02", true}}
+	list := map[string]any{"list": []any{int64(1), 2.5, 2.0, "yes", nil, "2024-01-02", true}}
 	if diff := cmp.Diff(map[string]any{"a": list, "b": list}, args); diff != "" {
 		t.Error(diff)
 	}

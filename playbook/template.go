@@ -146,7 +146,6 @@ func documentValue(v any) (any, error) {
 		if math.IsNaN(v) || math.IsInf(v, 0) {
 			return nil, errors.New("it gives a number that JSON cannot hold")
 		}
-		return wholeNumber(v), nil
 	case []any:
 		for i, item := range v {
 			plain, err := documentValue(item)

@@ -197,17 +197,9 @@ func value(n *yaml.Node) any {
 		return whole
 	case tagFloat:
 		number, _ := strconv.ParseFloat(n.Value, 64)
-		return wholeNumber(number)
+		return number
 	}
 	return n.Value
-}
-
-// wholeNumber is number as JSON would give it back: 1.0 is 1.
-func wholeNumber(number float64) any {
-	if number == math.Trunc(number) && math.Abs(number) < 1<<63 {
-		return int64(number)
-	}
-	return number
 }
 
 // describe says what n is, in a message.
