@@ -85,6 +85,8 @@ type Plan struct {
 	behind   string
 	factsFor string // what the decision in hand lacks, in plain words
 	results  map[string]any
+	// saidWaiting is true while the last event about it said that the run waits.
+	saidWaiting bool
 
 	observations map[string]Observation
 	seen         map[string]*observation // what this Apply has heard

@@ -199,6 +199,33 @@ func TestUnknownStepIsRetriedOnceItsAgentSaysItIsOver(t *testing.T) {
 	w.ended(record.RunDone)
 }
 
+func TestUnknownStepWithoutAttemptsIsTriedAgainAndAFailedOneIsNot(t *testing.T) {
+	spec := strings.Replace(oneStep, "timeout: 1m", "timeout: 1m, on_unknown: retry", 1)
+	w := newWorld(t, 1, spec)
+	w.apply(policy.Admit{})
+	w.observe()
+	w.end("node-1", record.ActionUnknown, record.CodeLost)
+	w.pass(6 * time.Second)
+	w.end("node-1", record.ActionUnknown, record.CodeLost)
+	w.pass(11 * time.Second)
+	w.end("node-1", record.ActionUnknown, record.CodeLost)
+	w.work()
+	w.ended(record.RunFailed)
+	if n := len(w.nodes["node-1"].Actions); n != 3 {
+		t.Errorf("%d attempts", n)
+	}
+
+	w = newWorld(t, 1, spec)
+	w.apply(policy.Admit{})
+	w.observe()
+	w.end("node-1", record.ActionFailed, record.CodeExit)
+	w.work()
+	w.ended(record.RunFailed)
+	if n := len(w.nodes["node-1"].Actions); n != 1 {
+		t.Errorf("%d attempts of a step that failed", n)
+	}
+}
+
 func TestNeverStartedActionIsSentAgainWithoutCostingAnAttempt(t *testing.T) {
 	w := newWorld(t, 1, oneStep)
 	w.apply(policy.Admit{})

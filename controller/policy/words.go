@@ -18,7 +18,11 @@ func (p *Plan) explain() {
 	}
 	p.run.WaitsFor = words
 	p.runDirty = true
-	if event {
+	if event || p.saidWaiting {
+		if !event {
+			words = ""
+		}
+		p.saidWaiting = event
 		p.event(record.EventRunWaiting, "", "", "", playbook.Document{"waits_for": words})
 	}
 }
