@@ -29,6 +29,9 @@ func (e *HigherTermError) Error() string {
 	return fmt.Sprintf("an agent has seen term %d, which is later than ours", e.Term)
 }
 
+// Concurrency is how many short calls to agents are made at one time, where the Config does not say.
+const Concurrency = 256
+
 // Config is what a controller works with.
 type Config struct {
 	Store  store.Store
@@ -38,7 +41,7 @@ type Config struct {
 	Log         hclog.Logger
 	Grace       time.Duration // how long a vanished node may come back, where the playbook does not say
 	ForgetAfter time.Duration // how long a known node may stay away; 0: for ever
-	// Concurrency bounds the short calls to agents at one time; 0: 256.
+	// Concurrency bounds the short calls to agents at one time; 0: the constant of this name.
 	Concurrency int
 }
 
@@ -53,7 +56,7 @@ type Controller struct {
 // New makes a controller that does nothing until it leads.
 func New(config Config) *Controller {
 	if config.Concurrency <= 0 {
-		config.Concurrency = 256
+		config.Concurrency = Concurrency
 	}
 	return &Controller{config: config}
 }

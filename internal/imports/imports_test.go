@@ -39,6 +39,7 @@ var allowed = map[string][]string{
 	"internal/node":     {"agent", "agent/wire", "membership"},
 	"internal/replica":  everything,
 	"internal/dev":      everything,
+	"internal/bench":    everything,
 	"cmd":               everything,
 	"examples":          everything,
 }

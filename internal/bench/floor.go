@@ -1,0 +1,51 @@
+package bench
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
+
+	agentclient "github.com/replicante-io/playbooks/agent/client"
+	"github.com/replicante-io/playbooks/agent/wire"
+)
+
+// fanOut gives every node of the fleet one fresh action and hears of its end, with nothing in between: one POST and one
+// GET per node, width at a time.
+func fanOut(ctx context.Context, agents *agentclient.Client, fleet Fleet, width int) (time.Duration, error) {
+	work, ctx := errgroup.WithContext(ctx)
+	var next atomic.Int64
+	begun := time.Now()
+	for range width {
+		work.Go(func() error {
+			for i := int(next.Add(1)) - 1; i < fleet.Nodes && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
+				if err := act(ctx, agents, agentURL(fleet.URL, i)); err != nil {
+					return fmt.Errorf("bare fan-out: %w", err)
+				}
+			}
+			return nil
+		})
+	}
+	err := work.Wait()
+	return time.Since(begun), err
+}
+
+// act is one action on one node.
+func act(ctx context.Context, agents *agentclient.Client, url string) error {
+	id := uuid.NewString()
+	err := agents.Post(ctx, url, wire.ActionRequest{
+		ID: id, Kind: wire.KindSuccess, Args: json.RawMessage("{}"), CreatedTime: time.Now().UTC(),
+	})
+	if err != nil {
+		return err
+	}
+	action, err := agents.Get(ctx, url, id, patience)
+	if err == nil && action.State.Phase != wire.PhaseDone {
+		err = fmt.Errorf("action %s on %s is %s", id, url, action.State.Phase)
+	}
+	return err
+}
