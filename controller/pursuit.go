@@ -132,7 +132,7 @@ func (p *pursuit) tryDeliver(ctx context.Context) (done, await bool) {
 	case errors.Is(err, wire.ErrNotSent):
 		p.failed(err)
 		if !p.sent && time.Since(p.failing) > giveUpAfter {
-			p.end(record.ActionFailed, record.CodeUnreachable, fmt.Sprintf("its agent at %s cannot be reached: %v", p.Action.AgentURL, err), false)
+			p.end(record.ActionFailed, record.CodeUnreachable, fmt.Sprintf("its agent at %s cannot be reached: %v", p.URL, err), false)
 			return true, false
 		}
 	default:
@@ -154,7 +154,7 @@ func (p *pursuit) post(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	return p.agents.Post(ctx, p.Action.AgentURL, wire.ActionRequest{
+	return p.agents.Post(ctx, p.URL, wire.ActionRequest{
 		ID: p.Action.ID, Kind: p.Action.Kind, Args: args, CreatedTime: p.Action.StartTS, Metadata: metadata,
 	})
 }
@@ -162,7 +162,7 @@ func (p *pursuit) post(ctx context.Context) error {
 func (p *pursuit) get(ctx context.Context, wait time.Duration) (wire.Action, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait+callTimeout)
 	defer cancel()
-	return p.agents.Get(ctx, p.Action.AgentURL, p.Action.ID, wait)
+	return p.agents.Get(ctx, p.URL, p.Action.ID, wait)
 }
 
 // fenced tells what an agent's refusal means. It is true when the pursuit is over.
@@ -224,7 +224,7 @@ func (p *pursuit) cancel(ctx context.Context) {
 
 func (p *pursuit) tryCancel(ctx context.Context) bool {
 	callCtx, stop := context.WithTimeout(ctx, cancelTimeout)
-	answer, err := p.agents.Cancel(callCtx, p.Action.AgentURL, p.Action.ID,
+	answer, err := p.agents.Cancel(callCtx, p.URL, p.Action.ID,
 		wire.CancelRequest{Kill: p.Kill, Code: p.Cancel, Metadata: p.metadata()})
 	stop()
 	var fenced *wire.Fenced

@@ -35,9 +35,15 @@ type runner struct {
 
 	plan     *policy.Plan
 	sealed   bool
-	pursuits map[string]context.CancelFunc // by node
+	pursuits map[string]pursued            // by node
 	asking   map[string]context.CancelFunc // by key of observation
 	work     sync.WaitGroup
+}
+
+// pursued is what is done about a node's action.
+type pursued struct {
+	actionID string
+	stop     context.CancelFunc
 }
 
 // Run advances the run until it has ended and nothing is left to do for it (nil), ctx ends (nil), or a later leader has
@@ -46,7 +52,7 @@ func (r *runner) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer r.work.Wait()
 	defer cancel()
-	r.pursuits, r.asking = map[string]context.CancelFunc{}, map[string]context.CancelFunc{}
+	r.pursuits, r.asking = map[string]pursued{}, map[string]context.CancelFunc{}
 	commit, wants := r.plan.Resume(record.Now())
 	if err := r.land(ctx, commit); err != nil {
 		return err
@@ -204,18 +210,19 @@ func (r *runner) pursue(ctx context.Context, wants policy.Wants, resumed bool) {
 	}
 	for i := range wants.Actions {
 		want := wants.Actions[i]
-		if stop := r.pursuits[want.Node]; stop != nil {
-			stop()
+		before, any := r.pursuits[want.Node]
+		if any {
+			before.stop()
 			delete(r.pursuits, want.Node)
 		}
 		if want.Action.ID == "" {
 			continue
 		}
 		actionCtx, stop := context.WithCancel(ctx)
-		r.pursuits[want.Node] = stop
+		r.pursuits[want.Node] = pursued{want.Action.ID, stop}
 		p := &pursuit{
 			Pursuit: want, agents: r.lead.agents, slots: r.lead.slots, term: r.lead.term.Term,
-			installation: r.lead.term.Installation, sent: resumed, higher: r.lead.higherTerm,
+			installation: r.lead.term.Installation, sent: resumed || before.actionID == want.Action.ID, higher: r.lead.higherTerm,
 			tell: func(input policy.Input) bool { return r.mailbox.Put(actionCtx, post{input: input}) == nil },
 		}
 		r.work.Go(func() { p.Run(actionCtx) })

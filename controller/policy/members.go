@@ -19,7 +19,12 @@ func sortedKeys[V any](m map[string]V) []string {
 }
 
 func (in Members) apply(p *Plan) *record.Refusal {
-	if p.run.FinishTS != nil {
+	if p.run.FinishTS != nil { // only where to ask about what is unsettled matters now
+		for i := range in.Present {
+			if n := p.nodes[in.Present[i].NodeID]; n != nil {
+				p.meet(n, &in.Present[i])
+			}
+		}
 		return nil
 	}
 	present := map[string]bool{}
@@ -57,7 +62,7 @@ func (p *Plan) appeared(fact *record.KnownNode) {
 		p.joins(n)
 		return
 	}
-	n.fact = *fact
+	p.meet(n, fact)
 	if n.rec.Absent {
 		n.rec.Absent = false
 		p.mark(n)
@@ -81,6 +86,15 @@ func (p *Plan) appeared(fact *record.KnownNode) {
 	n.rec.Membership = record.MemberKnown
 	if n.rec.Newcomer {
 		n.rec.Membership = record.MemberAdded
+	}
+}
+
+// meet takes in what a node's key says, and follows its action to where the agent is now.
+func (p *Plan) meet(n *node, fact *record.KnownNode) {
+	before := n.fact.AgentURL
+	n.fact = *fact
+	if a := n.lastAction(); a != nil && (a.State.InFlight() || a.Unsettled) && before != fact.AgentURL && n.moved(a) {
+		p.want(n, a)
 	}
 }
 

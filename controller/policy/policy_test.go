@@ -525,3 +525,23 @@ func TestPausedRunFailsWhenThePlaybookSaysSo(t *testing.T) {
 		t.Errorf("error %+v", w.run.Error)
 	}
 }
+
+func TestActionIsFollowedWhereItsJournalMoves(t *testing.T) {
+	w := newWorld(t, 1, oneStep)
+	w.apply(policy.Admit{})
+	w.observe()
+	n := w.known["node-1"]
+	n.AgentURL = "http://elsewhere"
+	w.known["node-1"] = n
+	w.members(true)
+	if p := w.pursuits["node-1"]; p.URL != "http://elsewhere" || p.Action.AgentURL != "http://node-1" {
+		t.Fatalf("wants %+v", p)
+	}
+	n.AgentURL, n.JournalID = "http://stranger", "another"
+	w.known["node-1"] = n
+	w.members(true)
+	w.crash()
+	if p := w.pursuits["node-1"]; p.URL != "http://node-1" {
+		t.Fatalf("another journal is asked: %+v", p)
+	}
+}

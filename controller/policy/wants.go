@@ -22,9 +22,11 @@ type Wants struct {
 }
 
 // Pursuit is an action that something is to be done about until its end is known: see that its agent has it and hear of
-// its end, or, where Cancel says why, make the agent stop it or never start it.
+// its end, or, where Cancel says why, make the agent stop it or never start it. The agent is at URL: where the action was
+// meant to go, or where the same journal is now.
 type Pursuit struct {
 	Node   string
+	URL    string
 	Action record.Action
 	// Cancel is "" or the code of the reason: timeout or cancelled.
 	Cancel string
@@ -41,7 +43,10 @@ type Observation struct {
 
 // want pursues the node's action as its record says.
 func (p *Plan) want(n *node, a *record.Action) {
-	pursuit := Pursuit{Node: n.rec.Node, Action: *a}
+	pursuit := Pursuit{Node: n.rec.Node, URL: a.AgentURL, Action: *a}
+	if n.moved(a) {
+		pursuit.URL = n.fact.AgentURL
+	}
 	if a.State == record.ActionCancelling || a.Unsettled {
 		pursuit.Kill = true
 		if pursuit.Cancel = a.CancelCode; pursuit.Cancel == "" {
@@ -49,6 +54,11 @@ func (p *Plan) want(n *node, a *record.Action) {
 		}
 	}
 	p.wants.Actions = append(p.wants.Actions, pursuit)
+}
+
+// moved tells whether the agent that the action was meant for is somewhere else now.
+func (n *node) moved(a *record.Action) bool {
+	return a.JournalID != "" && n.fact.JournalID == a.JournalID && n.fact.AgentURL != "" && n.fact.AgentURL != a.AgentURL
 }
 
 // observe asks for facts and returns them if this Apply has heard them.
