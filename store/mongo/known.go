@@ -26,22 +26,21 @@ func (s *Store) latest(ctx context.Context, term int64) error {
 func (s *Store) SaveNodes(ctx context.Context, term int64, nodes []record.KnownNode) error {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	var writes []mongo.WriteModel
+	var docs []stored
 	for i := range nodes {
 		id := knownID{ClusterID: nodes[i].ClusterID, NodeID: nodes[i].NodeID}
 		raw, err := encode("known node "+nodes[i].NodeID, knownDocument{ID: id, KnownNode: nodes[i]})
 		if err != nil {
 			return fmt.Errorf("save nodes: %w", err)
 		}
-		writes = append(writes, mongo.NewReplaceOneModel().SetFilter(byID(id)).SetReplacement(raw).SetUpsert(true))
+		docs = append(docs, stored{id, raw})
 	}
 	err := settle(ctx, func() error {
 		return s.transact(ctx, func(ctx context.Context) error {
-			if err := s.latest(ctx, term); err != nil || len(writes) == 0 {
+			if err := s.latest(ctx, term); err != nil {
 				return err
 			}
-			_, err := s.nodes.BulkWrite(ctx, writes)
-			return err
+			return s.put(ctx, s.nodes, docs)
 		})
 	}, func() error { return s.fenceOut(ctx, term) })
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 
 // parts are the encoded documents of a commit beside its run. They are encoded once, for all attempts.
 type parts struct {
-	nodes  []mongo.WriteModel
+	nodes  []stored
 	events []any
 	keys   []any
 }
@@ -30,7 +30,7 @@ func encodeParts(commit *record.Commit) (parts, error) {
 		if err != nil {
 			return parts{}, err
 		}
-		p.nodes = append(p.nodes, mongo.NewReplaceOneModel().SetFilter(byID(id)).SetReplacement(raw).SetUpsert(true))
+		p.nodes = append(p.nodes, stored{id, raw})
 	}
 	for i := range commit.Events {
 		event := &commit.Events[i]
@@ -55,7 +55,7 @@ func (s *Store) write(ctx context.Context, p parts) error {
 		}
 	}
 	if len(p.nodes) > 0 {
-		if _, err := s.agents.BulkWrite(ctx, p.nodes); err != nil {
+		if err := s.put(ctx, s.agents, p.nodes); err != nil {
 			return fmt.Errorf("node records: %w", err)
 		}
 	}
@@ -90,8 +90,8 @@ func (s *Store) create(ctx context.Context, term int64, create record.Commit) er
 	}
 	// New records need no look for old ones.
 	agents := make([]any, len(p.nodes))
-	for i, model := range p.nodes {
-		agents[i] = model.(*mongo.ReplaceOneModel).Replacement
+	for i, node := range p.nodes {
+		agents[i] = node.raw
 	}
 	p.nodes = nil
 	attempts := 0

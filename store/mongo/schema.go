@@ -32,7 +32,10 @@ type index struct {
 	expires bool // after Config.FinishedTTL
 }
 
-var expiryIndex = index{name: "expiry", keys: bson.D{{Key: "finish_ts", Value: 1}}, expires: true}
+var expiryIndex = index{
+	name: "expiry", keys: bson.D{{Key: "finish_ts", Value: 1}}, expires: true,
+	partial: bson.D{{Key: "finish_ts", Value: bson.D{{Key: "$exists", Value: true}}}}, // open runs need no entries
+}
 
 // schema is what the database must hold.
 type schema struct {
