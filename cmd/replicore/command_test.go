@@ -1,0 +1,66 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// run gives one command line to the program, and returns what it printed, its error, and whether it understood its
+// arguments.
+func run(t *testing.T, args ...string) (out string, err error, understood bool) {
+	t.Helper()
+	root, entered := command()
+	var b bytes.Buffer
+	root.SetOut(&b)
+	root.SetErr(&b)
+	root.SetArgs(args)
+	err = root.ExecuteContext(t.Context())
+	return b.String(), err, *entered
+}
+
+func TestWrongUseIsToldFromWhatWentWrong(t *testing.T) {
+	for _, args := range [][]string{{"sever"}, {"server", "--cofnig", "x"}, {"server", "x"}, {"dev", "--agents", "many"}, {"store", "mend"}} {
+		if _, err, understood := run(t, args...); err == nil || understood {
+			t.Errorf("%v: got %v, understood %v", args, err, understood)
+		}
+	}
+	if _, err, understood := run(t, "server", "--config", "/not/there"); err == nil || !understood {
+		t.Errorf("got %v, understood %v", err, understood)
+	}
+}
+
+func TestServerNamesWhatIsWrongInItsFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "replicore.yaml")
+	if err := os.WriteFile(file, []byte("stor: {url: x}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err, _ := run(t, "server", "--config", file)
+	if err == nil || !strings.Contains(err.Error(), "replicore.yaml:1: stor: unknown key: did you mean store?") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestStoreIsCheckedPreparedAndChecked(t *testing.T) {
+	url := "--store-url=sqlite://" + filepath.Join(t.TempDir(), "core.db")
+	if _, err, _ := run(t, "store", "adopt-etcd", url, "--etcd-endpoints=http://127.0.0.1:1"); err == nil {
+		t.Error("an empty store was adopted")
+	}
+	if _, err, _ := run(t, "store", "check", url); err == nil {
+		t.Error("a store that is not there is as it should be")
+	}
+	if out, err, _ := run(t, "store", "init", url); err != nil || !strings.Contains(out, "is prepared: installation ") {
+		t.Errorf("init: %q, %v", out, err)
+	}
+	if out, err, _ := run(t, "store", "check", url); err != nil || !strings.Contains(out, "is as it should be") {
+		t.Errorf("check: %q, %v", out, err)
+	}
+}
+
+func TestDevIsForThisMachineAlone(t *testing.T) {
+	if _, err, _ := run(t, "dev", "--listen", "0.0.0.0:16016"); err == nil || !strings.Contains(err.Error(), "127.0.0.1:16016") {
+		t.Errorf("got %v", err)
+	}
+}
