@@ -78,6 +78,11 @@ func TestWhatIsWrongWithAFileIsSaidInPlainWordsAndItIsNotChanged(t *testing.T) {
 		}, check: "written by a newer version (schema 9, this one knows 1)", init: "use that version"},
 		{name: "a file in use", prepare: func(path string) { set(t, path) },
 			check: fmt.Sprintf("it is in use by process %d (", os.Getpid()), init: "which must end first"},
+		{name: "a file in use by another name", prepare: func(path string) {
+			other := filepath.Join(filepath.Dir(path), "other.db")
+			set(t, other)
+			_ = os.Symlink(other, path)
+		}, check: "it is in use by process", init: "which must end first"},
 		{name: "nothing", prepare: func(path string) { _ = set(t, path).Close() }},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 
@@ -79,6 +80,15 @@ func touch(path string) error {
 		return fmt.Errorf("%w: %w", err, store.ErrUnusable)
 	}
 	return made.Close()
+}
+
+// settle puts the names of new files in path's directory on the disk.
+func settle(path string) error {
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
 }
 
 // inspect finds out whose the file is, and whether it is set up.

@@ -102,6 +102,14 @@ func TestEveryAcknowledgedCommitSurvivesAKill(t *testing.T) {
 	}
 }
 
+// A power cut cannot be had in a test: only what is asked of the disk can.
+func TestACommitWaitsForTheDisk(t *testing.T) {
+	level, err := set(t, filepath.Join(t.TempDir(), "core.db")).Synchronous(t.Context())
+	if err != nil || level != 2 {
+		t.Errorf("synchronous is %d: %v", level, err)
+	}
+}
+
 func verify(t *testing.T, path string, acknowledged []string) {
 	t.Helper()
 	s := at(t, "sqlite://"+path)

@@ -40,6 +40,9 @@ func (f *file) init(ctx context.Context) error {
 		return w.putTerm(record.Term{Installation: rand.Text(), Schema: schema})
 	})
 	if err == nil {
+		err = settle(f.path)
+	}
+	if err == nil {
 		f.ready.Store(true)
 	}
 	return err

@@ -182,10 +182,12 @@ func (h *history) compare(*rapid.T) {
 
 func anySequenceEndsAsInTheModel(t *testing.T, backend Backend) {
 	deadline := time.Now().Add(4 * time.Second)
+	failed := false
 	rapid.Check(t, func(tb *rapid.T) {
-		if time.Now().After(deadline) {
-			return // enough for this time: a slow store gets fewer sequences
+		if time.Now().After(deadline) && !failed {
+			return // a slow store gets fewer sequences
 		}
+		defer func() { failed = failed || tb.Failed() }()
 		place := backend(t)
 		s, err := place.Open(forEver)
 		must(t, err)

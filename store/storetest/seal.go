@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/replicante-io/playbooks/record"
 	"github.com/replicante-io/playbooks/store"
 )
@@ -141,6 +143,38 @@ func commitUnseals(t *testing.T, backend Backend) {
 	must(t, s.Seal(t.Context(), term, ended.ID))
 	if stamped, bare := stamps(t, s, ended.ID, *ended.FinishTS); stamped != 6 || bare != 0 {
 		t.Errorf("%d are stamped and %d are not", stamped, bare)
+	}
+}
+
+func commitBesideSeal(t *testing.T, backend Backend) {
+	s := open(t, backend)
+	ctx := t.Context()
+	term := lead(t, s)
+	ended := finish(t, s, term, create(t, s, term, 2000), *at(time.Minute))
+	for range 3 {
+		var group errgroup.Group
+		group.Go(func() error { return s.Seal(ctx, term, ended.ID) })
+		group.Go(func() error {
+			for range 20 {
+				commit := after(ended)
+				addEvents(&commit, 1)
+				if err := s.Commit(ctx, term, commit); err != nil {
+					return err
+				}
+				ended = commit.Run
+			}
+			return nil
+		})
+		must(t, group.Wait())
+		run, err := s.Run(ctx, ended.ID)
+		must(t, err)
+		if _, bare := stamps(t, s, ended.ID, *ended.FinishTS); run.Sealed && bare > 0 {
+			t.Errorf("the run is sealed, but %d of its records are not stamped", bare)
+		}
+	}
+	must(t, s.Seal(ctx, term, ended.ID))
+	if _, bare := stamps(t, s, ended.ID, *ended.FinishTS); bare > 0 {
+		t.Errorf("%d records are not stamped", bare)
 	}
 }
 
