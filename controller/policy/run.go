@@ -77,6 +77,10 @@ func (p *Plan) finish(verdict record.RunState) {
 	}
 	for i := range p.run.Stages {
 		st := &p.run.Stages[i]
+		if left := st.Counts[record.NodePending]; left > 0 { // its nodes that no batch has taken
+			delete(st.Counts, record.NodePending)
+			st.Counts[record.NodeNotReached] += left
+		}
 		switch {
 		case st.State == record.StagePending:
 			st.State = record.StageNotReached

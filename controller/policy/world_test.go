@@ -299,8 +299,16 @@ func (w *world) check() {
 	}
 	for i, st := range w.run.Stages {
 		for state, n := range stages[st.Name] {
-			if state != record.NodePending && st.Counts[state] != n {
+			if state != record.NodePending && (state != record.NodeNotReached || w.run.FinishTS == nil) && st.Counts[state] != n {
 				w.t.Fatalf("stage %s counts %v, its nodes %v", st.Name, st.Counts, stages[st.Name])
+			}
+		}
+		if total := 0; w.run.FinishTS != nil {
+			for _, n := range st.Counts {
+				total += n
+			}
+			if total != st.Total {
+				w.t.Fatalf("stage %s has ended with %v of %d nodes", st.Name, st.Counts, st.Total)
 			}
 		}
 		size := 0
