@@ -30,6 +30,7 @@ var allowed = map[string][]string{
 	"controller":        {"agent/wire", "controller/policy", "membership", "playbook", "record", "store"},
 	"api":               {"election", "membership", "playbook", "record", "store"},
 	"api/client":        {"record"},
+	"api/apitest":       {"api", "election", "playbook", "record", "store", "store/storetest"}, // for tests of its clients
 	"internal/config":   {},
 	"internal/testenv":  {},
 	"internal/etcd":     {},
@@ -56,7 +57,7 @@ var only = map[string][]string{
 	"github.com/spf13/viper":        {"internal/config", "cmd/replictl"},
 	"go.etcd.io/bbolt":              {"agent"},
 	"github.com/danielgtaylor/huma": {"api"},
-	"github.com/coreos/go-systemd/": {"internal/replica", "cmd"},
+	"github.com/coreos/go-systemd/": {"internal/systemd"},
 	"github.com/spf13/cobra":        {"cmd"},
 }
 
