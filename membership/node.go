@@ -5,6 +5,7 @@
 package membership
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -78,7 +79,9 @@ func checkID(id string) error {
 // decode reads the value of a node's key. The ids are the key's; a value that names others is refused.
 func decode(cluster, node string, value []byte) (Node, error) {
 	n := Node{ClusterID: cluster, NodeID: node}
-	if err := json.Unmarshal(value, &n); err != nil {
+	decoder := json.NewDecoder(bytes.NewReader(value))
+	decoder.UseNumber() // a whole number among the attributes stays one
+	if err := decoder.Decode(&n); err != nil {
 		return Node{}, err
 	}
 	if n.ClusterID != cluster || n.NodeID != node {

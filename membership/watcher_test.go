@@ -3,6 +3,7 @@ package membership_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -69,7 +70,7 @@ func snapshotThenChanges(t *testing.T, f *field) {
 }
 
 func otherPrograms(t *testing.T, f *field) {
-	f.put("plain", `{"agent_url": "http://h/base/path", "start_ts": "2026-01-02T03:04:05Z", "new_field": [1]}`)
+	f.put("plain", `{"agent_url": "http://h/base/path", "start_ts": "2026-01-02T03:04:05Z", "new_field": [1], "attributes": {"n": 1}}`)
 	for _, other := range []string{"/clusters/orders", "/clusters/orders/nodes/", "/clusters/orders/nodes/a/b",
 		"/clusters/orders/shards/a", "/clusters//nodes/a", "/elsewhere"} {
 		if _, err := f.etcd.Put(context.Background(), f.prefix+other, "{}"); err != nil {
@@ -77,7 +78,8 @@ func otherPrograms(t *testing.T, f *field) {
 		}
 	}
 	f.watch().shows(map[string]membership.Node{"plain": {NodeID: "plain", ClusterID: "orders",
-		AgentURL: "http://h/base/path", StartTS: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}})
+		AgentURL: "http://h/base/path", StartTS: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
+		Attributes: map[string]any{"n": json.Number("1")}}})
 }
 
 func badValues(t *testing.T, f *field) {

@@ -176,7 +176,9 @@ func (c *Client) do(ctx context.Context, agentURL, method string, path []string,
 	if err != nil {
 		return fmt.Errorf("%s: read the answer: %w", what(), err)
 	}
-	if err := json.Unmarshal(raw, into); err != nil {
+	decoder := json.NewDecoder(bytes.NewReader(raw))
+	decoder.UseNumber() // a whole number among the attributes stays one
+	if err := decoder.Decode(into); err != nil {
 		return fmt.Errorf("%s: read the answer %q: %w", what(), quote(string(raw)), err)
 	}
 	return nil

@@ -3,6 +3,7 @@ package client_test
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -232,5 +233,16 @@ func TestConnectionsAreKept(t *testing.T) {
 	}
 	if connections.Load() != 1 {
 		t.Errorf("%d connections", connections.Load())
+	}
+}
+
+func TestWholeNumbersAmongAttributesStayWhole(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, `{"node_id": "n", "attributes": {"whole": 1, "part": 1.5}}`)
+	}))
+	defer server.Close()
+	info, err := client.New(client.Config{}).NodeInfo(t.Context(), server.URL)
+	if err != nil || info.Attributes["whole"] != json.Number("1") || info.Attributes["part"] != json.Number("1.5") {
+		t.Errorf("%v, %v", info.Attributes, err)
 	}
 }
