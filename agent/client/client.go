@@ -28,7 +28,7 @@ import (
 type Config struct {
 	// DialTimeout bounds connecting; 5 s by default. Everything else is bounded by the caller's context.
 	DialTimeout time.Duration
-	// IdlePerHost is how many idle connections are kept to one host and port, which may serve many agents; 64 by default.
+	// IdlePerHost is how many idle connections are kept to one host and port, which may serve many agents; 256 by default.
 	IdlePerHost int
 	// PerHost bounds the connections to one host and port; 0 does not. A held Get takes one connection.
 	PerHost int
@@ -54,7 +54,7 @@ func New(cfg Config) *Client {
 		cfg.DialTimeout = 5 * time.Second
 	}
 	if cfg.IdlePerHost <= 0 {
-		cfg.IdlePerHost = 64
+		cfg.IdlePerHost = 256
 	}
 	if cfg.IdleTimeout <= 0 {
 		cfg.IdleTimeout = 90 * time.Second

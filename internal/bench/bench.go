@@ -187,7 +187,7 @@ func (c Config) run(ctx context.Context, plane *client.Client, name, targets str
 	if _, err := plane.Apply(ctx, []client.File{{Name: name, Data: []byte(text)}}); err != nil {
 		return 0, fmt.Errorf("apply playbook %s: %w", name, err)
 	}
-	begun := time.Now()
+	begun, busy := time.Now(), processorTime()
 	run, err := plane.Start(ctx, record.Start{Playbook: name, Cluster: c.Fleet.Cluster})
 	if err != nil {
 		return 0, fmt.Errorf("start a run: %w", err)
@@ -197,6 +197,7 @@ func (c Config) run(ctx context.Context, plane *client.Client, name, targets str
 		return run.FinishTS != nil, err
 	})
 	took := time.Since(begun)
+	c.Log.Info("run", "playbook", name, "took", took, "processor", processorTime()-busy)
 	if err == nil && run.State != record.RunDone {
 		err = fmt.Errorf("run %s ended %s: %+v", run.ID, run.State, run.Error)
 	}
@@ -207,9 +208,11 @@ func (c Config) floors(ctx context.Context, agents *agentclient.Client, n int) (
 	all := make([]time.Duration, n)
 	for i := range all {
 		var err error
+		busy := processorTime()
 		if all[i], err = fanOut(ctx, agents, c.Fleet, controller.Concurrency); err != nil {
 			return nil, err
 		}
+		c.Log.Info("bare fan-out", "took", all[i], "processor", processorTime()-busy)
 	}
 	return all, nil
 }

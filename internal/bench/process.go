@@ -4,7 +4,16 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"syscall"
+	"time"
 )
+
+// processorTime is what this process has used so far.
+func processorTime() time.Duration {
+	var usage syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &usage)
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+}
 
 // peakMemory is the most memory, in MiB, that this process has had resident since it began (proc(5), VmHWM).
 func peakMemory() (int, error) {
