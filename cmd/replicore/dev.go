@@ -29,6 +29,7 @@ The nodes know the actions agent.replicante.io/test.success, test.fail and test.
 	flags.StringVar(&c.Data, "data", "", "`directory` that everything is kept in; without it nothing is kept")
 	flags.StringVar(&c.Listen, "listen", devListen, "`address` to serve on; port 0 takes any")
 	flags.StringVar(&c.Store, "store", "", "`URL` of a primary store to use instead of the embedded one, as mongodb://…")
+	flags.StringVar(&c.Etcd, "etcd-listen", "", "`address` of the embedded etcd, for agents of your own (default: any port)")
 	flags.StringVar(&log.Level, "log-level", "warn", "trace, debug, info, warn or error")
 	flags.StringVar(&log.Format, "log-format", "text", "text or json")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -51,6 +52,9 @@ func tell(w io.Writer, c dev.Config, url string) {
 	default:
 		fmt.Fprintf(&b, "  node-1 … node-%d in cluster %s; node-1 is the primary\n", c.Agents, dev.Cluster)
 	}
+	if c.Etcd != "" {
+		fmt.Fprintf(&b, "  agents of your own join with etcd: {endpoints: [http://%s]}\n", c.Etcd)
+	}
 	if c.Data == "" {
 		fmt.Fprintf(&b, "  nothing is kept when it ends; --data DIR keeps it\n")
 	} else {
@@ -60,8 +64,13 @@ func tell(w io.Writer, c dev.Config, url string) {
 	if url != "http://"+devListen {
 		fmt.Fprintf(&b, "  export RCTL_SERVER=%s\n", url)
 	}
-	fmt.Fprintf(&b, "  replictl node list --cluster %[1]s\n"+
-		"  replictl apply -f examples/rolling-restart.yaml\n"+
-		"  replictl run start rolling-restart --cluster %[1]s --wait\n\nCtrl-C ends it.\n", dev.Cluster)
+	if c.Agents > 0 {
+		fmt.Fprintf(&b, "  replictl node list --cluster %[1]s\n"+
+			"  replictl apply -f examples/rolling-restart.yaml\n"+
+			"  replictl run start rolling-restart --cluster %[1]s --wait\n", dev.Cluster)
+	} else {
+		fmt.Fprintf(&b, "  replictl cluster list\n")
+	}
+	fmt.Fprintf(&b, "\nCtrl-C ends it.\n")
 	_, _ = io.WriteString(w, b.String())
 }

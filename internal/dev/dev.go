@@ -145,13 +145,15 @@ func (c Config) await(ctx context.Context, serving <-chan string) error {
 	defer tick.Stop()
 	for {
 		present := 0
-		nodes, err := plane.Nodes(ctx, Cluster)
-		for i := range nodes {
-			if nodes[i].Present {
-				present++
+		if c.Agents > 0 { // else there is no such cluster
+			nodes, _ := plane.Nodes(ctx, Cluster)
+			for i := range nodes {
+				if nodes[i].Present {
+					present++
+				}
 			}
 		}
-		if _, leaderErr := plane.Leader(ctx); err == nil && leaderErr == nil && present >= c.Agents {
+		if _, err := plane.Leader(ctx); err == nil && present >= c.Agents {
 			c.Ready(url)
 			return nil
 		}

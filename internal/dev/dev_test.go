@@ -2,15 +2,24 @@ package dev_test
 
 import (
 	"context"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/replicante-io/playbooks/agent"
 	"github.com/replicante-io/playbooks/api/client"
 	"github.com/replicante-io/playbooks/internal/dev"
+	"github.com/replicante-io/playbooks/internal/etcd"
+	"github.com/replicante-io/playbooks/internal/node"
+	"github.com/replicante-io/playbooks/internal/testenv"
 	"github.com/replicante-io/playbooks/record"
 )
 
@@ -168,5 +177,55 @@ func TestItServesThisMachineAlone(t *testing.T) {
 		if err := dev.Run(t.Context(), dev.Config{Listen: listen, Log: hclog.NewNullLogger()}); err == nil {
 			t.Errorf("it listens on %q", listen)
 		}
+		if err := dev.Run(t.Context(), dev.Config{Listen: "127.0.0.1:0", Etcd: listen, Log: hclog.NewNullLogger()}); err == nil {
+			t.Errorf("its etcd listens on %q", listen)
+		}
+	}
+}
+
+func TestAnAgentOfItsOwnIsThereInEveryLife(t *testing.T) {
+	address := "127.0.0.1:" + strconv.Itoa(testenv.FreePort(t))
+	client3, err := etcd.Dial(etcd.DialConfig{Endpoints: []string{"http://" + address}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	guest := node.New(node.Config{
+		Agent: agent.Config{NodeID: "guest", ClusterID: "own", DataDir: t.TempDir(), Log: hclog.NewNullLogger()},
+		URL:   "http://" + listener.Addr().String(),
+		Etcd:  client3, Prefix: "/replicante", TTL: 5 * time.Second, Log: hclog.NewNullLogger(),
+	})
+	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: guest.Handler()}}
+	server.Start()
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- guest.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		server.Close()
+		_ = client3.Close()
+	})
+
+	data := t.TempDir()
+	for range 2 {
+		life(t, dev.Config{Data: data, Etcd: address}, func(plane *client.Client) {
+			deadline := time.Now().Add(30 * time.Second)
+			for {
+				nodes, err := plane.Nodes(t.Context(), "own")
+				if err == nil && len(nodes) == 1 && nodes[0].Present && nodes[0].Status == record.StatusHealthy {
+					return
+				}
+				if time.Now().After(deadline) {
+					t.Fatalf("the agent did not join: %+v, %v", nodes, err)
+				}
+				time.Sleep(20 * time.Millisecond)
+			}
+		})
 	}
 }
