@@ -150,32 +150,42 @@ func commitBesideSeal(t *testing.T, backend Backend) {
 	s := open(t, backend)
 	ctx := t.Context()
 	term := lead(t, s)
-	ended := finish(t, s, term, create(t, s, term, 2000), *at(time.Minute))
-	for range 3 {
+	many := after(create(t, s, term, 1500))
+	addEvents(&many, 2500)
+	must(t, s.Commit(ctx, term, many))
+	ended := finish(t, s, term, many.Run, *at(time.Minute))
+	sealed := 0
+	for round := range 40 {
+		commit := after(ended)
+		commit.Nodes = []record.Node{busyNode(ended.ID, 1)}
+		addEvents(&commit, 1)
 		var group errgroup.Group
 		group.Go(func() error { return s.Seal(ctx, term, ended.ID) })
 		group.Go(func() error {
-			for range 20 {
-				commit := after(ended)
-				addEvents(&commit, 1)
-				if err := s.Commit(ctx, term, commit); err != nil {
-					return err
-				}
-				ended = commit.Run
-			}
-			return nil
+			time.Sleep(time.Duration(round) * 200 * time.Microsecond) // it meets the seal at different places
+			return s.Commit(ctx, term, commit)
 		})
 		must(t, group.Wait())
+		ended = commit.Run
 		run, err := s.Run(ctx, ended.ID)
 		must(t, err)
-		if _, bare := stamps(t, s, ended.ID, *ended.FinishTS); run.Sealed && bare > 0 {
-			t.Errorf("the run is sealed, but %d of its records are not stamped", bare)
+		if !run.Sealed {
+			continue
+		}
+		sealed++
+		last, err := s.Events(ctx, run.ID, run.Seq-1, 0)
+		must(t, err)
+		node, err := s.RunNode(ctx, run.ID, nodeName(1))
+		must(t, err)
+		if len(last) != 1 || last[0].FinishTS == nil || node.FinishTS == nil {
+			t.Fatalf("round %d: the run is sealed, but its last event or node record is not stamped: %+v, %+v", round, last, node)
 		}
 	}
 	must(t, s.Seal(ctx, term, ended.ID))
 	if _, bare := stamps(t, s, ended.ID, *ended.FinishTS); bare > 0 {
 		t.Errorf("%d records are not stamped", bare)
 	}
+	t.Logf("%d of 40 times the seal came last", sealed)
 }
 
 func reopeningTakesStampsBack(t *testing.T, backend Backend) {
