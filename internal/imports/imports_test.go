@@ -26,7 +26,7 @@ var allowed = map[string][]string{
 	"agent":             {"membership", "agent/wire"},
 	"agent/wire":        {},
 	"agent/client":      {"agent/wire"},
-	"controller/policy": {"agent/wire", "playbook", "record"}, // wire is messages only
+	"controller/policy": {"playbook", "record"},
 	"controller":        {"agent/wire", "controller/policy", "membership", "playbook", "record", "store"},
 	"api":               {"election", "membership", "playbook", "record", "store"},
 	"api/client":        {"record"},
