@@ -129,6 +129,9 @@ func (c Config) measure(ctx context.Context, url string) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	if err := idle(ctx); err != nil {
+		return Result{}, err
+	}
 	before, err := c.starts(ctx)
 	if err != nil {
 		return Result{}, err
@@ -150,6 +153,9 @@ func (c Config) measure(ctx context.Context, url string) (Result, error) {
 	}
 	after, err := c.starts(ctx)
 	if err != nil {
+		return Result{}, err
+	}
+	if err := idle(ctx); err != nil { // the run's records are still being sealed
 		return Result{}, err
 	}
 	more, err := c.floors(ctx, agents, floorsAfter)
@@ -249,6 +255,16 @@ func until(ctx context.Context, every time.Duration, what string, so func(contex
 			return fmt.Errorf("wait for %s: %w", what, context.Cause(ctx))
 		}
 	}
+}
+
+// idle waits until this process has nothing to do.
+func idle(ctx context.Context) error {
+	busy := processorTime()
+	return until(ctx, 200*time.Millisecond, "the control plane to be idle", func(context.Context) (bool, error) {
+		was := busy
+		busy = processorTime()
+		return was != busy && busy-was < 20*time.Millisecond, nil
+	})
 }
 
 func median(all []time.Duration) time.Duration {
