@@ -1,10 +1,17 @@
 package testenv
 
 import (
+	"errors"
+	"math/rand/v2"
 	"net"
+	"strconv"
 	"sync"
 	"testing"
 )
+
+// firstPort and lastPort are below the ports that Linux gives to whoever connects somewhere (ip_local_port_range): a
+// server that is restarted finds its port free.
+const firstPort, lastPort = 17000, 31999
 
 var given struct {
 	sync.Mutex
@@ -27,16 +34,18 @@ func freePort() (int, error) {
 	if given.ports == nil {
 		given.ports = map[int]bool{}
 	}
-	for {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
+	for range 1000 {
+		port := firstPort + rand.IntN(lastPort-firstPort+1)
+		if given.ports[port] {
+			continue
+		}
+		listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 		if err != nil {
-			return 0, err
+			continue
 		}
-		port := listener.Addr().(*net.TCPAddr).Port
 		listener.Close()
-		if !given.ports[port] {
-			given.ports[port] = true
-			return port, nil
-		}
+		given.ports[port] = true
+		return port, nil
 	}
+	return 0, errors.New("1,000 random ports are all in use")
 }
