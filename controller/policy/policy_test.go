@@ -545,3 +545,14 @@ func TestActionIsFollowedWhereItsJournalMoves(t *testing.T) {
 		t.Fatalf("another journal is asked: %+v", p)
 	}
 }
+
+func TestWithoutAHealthGateANodeIsDoneBeforeTheOthersOfItsBatch(t *testing.T) {
+	w := newWorld(t, 2, strings.Replace(oneStep, "      steps", "      batch: \"100%\"\n      health: none\n      steps", 1))
+	w.apply(policy.Admit{})
+	w.end("node-1", record.ActionDone, "")
+	w.want("node-1", record.NodeDone)
+	w.want("node-2", record.NodeRunning)
+	w.crash()
+	w.end("node-2", record.ActionDone, "")
+	w.ended(record.RunDone)
+}
