@@ -135,10 +135,6 @@ func (c *Client) do(ctx context.Context, agentURL, method string, path []string,
 	what := func() string {
 		return method + " " + strings.TrimRight(agentURL, "/") + wire.Base + "/" + strings.Join(path, "/")
 	}
-	target, err := locate(agentURL, path, query)
-	if err != nil {
-		return fmt.Errorf("%w: %w", wire.ErrNotSent, err)
-	}
 	var content io.Reader
 	if body != nil {
 		raw, err := json.Marshal(body)
@@ -150,9 +146,12 @@ func (c *Client) do(ctx context.Context, agentURL, method string, path []string,
 	// Nothing is written before there is a connection: without one the request certainly never left.
 	var connected atomic.Bool
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }})
-	request, err := http.NewRequestWithContext(ctx, method, target, content)
+	request, err := http.NewRequestWithContext(ctx, method, locate(agentURL, path, query), content)
 	if err != nil {
 		return fmt.Errorf("%s: %w: %w", what(), wire.ErrNotSent, err)
+	}
+	if at := request.URL; at.Scheme != "http" && at.Scheme != "https" || at.Host == "" {
+		return fmt.Errorf("%w: the agent's URL %q does not begin with http:// or https:// and a host", wire.ErrNotSent, agentURL)
 	}
 	if body != nil {
 		request.Header.Set("Content-Type", "application/json")
@@ -184,17 +183,14 @@ func (c *Client) do(ctx context.Context, agentURL, method string, path []string,
 	return nil
 }
 
-func locate(agentURL string, path []string, query string) (string, error) {
-	base, err := url.Parse(agentURL)
-	if err != nil {
-		return "", fmt.Errorf("read the agent's URL: %w", err)
+// locate is the URL of a path under an agent's, which may have a path of its own.
+func locate(agentURL string, path []string, query string) string {
+	if end := strings.IndexAny(agentURL, "?#"); end >= 0 {
+		agentURL = agentURL[:end]
 	}
-	if base.Scheme != "http" && base.Scheme != "https" || base.Host == "" {
-		return "", fmt.Errorf("the agent's URL %q does not begin with http:// or https:// and a host", agentURL)
-	}
-	base.RawQuery, base.Fragment = "", ""
 	var target strings.Builder
-	target.WriteString(strings.TrimRight(base.String(), "/"))
+	target.Grow(len(agentURL) + 96)
+	target.WriteString(strings.TrimRight(agentURL, "/"))
 	target.WriteString(wire.Base)
 	for _, element := range path {
 		target.WriteByte('/')
@@ -204,7 +200,7 @@ func locate(agentURL string, path []string, query string) (string, error) {
 		target.WriteByte('?')
 		target.WriteString(query)
 	}
-	return target.String(), nil
+	return target.String()
 }
 
 // refusal makes an error of an answer that is not a success.

@@ -50,7 +50,7 @@ const (
 	// patience bounds what should take a moment, on a busy machine.
 	patience = time.Minute
 	// pollEvery is how exactly the end of a run is seen.
-	pollEvery    = 5 * time.Millisecond
+	pollEvery    = 10 * time.Millisecond
 	floorsBefore = 3
 	floorsAfter  = 2
 	// warmNodes is how many nodes the run before the one that is measured acts on: connections are there, files have grown.
