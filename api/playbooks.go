@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -12,6 +13,7 @@ import (
 	"mime"
 	"mime/multipart"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -166,14 +168,15 @@ func read(in *textInput) ([]record.Playbook, error) {
 		if err != nil && !errors.As(err, &found) {
 			return nil, fmt.Errorf("read %s: %w", f.name, err)
 		}
-		problems = append(problems, found...)
 		for _, p := range parsed {
-			if p == nil {
-				continue
-			}
-			if err == nil {
-				problems = append(problems, playbook.Unsupported(p)...)
-			}
+			found = append(found, playbook.Unsupported(p)...)
+		}
+		slices.SortStableFunc(found, func(a, b playbook.Problem) int { return cmp.Compare(a.Line, b.Line) })
+		problems = append(problems, found...)
+		if err != nil {
+			continue
+		}
+		for _, p := range parsed {
 			if other, twice := from[p.Name]; twice {
 				problems = append(problems, playbook.Problem{File: f.name, Line: 1, Column: 1, Path: "metadata.name",
 					Code: "duplicate", Message: fmt.Sprintf("playbook %s is in %s too: send each name once", p.Name, other)})

@@ -113,6 +113,10 @@ func TestWhatDoesNotActYetIsRefused(t *testing.T) {
 	if len(f.Problems) != 1 || f.Problems[0].File != "mine.yaml" || f.Problems[0].Line != 8 || !strings.Contains(f.Problems[0].Message, "not supported yet") {
 		t.Fatalf("%+v", f.Problems)
 	}
+	f = refused(t, call(t, h, "POST", "/api/v1/validate", strings.Replace(text, "steps:", "stepz:", 1)), 422, "invalid_playbook")
+	if len(f.Problems) < 2 || !strings.Contains(f.Problems[0].Message, "not supported yet") {
+		t.Fatalf("beside what is wrong: %+v", f.Problems)
+	}
 }
 
 func TestValidateNeedsNoLeaderAndWritesNothing(t *testing.T) {

@@ -65,7 +65,7 @@ func (s *scope) compile(text string, k want, stage int) (*Expr, []issue) {
 	case utf8.RuneCountInString(text) > maxExpression:
 		return nil, []issue{{0, codeTooLarge, fmt.Sprintf("the expression is longer than %d characters", maxExpression)}}
 	case s.left < 0 || s.bytes < 0:
-		return nil, []issue{{0, codeTooLarge, fmt.Sprintf("the playbook has more than %d expressions, or %d bytes of them", maxExpressions, maxText)}}
+		return nil, []issue{{0, codeTooLarge, fmt.Sprintf("the playbook has more than %d expressions, or %d bytes of them", maxExpressions, MaxText)}}
 	}
 	env := s.node
 	if k == wantGuard {

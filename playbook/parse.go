@@ -33,15 +33,18 @@ const (
 )
 
 const (
-	maxText     = 1 << 20 // of a file, in bytes
 	maxProblems = 500     // of a file; more tell nobody more
 	maxNodes    = 100_000 // of a document, in values, with every alias written out
 	maxExpanded = 4 << 20 // of a document, in bytes of its values, with every alias written out
 	maxDepth    = 64      // of lists and mappings in each other
 )
 
+// MaxText is how many bytes a file of playbooks may have.
+const MaxText = 1 << 20
+
 // Parse reads every playbook of a YAML (or JSON) text. The error, when there is one, is Problems: everything that is
-// wrong in any of its documents. The file is only for messages.
+// wrong in any of its documents; the playbooks beside it are good for nothing but Unsupported. The file is only for
+// messages.
 func Parse(file string, data []byte) ([]*Playbook, error) {
 	text, problem := decode(data)
 	if problem != nil {
@@ -76,7 +79,7 @@ func Parse(file string, data []byte) ([]*Playbook, error) {
 			Message: "there is no playbook in this text"})
 	}
 	if problems := tidy(w.problems); len(problems) > 0 {
-		return nil, problems
+		return playbooks, problems
 	}
 	return playbooks, nil
 }
@@ -129,9 +132,9 @@ func tidy(problems Problems) Problems {
 
 // decode returns data as text, or the reason why it is none.
 func decode(data []byte) (string, *Problem) {
-	if len(data) > maxText {
+	if len(data) > MaxText {
 		return "", &Problem{Line: 1, Column: 1, Code: codeTooLarge,
-			Message: fmt.Sprintf("the text has %d bytes; a file of playbooks may have at most %d", len(data), maxText)}
+			Message: fmt.Sprintf("the text has %d bytes; a file of playbooks may have at most %d", len(data), MaxText)}
 	}
 	for _, order := range []string{"\xff\xfe", "\xfe\xff"} {
 		if bytes.HasPrefix(data, []byte(order)) {

@@ -8,7 +8,7 @@ import (
 // Problem is one thing that is wrong with a playbook's text, where it is and what would be right.
 type Problem struct {
 	File    string `json:"file,omitempty"`
-	Line    int    `json:"line"`           // from 1
+	Line    int    `json:"line"`           // from 1; 0 for what is not in a text
 	Column  int    `json:"column"`         // from 1, in characters
 	Path    string `json:"path,omitempty"` // such as spec.stages[0].steps[1].action
 	Code    string `json:"code"`           // stable: see the reference
@@ -16,6 +16,9 @@ type Problem struct {
 }
 
 func (p Problem) String() string {
+	if p.Line == 0 {
+		return p.Message
+	}
 	file := p.File
 	if file == "" {
 		file = "playbook"

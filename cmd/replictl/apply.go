@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/replicante-io/playbooks/api/client"
+	"github.com/replicante-io/playbooks/playbook"
 )
 
 func (t *tool) apply() *cobra.Command {
@@ -77,6 +78,9 @@ func (t *tool) files(names []string) ([]client.File, error) {
 			data, err := os.ReadFile(path)
 			if err != nil {
 				return nil, unreadable(path, err)
+			}
+			if len(data) > playbook.MaxText { // the server would refuse it too, maybe without reading what it is called
+				return nil, fmt.Errorf("%s:1:1: the text has %d bytes; a file of playbooks may have at most %d", path, len(data), playbook.MaxText)
 			}
 			files = append(files, client.File{Name: path, Data: data})
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -75,27 +76,15 @@ func conclude(ctx context.Context, err error, w io.Writer, servers []string) int
 		return exitNoServer
 	}
 	var answer *client.Error
-	if errors.As(err, &answer) && len(answer.Problems) > 0 {
+	if errors.As(err, &answer) {
 		for _, p := range answer.Problems {
-			_, _ = fmt.Fprintln(w, problemLine(p))
+			if p.Line > 0 { // the message says the others
+				_, _ = fmt.Fprintf(w, "%s:%d:%d: %s\n", cmp.Or(p.File, "playbook"), p.Line, p.Column, p.Message)
+			}
 		}
 		_, _ = fmt.Fprintln(w, "replictl:", err)
 		return exitError
 	}
 	_, _ = fmt.Fprintln(w, "replictl:", err)
 	return exitError
-}
-
-func problemLine(p client.Problem) string {
-	if p.Line == 0 { // of what was not a file
-		if p.Path == "" {
-			return p.Message
-		}
-		return p.Path + ": " + p.Message
-	}
-	file := p.File
-	if file == "" {
-		file = "playbook"
-	}
-	return fmt.Sprintf("%s:%d:%d: %s", file, p.Line, p.Column, p.Message)
 }

@@ -172,6 +172,13 @@ func (d *desk) start(args ...string) record.Run {
 	return read[record.Run](d.t, d.ok(append([]string{"run", "start", "restart", "--cluster", "demo", "-o", "json"}, args...)...))
 }
 
+func TestAFileThatIsTooLargeIsNamed(t *testing.T) {
+	d := sit(t)
+	huge := filepath.Join(t.TempDir(), "huge.yaml")
+	d.write(huge, strings.Repeat("#", 5<<20))
+	d.fails(exitError, huge+":1:1: the text has 5242880 bytes", "apply", "-f", huge)
+}
+
 func TestParamsAreReadByTheirTypes(t *testing.T) {
 	d := sit(t)
 	run := d.start("-p", "grace=007", "-p", "count=7", "-p", "other=[1]", "--reason", "why", "--if-busy", "fail")
