@@ -67,9 +67,9 @@ func TestBadPlaybooksAreRefusedWithPlaceCodeAndReason(t *testing.T) {
 		text, want, _ := strings.Cut(body, "--- want\n")
 		var found strings.Builder
 		t.Run(name, func(t *testing.T) {
-			playbooks, err := playbook.Parse("bad.yaml", []byte(expand(text)))
+			_, err := playbook.Parse("bad.yaml", []byte(expand(text)))
 			var problems playbook.Problems
-			if !errors.As(err, &problems) || len(playbooks) != 0 {
+			if !errors.As(err, &problems) {
 				t.Fatalf("it was accepted: %v", err)
 			}
 			for _, p := range problems {
