@@ -54,7 +54,7 @@ func openFile(ctx context.Context, path string) (opened *file, err error) {
 		return nil, err
 	}
 	dsn := (&url.URL{Scheme: "file", Path: path}).String() + "?_dqs=0&_error_rc=1&_busy_timeout=5000"
-	if f.writing, err = sql.Open("sqlite", dsn+"&_synchronous=FULL&_pragma=cache_size(-32000)"); err != nil {
+	if f.writing, err = sql.Open("sqlite", dsn+"&_synchronous=FULL&_pragma=cache_size(-16000)"); err != nil {
 		return nil, err
 	}
 	f.writing.SetMaxOpenConns(1)
