@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/replicante-io/playbooks/internal/etcd"
@@ -143,6 +145,9 @@ func (h *hold) keep(ctx context.Context, lease clientv3.LeaseID) error {
 		again, err := h.settle(ctx, lease)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
+		}
+		if errors.Is(err, rpctypes.ErrLeaseNotFound) {
+			return err // the lease is not worth waiting for: its next renewal would say the same
 		}
 		if err != nil {
 			h.outage.Began(err)

@@ -179,17 +179,22 @@ func clones(t *testing.T, f *field) {
 
 func lostKey(t *testing.T, f *field) {
 	ctx := context.Background()
-	f.register(node("a"), 2*time.Second)
+	const ttl = 20 * time.Second
+	f.register(node("a"), ttl)
 	lease := f.registered(node("a"))
 	f.remove("a")
 	if now := f.registered(node("a")); now != lease {
 		t.Error("a key that was deleted came back on another lease")
 	}
+	began := time.Now()
 	if _, err := f.etcd.Revoke(ctx, lease); err != nil {
 		t.Fatal(err)
 	}
 	if now := f.registered(node("a")); now == lease {
 		t.Error("the key is on a lease that was revoked")
+	}
+	if took := time.Since(began); took > ttl/5 { // a renewal, a third of it later, would have found out too
+		t.Errorf("the key came back after %s", took)
 	}
 }
 
