@@ -90,15 +90,16 @@ func (o *observer) ask() bool {
 		if err != nil {
 			info = Info{Status: wire.StatusUnknown, Reason: err.Error()}
 		}
-		o.settle(flight, info.normal(a.cfg.Attributes))
+		// What a probe says that was stopped because the agent closes is nothing to be told of.
+		o.settle(flight, info.normal(a.cfg.Attributes), ctx.Err() == nil)
 	})
 	return true
 }
 
 // settle makes an observation known. OnInfo is called before those who wait are answered, and never twice at once, as the
 // next observation begins after it.
-func (o *observer) settle(flight *observation, info Info) {
-	if o.told == nil || !reflect.DeepEqual(*o.told, info) {
+func (o *observer) settle(flight *observation, info Info, tell bool) {
+	if tell && (o.told == nil || !reflect.DeepEqual(*o.told, info)) {
 		if o.told == nil || o.told.Status != info.Status || o.told.Role != info.Role {
 			o.agent.log.Info("node is now", "status", info.Status, "role", info.Role, "reason", info.Reason)
 		}

@@ -160,3 +160,28 @@ func TestChangesAreToldOnce(t *testing.T) {
 		t.Errorf("told of %d more changes", len(told))
 	}
 }
+
+func TestAProbeThatIsStoppedTellsNothing(t *testing.T) {
+	began := make(chan struct{}, 1)
+	told := make(chan agent.Info, 1)
+	a := agent.New(agent.Config{NodeID: "n", ClusterID: "c",
+		Probe: func(ctx context.Context) (agent.Info, error) {
+			began <- struct{}{}
+			<-ctx.Done()
+			return agent.Info{}, ctx.Err()
+		},
+		OnInfo: func(i agent.Info) { told <- i }})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- a.Run(ctx) }()
+	<-began
+	cancel()
+	if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	select {
+	case info := <-told:
+		t.Errorf("told of %+v although the agent only closed", info)
+	default:
+	}
+}
