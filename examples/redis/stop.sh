@@ -4,15 +4,17 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 DIR=${DIR:?the directory that setup.sh made}
 
+agent() { cat "$1/agent.pid" 2>/dev/null || echo none; }
+for directory in "$DIR"/redis-*; do
+  kill "$(agent "$directory")" 2>/dev/null || true
+done
 for directory in "$DIR"/redis-*; do
   (
     set -- "$directory"
     . "$here/lib.sh"
-    agent=$(cat "$directory/agent.pid" 2>/dev/null) || agent=none
-    kill "$agent" 2>/dev/null || true
+    gone() { [ ! -e "/proc/$(agent "$server")/exe" ]; }
+    until_true 10 gone || fail "the agent of $server does not end"
+    rm -f "$server/agent.pid"
     cli SHUTDOWN >/dev/null 2>&1 || true
-    gone() { [ ! -e "/proc/$agent/exe" ]; }
-    until_true 10 gone || fail "the agent (process $agent) does not end"
-    rm -f "$directory/agent.pid"
   )
 done
