@@ -27,9 +27,10 @@ func (c Command) apply(p *Plan) *record.Refusal {
 	return refusal
 }
 
-// wrongState refuses a verb that the run's state does not allow.
-func (p *Plan) wrongState(c Command) *record.Refusal {
-	return &record.Refusal{Status: 409, Code: "wrong_state", Message: fmt.Sprintf("cannot %s run %s: it is %s", c.Verb, p.run.ID, p.run.State)}
+// wrongState refuses a verb that the run's state does not allow, and says which would.
+func (p *Plan) wrongState(c Command, right string) *record.Refusal {
+	return &record.Refusal{Status: 409, Code: "wrong_state", Message: fmt.Sprintf(
+		"cannot %s run %s: it is %s, not %s", c.Verb, p.run.ID, p.run.State, right)}
 }
 
 // said records an operator's word.
@@ -43,8 +44,11 @@ func (p *Plan) said(kind record.EventType, c Command, node string) {
 }
 
 func (p *Plan) pause(c Command) *record.Refusal {
-	if p.run.State != record.RunRunning || p.run.Verdict != "" {
-		return p.wrongState(c)
+	switch {
+	case p.run.State != record.RunRunning:
+		return p.wrongState(c, "RUNNING")
+	case p.run.Verdict != "":
+		return p.wrongState(c, "going on: it ends "+string(p.run.Verdict)+" once nothing is in flight")
 	}
 	p.setRun(record.RunPausing)
 	p.said(record.EventRunPausing, c, "")
@@ -53,7 +57,7 @@ func (p *Plan) pause(c Command) *record.Refusal {
 
 func (p *Plan) resume(c Command) *record.Refusal {
 	if p.run.State != record.RunPaused && p.run.State != record.RunPausing {
-		return p.wrongState(c)
+		return p.wrongState(c, "PAUSED or PAUSING")
 	}
 	p.setRun(record.RunRunning)
 	p.run.Error = nil
@@ -85,7 +89,11 @@ func (p *Plan) resume(c Command) *record.Refusal {
 
 func (p *Plan) cancel(c Command) *record.Refusal {
 	if p.run.State.Final() || p.run.State == record.RunCancelling && (p.run.Kill || !c.Kill) {
-		return p.wrongState(c)
+		right := "PENDING, RUNNING, PAUSING or PAUSED"
+		if p.run.State == record.RunCancelling && !p.run.Kill {
+			right += " (kill stops what is in flight)"
+		}
+		return p.wrongState(c, right)
 	}
 	p.setRun(record.RunCancelling)
 	p.run.Verdict = record.RunCancelled
@@ -148,15 +156,40 @@ func (p *Plan) resolve(c Command) *record.Refusal {
 		return nil
 	}
 	if n.rec.State == record.NodeUnknown {
-		if len(n.rec.Stages) > 0 {
-			if e := &n.rec.Stages[len(n.rec.Stages)-1]; e.State == record.StageUnknown {
-				p.setEntry(n, e, record.StageState(c.State), "resolved by an operator")
-			}
-		}
-		if c.State == record.NodeDone {
-			n.rec.Error = nil
-		}
-		p.setNode(n, c.State, "resolved by an operator")
+		p.resolved(n, c.State)
 	}
 	return nil
+}
+
+// resolved takes an UNKNOWN node out of that state. One that is DONE is past the step that nobody knew about, and goes on
+// from there as long as its run does.
+func (p *Plan) resolved(n *node, state record.NodeState) {
+	const reason = "resolved by an operator"
+	if state == record.NodeDone {
+		n.rec.Error = nil
+	}
+	var e *record.NodeStage
+	if len(n.rec.Stages) > 0 {
+		e = &n.rec.Stages[len(n.rec.Stages)-1]
+	}
+	if e == nil || e.State != record.StageUnknown {
+		p.setNode(n, state, reason)
+		return
+	}
+	goesOn := state == record.NodeDone && p.run.FinishTS == nil && p.run.Verdict == "" &&
+		n.rec.Newcomer == (p.run.Pass == record.PassNewcomers)
+	switch {
+	case !goesOn:
+		p.setEntry(n, e, record.StageState(state), reason)
+		p.setNode(n, state, reason)
+		return
+	case p.started() && p.stageSpec().Name == e.Name:
+		p.passStep(n, e)
+		e.Batch = 0
+		p.setEntry(n, e, record.StagePending, reason)
+	default: // its stage has ended without it
+		p.setEntry(n, e, record.StageDone, reason)
+	}
+	p.setNode(n, record.NodeRunning, reason)
+	p.findPending()
 }

@@ -165,6 +165,53 @@ func TestOperatorSettlesAnUnknownNode(t *testing.T) {
 	}
 }
 
+func TestResolvedNodeGoesOnWithItsStepsAndStages(t *testing.T) {
+	w := newWorld(t, 2, `  stages:
+    - name: one
+      on_failure: pause
+      health: none
+      steps: [{name: a, action: x/a}, {name: b, action: x/b}]
+    - name: two
+      targets: "true"
+      steps: [{name: c, action: x/c}]
+`)
+	w.apply(policy.Admit{})
+	w.observe()
+	w.end("node-1", record.ActionUnknown, record.CodeLost)
+	w.observe()
+	if w.run.State != record.RunPaused {
+		t.Fatalf("the run is %s", w.run.State)
+	}
+	w.resolved = true
+	w.apply(policy.Command{Command: record.Command{Verb: record.VerbResolve, Node: "node-1", State: record.NodeDone}})
+	w.want("node-1", record.NodeRunning)
+	w.apply(command(record.VerbResume))
+	w.crash()
+	w.work()
+	w.ended(record.RunDone)
+	steps := ""
+	for _, a := range w.nodes["node-1"].Actions {
+		steps += a.Step
+	}
+	if steps != "abc" || w.nodes["node-1"].Error != nil {
+		t.Errorf("steps %s, error %v\n%s", steps, w.nodes["node-1"].Error, w.story())
+	}
+}
+
+func TestVerbInAWrongStateIsToldWhichWouldBeRight(t *testing.T) {
+	w := newWorld(t, 1, oneStep)
+	w.apply(policy.Admit{})
+	w.apply(command(record.VerbResume))
+	if r := w.refusal; r == nil || r.Status != 409 || !strings.Contains(r.Message, "it is RUNNING, not PAUSED") {
+		t.Fatalf("refused: %+v", r)
+	}
+	w.work()
+	w.apply(command(record.VerbCancel))
+	if r := w.refusal; r == nil || r.Status != 409 || !strings.Contains(r.Message, "it is DONE, not PENDING, RUNNING") {
+		t.Fatalf("refused: %+v", r)
+	}
+}
+
 func TestRebootIsDoneWhenItsGatePassesAndItsAgentSaysLost(t *testing.T) {
 	w := newWorld(t, 1, strings.Replace(oneStep, "timeout: 1m", "timeout: 1m, on_unknown: health", 1))
 	w.apply(policy.Admit{})
