@@ -89,7 +89,11 @@ func happen(t *rapid.T, w *world) {
 	names := slices.Sorted(maps.Keys(w.known))
 	some := func() string { return rapid.SampledFrom(names).Draw(t, "node") }
 	busy := slices.Sorted(maps.Keys(w.pursuits))
-	switch rapid.IntRange(0, 14).Draw(t, "happening") {
+	switch rapid.IntRange(0, 15).Draw(t, "happening") {
+	case 15:
+		w.resolved = true
+		w.apply(policy.Command{Command: record.Command{Verb: record.VerbResolve, Node: some(),
+			State: rapid.SampledFrom([]record.NodeState{record.NodeDone, record.NodeFailed}).Draw(t, "word")}})
 	case 14:
 		states := map[string]record.ActionState{}
 		for _, node := range busy {
