@@ -23,7 +23,7 @@ type leadership struct {
 	grace        time.Duration
 	watch        func(ctx context.Context) error
 	log          hclog.Logger
-	slots        chan struct{}
+	turns        *turns // of the short calls of all pursuits
 	inventory    *inventory
 	reservations *reservations
 	admission    *admission
@@ -42,7 +42,7 @@ func newLeadership(config Config, term record.Term) *leadership {
 	l := &leadership{
 		store: config.Store, agents: config.Agents, term: term, grace: config.Grace,
 		log:          config.Log.With("term", term.Term),
-		slots:        make(chan struct{}, config.Concurrency),
+		turns:        &turns{width: config.Concurrency},
 		reservations: &reservations{nodes: map[record.NodeKey]*reservation{}},
 		admission:    &admission{clusters: map[string][]*place{}},
 		runners:      map[string]*runner{},
@@ -188,12 +188,13 @@ func (l *leadership) plan(c *claimed) error {
 	return err
 }
 
-// own runs a run's runner until the run needs none, claiming it anew whenever a plan is in doubt.
-func (l *leadership) own(c *claimed) {
+// own runs a run's runner until the run needs none, claiming it anew whenever a plan is in doubt. It is false where the
+// run has a runner, or the leadership has ended.
+func (l *leadership) own(c *claimed) bool {
 	l.mu.Lock()
 	if l.closed || l.ctx.Err() != nil || l.runners[c.run.ID] != nil {
 		l.mu.Unlock()
-		return
+		return false
 	}
 	l.runners[c.run.ID] = c.runner
 	l.work.Add(1)
@@ -205,6 +206,7 @@ func (l *leadership) own(c *claimed) {
 			l.cancel(err)
 		}
 	}()
+	return true
 }
 
 func (l *leadership) keep(c *claimed) error {

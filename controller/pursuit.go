@@ -50,7 +50,7 @@ type agents interface {
 type pursuit struct {
 	policy.Pursuit
 	agents       agents
-	slots        chan struct{} // bounds the short calls of all pursuits
+	turns        *turns
 	term         int64
 	installation string
 	// sent is true once the agent may have heard of the action; fresh actions start without.
@@ -64,41 +64,51 @@ type pursuit struct {
 	backoff time.Duration
 }
 
-// Run pursues the action until its end is told or ctx ends.
-func (p *pursuit) Run(ctx context.Context) {
+// Start pursues the action until its end is told or ctx ends, and then calls over. It does not block, and has no goroutine
+// before its turn, nor after it where the action ends at once.
+func (p *pursuit) Start(ctx context.Context, over func()) {
 	p.accepted = p.Action.State == record.ActionRunning
 	if p.Cancel != "" {
-		p.cancel(ctx)
+		go func() {
+			defer over()
+			p.cancel(ctx)
+		}()
 		return
 	}
-	if p.deliver(ctx) {
-		p.await(ctx)
-	}
+	p.turns.Do(ctx, func() {
+		delivered, await := p.tryDeliver(ctx)
+		if delivered && !await {
+			over()
+			return
+		}
+		go func() {
+			defer over()
+			if delivered || p.deliver(ctx) {
+				p.await(ctx)
+			}
+		}()
+	}, over)
 }
 
 func (p *pursuit) metadata() map[string]string {
 	return map[string]string{wire.MetaTerm: strconv.FormatInt(p.term, 10), wire.MetaInstallation: p.installation}
 }
 
-// deliver sees that the agent has the action. It is false when there is nothing to await.
+// deliver tries again until the agent has the action. It is false when there is nothing to await.
 func (p *pursuit) deliver(ctx context.Context) bool {
 	for ctx.Err() == nil {
-		done, await := p.tryDeliver(ctx)
+		p.wait(ctx)
+		var done, await bool
+		p.turns.Wait(ctx, func() { done, await = p.tryDeliver(ctx) })
 		if done {
 			return await
 		}
-		p.wait(ctx)
 	}
 	return false
 }
 
+// tryDeliver is one try, in its turn. done: there is no need for another; await: the agent has the action.
 func (p *pursuit) tryDeliver(ctx context.Context) (done, await bool) {
-	select {
-	case p.slots <- struct{}{}:
-		defer func() { <-p.slots }()
-	case <-ctx.Done():
-		return true, false
-	}
 	if p.sent {
 		switch action, err := p.get(ctx, 0); {
 		case err == nil:

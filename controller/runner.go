@@ -221,11 +221,12 @@ func (r *runner) pursue(ctx context.Context, wants policy.Wants, resumed bool) {
 		actionCtx, stop := context.WithCancel(ctx)
 		r.pursuits[want.Node] = pursued{want.Action.ID, stop}
 		p := &pursuit{
-			Pursuit: want, agents: r.lead.agents, slots: r.lead.slots, term: r.lead.term.Term,
+			Pursuit: want, agents: r.lead.agents, turns: r.lead.turns, term: r.lead.term.Term,
 			installation: r.lead.term.Installation, sent: resumed || before.actionID == want.Action.ID, higher: r.lead.higherTerm,
 			tell: func(input policy.Input) bool { return r.mailbox.Put(actionCtx, post{input: input}) == nil },
 		}
-		r.work.Go(func() { p.Run(actionCtx) })
+		r.work.Add(1)
+		p.Start(actionCtx, r.work.Done)
 	}
 	for _, key := range wants.Forget {
 		if stop := r.asking[key]; stop != nil {

@@ -199,11 +199,12 @@ func (l *leadership) command(ctx context.Context, request record.Request, runID 
 		answer: make(chan answer, 1),
 	}
 	for {
-		r, err := l.runnerOf(ctx, runID)
+		r, serve, err := l.runnerOf(ctx, runID)
 		if err != nil {
 			return record.Run{}, err
 		}
 		err = r.mailbox.Put(ctx, word)
+		serve()
 		if err == nil {
 			select {
 			case a := <-word.answer:
@@ -223,30 +224,29 @@ func (l *leadership) command(ctx context.Context, request record.Request, runID 
 	}
 }
 
-// runnerOf is the run's runner, made if the run had ended and needed none.
-func (l *leadership) runnerOf(ctx context.Context, runID string) (*runner, error) {
+// runnerOf is the run's runner, made if the run had ended and needed none. serve is to be called once the runner has its
+// word: one that finds none has nothing to do, and goes.
+func (l *leadership) runnerOf(ctx context.Context, runID string) (r *runner, serve func(), err error) {
 	l.mu.Lock()
-	r := l.runners[runID]
+	r = l.runners[runID]
 	l.mu.Unlock()
 	if r != nil {
-		return r, nil
+		return r, func() {}, nil
 	}
 	run, err := l.store.Run(ctx, runID)
 	if err != nil {
-		return nil, fmt.Errorf("read run %s: %w", runID, err)
+		return nil, nil, fmt.Errorf("read run %s: %w", runID, err)
 	}
 	if run.FinishTS == nil {
-		return nil, fmt.Errorf("run %s is being taken over: %w", runID, store.ErrUnavailable)
+		return nil, nil, fmt.Errorf("run %s is being taken over: %w", runID, store.ErrUnavailable)
 	}
 	c, err := l.claim(ctx, runID)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	l.own(c)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if r = l.runners[runID]; r == nil {
-		return nil, ErrNotLeading
-	}
-	return r, nil
+	return c.runner, func() {
+		if !l.own(c) {
+			c.runner.mailbox.Close(false) // another word has made one meanwhile, or nobody leads
+		}
+	}, nil
 }
