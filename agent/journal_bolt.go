@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/uuid"
 	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/replicante-io/playbooks/agent/wire"
 )
@@ -47,9 +48,9 @@ func openBoltJournal(dir string) (*boltJournal, error) {
 	path := filepath.Join(dir, journalFile)
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockTimeout, FreelistType: bbolt.FreelistMapType})
 	switch {
-	case errors.Is(err, bbolt.ErrTimeout):
+	case errors.Is(err, bolterrors.ErrTimeout):
 		return nil, fmt.Errorf("open %s: %w: stop it, or give this agent a data directory of its own", path, ErrJournalInUse)
-	case errors.Is(err, bbolt.ErrInvalid), errors.Is(err, bbolt.ErrChecksum), errors.Is(err, bbolt.ErrVersionMismatch):
+	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum), errors.Is(err, bolterrors.ErrVersionMismatch):
 		return nil, fmt.Errorf("open %s: %w: move the damaged file away to begin a new journal; what was in flight is then unknown", path, err)
 	case err != nil:
 		return nil, fmt.Errorf("open %s: %w", path, err)

@@ -31,6 +31,7 @@ func bounds(checked *ast.AST) []cel.ProgramOption {
 		return nil
 	}
 	watched := makers(checked)
+	//lint:ignore SA1019 only a program option can put bounded functions in the place of an extension's own
 	options := []cel.ProgramOption{cel.CostLimit(maxCost), cel.Functions(boundedText...)}
 	if len(watched) > 0 {
 		options = append(options, cel.CustomDecoratorV2(func(i interpreter.InterpretableV2) (interpreter.InterpretableV2, error) {

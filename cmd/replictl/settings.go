@@ -63,9 +63,7 @@ func (s *settings) load(flags *pflag.FlagSet) error {
 	}
 	s.servers = nil
 	for _, entry := range v.GetStringSlice("server") {
-		for _, server := range strings.FieldsFunc(entry, func(r rune) bool { return r == ',' || r == ' ' }) {
-			s.servers = append(s.servers, server)
-		}
+		s.servers = append(s.servers, strings.FieldsFunc(entry, func(r rune) bool { return r == ',' || r == ' ' })...)
 	}
 	s.cluster, s.token, s.output = v.GetString("cluster"), v.GetString("token"), v.GetString("output")
 	s.logLevel, s.logFormat = v.GetString("log-level"), v.GetString("log-format")

@@ -103,7 +103,6 @@ func (s Silent) apply(p *Plan) *record.Refusal {
 // observation is what was heard for one Observation, by node.
 type observation struct {
 	facts map[string]*record.KnownNode
-	vars  map[string]map[string]any
 	all   []any
 }
 

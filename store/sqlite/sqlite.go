@@ -76,7 +76,7 @@ func pathOf(text string) (string, error) {
 	case err != nil:
 		return "", err
 	case at.Scheme != "sqlite":
-		return "", errors.New("it does not begin with sqlite:")
+		return "", errors.New("its scheme is not sqlite")
 	case at.RawQuery != "" || at.Fragment != "":
 		return "", errors.New("it must not have options")
 	case at.Host != "":
