@@ -114,7 +114,7 @@ func TestWhatIsWrongWithAFileIsSaidInPlainWordsAndItIsNotChanged(t *testing.T) {
 
 func TestURLsThatNameNoFileAreRefused(t *testing.T) {
 	for address, want := range map[string]string{
-		"mongodb://db/":      "does not begin with sqlite:",
+		"mongodb://db/":      "its scheme is not sqlite",
 		"sqlite:":            "does not name a file",
 		"sqlite:///":         "does not name a file",
 		"sqlite::memory:":    "does not name a file",
