@@ -239,6 +239,8 @@ func TestRequestsThatCannotBeMeantAreRejected(t *testing.T) {
 	for name, r := range cases {
 		if err := s.Post(t.Context(), s.url, r); !errors.Is(err, wire.ErrRejected) {
 			t.Errorf("%s: %v", name, err)
+		} else if strings.Contains(err.Error(), "Go ") {
+			t.Errorf("%s: words for programmers: %v", name, err)
 		}
 	}
 	for name, body := range map[string]string{"no JSON": `{"id"`, "a list": `[]`, "two": `{} {}`, "not UTF-8": "{\"kind\": \"\xff\"}", "nothing": ""} {

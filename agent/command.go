@@ -166,7 +166,7 @@ func argEnvironment(args json.RawMessage) ([]string, error) {
 	var values map[string]json.RawMessage
 	if len(args) > 0 {
 		if err := json.Unmarshal(args, &values); err != nil {
-			return nil, invalid("args are no object: %s", err)
+			return nil, invalid("args must be an object such as {name: value}")
 		}
 	}
 	from := map[string]string{}

@@ -105,7 +105,12 @@ func (a *Agent) prepareLoop(request wire.ActionRequest, limit time.Duration) (ex
 	if len(request.Args) > 0 {
 		decoder := json.NewDecoder(bytes.NewReader(request.Args))
 		decoder.DisallowUnknownFields()
-		if err := decoder.Decode(&args); err != nil {
+		err := decoder.Decode(&args)
+		var wrong *json.UnmarshalTypeError
+		if errors.As(err, &wrong) {
+			return nil, invalid("args.%s cannot be a %s: args of %s are such as {count: 10, delay: 1s}", wrong.Field, wrong.Value, wire.KindLoop)
+		}
+		if err != nil {
 			return nil, invalid("args of %s are {count: 10, delay: 1s}: %s", wire.KindLoop, err)
 		}
 	}

@@ -204,7 +204,7 @@ func (p *Plan) unknown(n *node, e *record.NodeStage, a *record.Action) {
 		p.endNode(n, record.NodeUnknown, a.Error)
 	case step.OnUnknown == playbook.UnknownHealth:
 		since := p.now
-		e.GateTS, e.HealthyTS = &since, nil
+		e.GateTS, e.HealthyTS, n.unwell = &since, nil, ""
 		p.mark(n)
 	case step.OnUnknown == playbook.UnknownRetry && !a.Unsettled:
 		p.failedAttempt(n, e, a)

@@ -79,7 +79,7 @@ func (p *Plan) resume(c Command) *record.Refusal {
 		}
 		if e.GateTS != nil {
 			reopened := p.now
-			e.GateTS, e.HealthyTS = &reopened, nil
+			e.GateTS, e.HealthyTS, n.unwell = &reopened, nil, ""
 			p.mark(n)
 		}
 		p.touch(n)
@@ -162,7 +162,7 @@ func (p *Plan) resolve(c Command) *record.Refusal {
 }
 
 // resolved takes an UNKNOWN node out of that state. One that is DONE is past the step that nobody knew about, and goes on
-// from there as long as its run does.
+// from there while its stage is open; after that, the word is its end.
 func (p *Plan) resolved(n *node, state record.NodeState) {
 	const reason = "resolved by an operator"
 	if state == record.NodeDone {
@@ -176,20 +176,15 @@ func (p *Plan) resolved(n *node, state record.NodeState) {
 		p.setNode(n, state, reason)
 		return
 	}
-	goesOn := state == record.NodeDone && p.run.FinishTS == nil && p.run.Verdict == "" &&
-		n.rec.Newcomer == (p.run.Pass == record.PassNewcomers)
-	switch {
-	case !goesOn:
-		p.setEntry(n, e, record.StageState(state), reason)
-		p.setNode(n, state, reason)
-		return
-	case p.started() && p.stageSpec().Name == e.Name:
+	if state == record.NodeDone && p.run.FinishTS == nil && p.run.Verdict == "" && p.started() &&
+		p.stageSpec().Name == e.Name && e.Pass == p.run.Pass {
 		p.passStep(n, e)
 		e.Batch = 0
 		p.setEntry(n, e, record.StagePending, reason)
-	default: // its stage has ended without it
-		p.setEntry(n, e, record.StageDone, reason)
+		p.setNode(n, record.NodeRunning, reason)
+		p.findPending()
+		return
 	}
-	p.setNode(n, record.NodeRunning, reason)
-	p.findPending()
+	p.setEntry(n, e, record.StageState(state), reason)
+	p.setNode(n, state, reason)
 }

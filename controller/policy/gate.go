@@ -24,6 +24,7 @@ func (p *Plan) gate() bool {
 	if st.GateTS == nil {
 		opened := p.now
 		st.GateTS = &opened
+		p.gateSeen = nil
 		p.runDirty = true
 		p.event(record.EventBatchChecking, "", st.Name, "", playbook.Document{"batch": int64(st.Batch)})
 		for _, n := range p.membersOver() {
@@ -39,11 +40,18 @@ func (p *Plan) gate() bool {
 		ask = append(ask, n.rec.Node)
 	}
 	seen := p.observe(key, health.Interval, health.Check.NeedsAllNodes(), ask...)
-	if seen == nil {
-		if p.now.Before(deadline) {
-			p.wakeAt(deadline, "")
-			return false
-		}
+	switch {
+	case seen != nil:
+		p.gateSeen = seen
+	case p.now.Before(deadline):
+		p.wakeAt(deadline, "")
+		return false
+	case p.gateSeen != nil:
+		seen = p.gateSeen
+	case p.now.Before(deadline.Add(gatePatience)):
+		p.wakeAt(deadline.Add(gatePatience), "")
+		return false
+	default:
 		seen = &observation{}
 	}
 	delete(p.seen, key)
@@ -167,12 +175,14 @@ func (p *Plan) stepGate(n *node, e *record.NodeStage) {
 	health := p.stageSpec().Health
 	deadline := e.GateTS.Add(health.Timeout)
 	key := stepGateKey(n)
-	why := "its agent did not answer in time"
 	if seen := p.observe(key, health.Interval, health.Check.NeedsAllNodes(), n.rec.Node); seen != nil {
 		delete(p.seen, key)
-		why = p.unhealthy(n, e, seen)
+		why := p.unhealthy(n, e, seen)
 		if why == "" && n.lastAction().Unsettled {
 			why = "its agent has not said that the step is over"
+		}
+		if n.unwell = why; why == "" {
+			n.unwell = "it has not been healthy for long enough"
 		}
 		if why != "" {
 			e.HealthyTS = nil
@@ -185,6 +195,11 @@ func (p *Plan) stepGate(n *node, e *record.NodeStage) {
 			p.passStep(n, e)
 			return
 		}
+	}
+	why := n.unwell
+	if why == "" { // nobody has heard of it yet, maybe because this leader is new
+		deadline = deadline.Add(gatePatience)
+		why = "its agent did not answer in time"
 	}
 	if p.now.Before(deadline) {
 		p.wakeAt(deadline, n.rec.Node)

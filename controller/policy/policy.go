@@ -26,6 +26,8 @@ const (
 	factsEvery = 2 * time.Second
 	// cancelPatience is how long a run waits for the end of an action that it has cancelled.
 	cancelPatience = 20 * time.Second
+	// gatePatience is how long after a gate's timeout a leader that has not heard of its nodes yet still waits for that.
+	gatePatience = 10 * time.Second
 	// maxEntries bounds how many nodes enter a batch, or start, by one commit; the rest follow at once by the next.
 	maxEntries = 1024
 	// maxNeverStarted bounds how often a step is sent again because its agent restarted before it began.
@@ -72,6 +74,7 @@ type Plan struct {
 	now      time.Time
 
 	touched  []*node
+	ready    []*node // that may have a step to start
 	timers   timers
 	inFlight int
 	pending  []string // nodes of the open stage that no batch has taken, sorted; may hold some that no longer are
@@ -83,7 +86,8 @@ type Plan struct {
 	stuck    map[string]bool // nodes that another run keeps waiting
 	silent   map[string]string
 	behind   string
-	factsFor string // what the decision in hand lacks, in plain words
+	factsFor string       // what the decision in hand lacks, in plain words
+	gateSeen *observation // the last of the open gate
 	results  map[string]any
 	// saidWaiting is true while the last event about it said that the run waits.
 	saidWaiting bool
@@ -104,9 +108,10 @@ type node struct {
 	fact    record.KnownNode
 	dirty   bool
 	touched bool
-	member  bool // of the open batch
-	over    bool // passed all steps of it
-	taken   bool // reserved for an action of this run
+	member  bool   // of the open batch
+	over    bool   // passed all steps of it
+	taken   bool   // reserved for an action of this run
+	unwell  string // why its health has not decided about an UNKNOWN step, as last heard
 }
 
 // Load makes a plan of what a claim has read. Known are the nodes of the cluster as the inventory knows them.
@@ -234,15 +239,28 @@ func (p *Plan) begin(now time.Time) {
 	p.entries, p.again = 0, false
 }
 
-// advance decides until nothing more can be decided now.
+// advance decides until nothing more can be decided now. What has ended comes before what may start: it may be what
+// exceeds the budget.
 func (p *Plan) advance() {
 	for {
 		for len(p.touched) > 0 && p.run.FinishTS == nil {
 			n := p.touched[len(p.touched)-1]
 			p.touched = p.touched[:len(p.touched)-1]
 			n.touched = false
-			p.step(n)
+			if p.awaits(n) {
+				continue
+			}
+			p.ready = append(p.ready, n)
 		}
+		if len(p.ready) > 0 && p.run.FinishTS == nil {
+			n := p.ready[0]
+			p.ready = p.ready[1:]
+			if !p.awaits(n) { // it may be here twice
+				p.step(n)
+			}
+			continue
+		}
+		p.ready = nil
 		if p.run.FinishTS != nil || !p.progress() {
 			return
 		}

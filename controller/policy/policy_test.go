@@ -140,6 +140,33 @@ func TestTimedOutActionIsCancelledAndThenUnknownUntilItsAgentAnswers(t *testing.
 	}
 }
 
+func TestNothingStartsInTheMomentInWhichTheBudgetIsExceeded(t *testing.T) {
+	for _, silent := range []string{"node-1", "node-2"} {
+		w := newWorld(t, 2, `  stages:
+    - name: restart
+      batch: 2
+      health: none
+      steps: [{name: a, action: x/a, timeout: 1m, on_unknown: retry, retry: {attempts: 2, backoff: 94s, max_backoff: 94s}}]
+`)
+		w.apply(policy.Admit{})
+		w.observe()
+		w.pass(50 * time.Second)
+		for node := range w.nodes {
+			if node != silent {
+				w.end(node, record.ActionFailed, record.CodeExit)
+			}
+		}
+		w.pass(11 * time.Second) // it is cancelled
+		w.pass(21 * time.Second) // its end is unknown, and may be told within 60 s
+		w.now = w.now.Add(63 * time.Second)
+		w.apply(policy.Tick{}) // that is over, and so is the other's backoff
+		if len(w.nodes["node-1"].Actions)+len(w.nodes["node-2"].Actions) != 2 || w.nodes[silent].State != record.NodeUnknown {
+			t.Errorf("%s: %s", silent, w.story())
+		}
+		w.ended(record.RunFailed)
+	}
+}
+
 func TestTimeoutHoldsAcrossATakeover(t *testing.T) {
 	w := newWorld(t, 1, oneStep)
 	w.apply(policy.Admit{})
@@ -297,8 +324,29 @@ func TestUnhealthyNodeFailsWhenItsGateTimesOut(t *testing.T) {
 	}
 	w.pass(2*time.Minute + time.Second)
 	w.ended(record.RunFailed)
-	if e := w.nodes["node-1"].Error; e == nil || e.Code != record.CodeHealthTimeout {
+	if e := w.nodes["node-1"].Error; e == nil || e.Code != record.CodeHealthTimeout || !strings.Contains(e.Message, "UNHEALTHY") {
 		t.Errorf("error %+v", e)
+	}
+}
+
+func TestGateThatTimesOutFailsOnlyTheNodesThatAreNotHealthy(t *testing.T) {
+	for _, crash := range []bool{false, true} {
+		w := newWorld(t, 2, strings.Replace(oneStep, "      steps", "      batch: 2\n      steps", 1))
+		w.apply(policy.Admit{})
+		w.observe()
+		sick := w.known["node-1"]
+		sick.Status = record.StatusUnhealthy
+		w.known["node-1"] = sick
+		w.endAll(map[string]record.ActionState{"node-1": record.ActionDone, "node-2": record.ActionDone})
+		w.observe()
+		if crash {
+			w.crash()
+		}
+		w.pass(2*time.Minute + time.Second)
+		w.observe()
+		w.ended(record.RunFailed)
+		w.want("node-1", record.NodeFailed)
+		w.want("node-2", record.NodeDone)
 	}
 }
 
@@ -361,8 +409,8 @@ func TestAbsentFactIsWaitedForAndThenFailsTheStage(t *testing.T) {
 	w.pass(11 * time.Second)
 	w.observe()
 	w.ended(record.RunFailed)
-	if w.run.Error.Code != record.CodeFactsAbsent {
-		t.Errorf("error %+v", w.run.Error)
+	if w.run.Error.Code != record.CodeFactsAbsent || w.run.Stages[0].State != record.StageFailed {
+		t.Errorf("error %+v, stage %s", w.run.Error, w.run.Stages[0].State)
 	}
 }
 

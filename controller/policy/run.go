@@ -82,6 +82,8 @@ func (p *Plan) finish(verdict record.RunState) {
 			st.Counts[record.NodeNotReached] += left
 		}
 		switch {
+		case st.State == record.StagePending && st.Error != nil: // it could not even be opened
+			p.endStage(st, record.StageFailed)
 		case st.State == record.StagePending:
 			st.State = record.StageNotReached
 		case st.State == record.StageRunning && verdict == record.RunCancelled:

@@ -64,25 +64,28 @@ func (p *Plan) mayStart() bool {
 	return p.run.State == record.RunRunning && p.run.Verdict == "" && !p.exceeded()
 }
 
-// step moves one node of the open batch through its steps as far as it can go now.
-func (p *Plan) step(n *node) {
+// awaits looks after what a node waits for, and is false when it may have a step to start.
+func (p *Plan) awaits(n *node) bool {
 	if a := n.lastAction(); a != nil && a.State.InFlight() {
 		p.watch(n, a)
-		return
+		return true
 	}
 	e := p.openEntry(n)
-	if e == nil || n.over || !n.member || p.run.State == record.RunPaused {
-		return
-	}
-	if e.GateTS != nil {
+	switch {
+	case e == nil || n.over || !n.member || p.run.State == record.RunPaused:
+	case e.GateTS != nil:
 		p.stepGate(n, e)
-		return
-	}
-	if e.SettleUntil != nil {
+	case e.SettleUntil != nil:
 		p.awaitEnd(n, e)
-		return
+	default:
+		return false
 	}
-	steps := p.stageSpec().Steps
+	return true
+}
+
+// step moves one node of the open batch, which awaits nothing, through its steps as far as it can go now.
+func (p *Plan) step(n *node) {
+	e, steps := p.openEntry(n), p.stageSpec().Steps
 	for e.Step < len(steps) {
 		if !p.mayStart() {
 			return
