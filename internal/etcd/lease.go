@@ -28,7 +28,7 @@ func Hold(ctx context.Context, client *clientv3.Client, ttl time.Duration,
 	sent := time.Now()
 	grant, err := client.Grant(granting, max(1, int64((ttl+time.Second-1)/time.Second)))
 	if err != nil {
-		return fmt.Errorf("get a lease: %w", err)
+		return fmt.Errorf("get a lease from etcd at %s: %w", strings.Join(client.Endpoints(), ", "), err)
 	}
 
 	held, lose := context.WithCancelCause(ctx)
