@@ -194,7 +194,8 @@ func TestNoExpressionTakesAllTimeOrMemory(t *testing.T) {
 		if err == nil || errors.Is(err, playbook.ErrAbsent) || (!strings.Contains(err.Error(), "too large") && !strings.Contains(err.Error(), "too many steps")) {
 			t.Errorf("%.80s: %v", text, err)
 		}
-		if took := time.Since(start); took > 10*time.Second {
+		// Unbounded, these take many minutes; bounded, a second or two, and ten times that with -race on a busy machine.
+		if took := time.Since(start); took > time.Minute {
 			t.Errorf("%.80s: took %s", text, took)
 		}
 	}
