@@ -12,6 +12,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/x/mongo/driver"
 	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/topology"
 
 	"github.com/replicante-io/playbooks/store"
@@ -51,8 +52,16 @@ func (s *Store) checkServer(ctx context.Context) ([]string, error) {
 		Message string `bson:"msg"`
 		Writes  bool   `bson:"isWritablePrimary"`
 	}
-	if err := admin.RunCommand(ctx, bson.D{{Key: "hello", Value: 1}}).Decode(&hello); err != nil {
-		return nil, s.unreachable(ctx, err)
+	for attempt := 1; ; attempt++ {
+		err := admin.RunCommand(ctx, bson.D{{Key: "hello", Value: 1}}).Decode(&hello)
+		if err == nil {
+			break
+		}
+		// A pool that an earlier failure has cleared hides the reason: it is told by a connection of one's own.
+		var cleared driver.RetryablePoolError
+		if !errors.As(err, &cleared) || !pause(ctx, attempt) {
+			return nil, s.unreachable(ctx, err)
+		}
 	}
 	var wrong []string
 	switch {
