@@ -187,11 +187,7 @@ func (p *Plan) enter() bool {
 		if !p.isPending(n) {
 			continue
 		}
-		e := n.entryOf(p.stageSpec().Name)
-		if e == nil {
-			n.rec.Stages = append(n.rec.Stages, record.NodeStage{Name: p.stageSpec().Name, Pass: p.run.Pass, State: record.StagePending})
-			e = &n.rec.Stages[len(n.rec.Stages)-1]
-		}
+		e := p.entry(n)
 		e.Batch = st.Batch
 		if p.rememberHealth() {
 			was := n.fact.Status == record.StatusHealthy

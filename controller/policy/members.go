@@ -157,12 +157,7 @@ func (p *Plan) goneObserved(n *node, seen *observation) {
 	p.event(record.EventNodeRemoved, n.rec.Node, "", "", nil)
 	if !n.rec.State.Final() {
 		if p.started() && p.isPending(n) {
-			e := n.entryOf(p.stageSpec().Name)
-			if e == nil {
-				n.rec.Stages = append(n.rec.Stages, record.NodeStage{Name: p.stageSpec().Name, Pass: p.run.Pass, State: record.StagePending})
-				e = &n.rec.Stages[len(n.rec.Stages)-1]
-			}
-			p.setEntry(n, e, record.StageSkipped, "it was removed")
+			p.setEntry(n, p.entry(n), record.StageSkipped, "it was removed")
 		}
 		p.setNode(n, record.NodeRemoved, "its key is gone and its agent does not answer")
 	}

@@ -154,7 +154,7 @@ func (p *Plan) openStage() bool {
 	for _, n := range targets {
 		p.pending = append(p.pending, n.rec.Node)
 		if spec.Targets != nil {
-			n.rec.Stages = append(n.rec.Stages, record.NodeStage{Name: spec.Name, Pass: p.run.Pass, State: record.StagePending})
+			p.entry(n)
 			p.mark(n)
 		}
 	}

@@ -17,6 +17,15 @@ func (n *node) entryOf(stage string) *record.NodeStage {
 	return nil
 }
 
+// entry is the node's entry of the open stage, made where there is none yet.
+func (p *Plan) entry(n *node) *record.NodeStage {
+	if e := n.entryOf(p.stageSpec().Name); e != nil {
+		return e
+	}
+	n.rec.Stages = append(n.rec.Stages, record.NodeStage{Name: p.stageSpec().Name, Pass: p.run.Pass, State: record.StagePending})
+	return &n.rec.Stages[len(n.rec.Stages)-1]
+}
+
 // waitingEntry is the entry of a stage that the node was chosen for and has not entered.
 func (n *node) waitingEntry() *record.NodeStage {
 	if len(n.rec.Stages) == 0 {
@@ -263,10 +272,7 @@ func (p *Plan) endNode(n *node, state record.NodeState, err *record.Error) {
 	}
 	e := n.entryOf(p.stageSpec().Name)
 	if e == nil && p.started() {
-		n.rec.Stages = append(n.rec.Stages, record.NodeStage{
-			Name: p.stageSpec().Name, Pass: p.run.Pass, State: record.StagePending,
-		})
-		e = &n.rec.Stages[len(n.rec.Stages)-1]
+		e = p.entry(n)
 	}
 	if e != nil && (e.State == record.StagePending || e.State == record.StageRunning || e.State == record.StageChecking) {
 		p.setEntry(n, e, record.StageState(state), reason)
