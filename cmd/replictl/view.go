@@ -206,8 +206,11 @@ func counts(counts map[record.NodeState]int) string {
 	return strings.Join(parts, ", ")
 }
 
-// trouble is why a node is not well, in one line.
+// trouble is why a node is not well, in one line. One that is DONE is well, whatever its earlier attempts said.
 func trouble(node record.Node) string {
+	if node.State == record.NodeDone {
+		return ""
+	}
 	text := ""
 	if node.Error != nil {
 		text = node.Error.Message

@@ -163,3 +163,14 @@ func TestEveryEventIsOneLine(t *testing.T) {
 	}
 	golden(t, "events.txt", text.String())
 }
+
+func TestNodeThatIsDoneHasNoTrouble(t *testing.T) {
+	node := record.Node{State: record.NodeRunning, Actions: []record.Action{{Step: "a", Error: &record.Error{Message: "it broke"}}}}
+	if got := trouble(node); !strings.Contains(got, "it broke") {
+		t.Errorf("while it is tried again: %q", got)
+	}
+	node.State = record.NodeDone
+	if got := trouble(node); got != "" {
+		t.Errorf("when it is done: %q", got)
+	}
+}
