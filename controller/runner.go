@@ -248,7 +248,7 @@ func (r *runner) observe(ctx context.Context, want policy.Observation) {
 		if ctx.Err() != nil {
 			return
 		}
-		if r.mailbox.Put(ctx, post{input: policy.Observed{Key: want.Key, Facts: facts}}) != nil {
+		if r.mailbox.Put(ctx, post{input: policy.Observed{Key: want.Key, Ask: want.Ask, Facts: facts}}) != nil {
 			return
 		}
 		sleep(ctx, max(want.Every, 100*time.Millisecond))

@@ -23,9 +23,10 @@ type Members struct {
 	Gone     []string
 }
 
-// Observed answers an Observation: what every node asked for said, in Facts; one that did not answer is UNREACHABLE.
+// Observed answers the Observation of its Key and Ask: what every node asked for said, in Facts; one that did not answer is UNREACHABLE.
 type Observed struct {
 	Key   string
+	Ask   int64
 	Facts []record.KnownNode
 }
 
@@ -107,7 +108,7 @@ type observation struct {
 }
 
 func (o Observed) apply(p *Plan) *record.Refusal {
-	if _, asked := p.observations[o.Key]; !asked {
+	if asked, ok := p.observations[o.Key]; !ok {
 		return nil
 	}
 	seen := &observation{facts: make(map[string]*record.KnownNode, len(o.Facts))}

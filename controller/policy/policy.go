@@ -93,6 +93,7 @@ type Plan struct {
 	saidWaiting bool
 
 	observations map[string]Observation
+	asks         int64
 	seen         map[string]*observation // what this Apply has heard
 	wants        Wants
 }

@@ -651,3 +651,31 @@ func TestWithoutAHealthGateANodeIsDoneBeforeTheOthersOfItsBatch(t *testing.T) {
 	w.end("node-2", record.ActionDone, "")
 	w.ended(record.RunDone)
 }
+
+func TestStepIsNotDecidedByFactsThatAnEarlierStepAskedFor(t *testing.T) {
+	w := newWorld(t, 1, `  stages:
+    - name: s
+      health: none
+      steps:
+        - {name: a, action: x/a, when: 'node.role == "PRIMARY"'}
+        - {name: b, action: x/b, when: 'node.role == "PRIMARY"'}
+`)
+	primary := healthy(w, "node-1")
+	w.known["node-1"] = primary
+	w.apply(policy.Admit{})
+	first := w.asked["step/node-1"]
+	late := policy.Observed{Key: first.Key, Ask: first.Ask, Facts: []record.KnownNode{primary}}
+	w.apply(late)
+	w.end("node-1", record.ActionDone, "")
+	w.apply(late) // it was under way when the first step started
+	if len(w.pursuits) > 0 {
+		t.Fatalf("wants %+v", w.pursuits)
+	}
+	primary.Role = "SECONDARY"
+	w.known["node-1"] = primary
+	w.observe()
+	w.ended(record.RunDone)
+	if n := len(w.nodes["node-1"].Actions); n != 1 {
+		t.Errorf("%d actions", n)
+	}
+}

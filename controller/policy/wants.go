@@ -39,6 +39,8 @@ type Observation struct {
 	Key   string
 	Nodes []string // nil: every known node of the cluster
 	Every time.Duration
+	// Ask tells this question from an earlier one under the same key: what was heard for that is not fresh.
+	Ask int64
 }
 
 // want pursues the node's action as its record says.
@@ -72,7 +74,8 @@ func (p *Plan) observe(key string, every time.Duration, all bool, nodes ...strin
 	if all {
 		nodes = nil
 	}
-	p.observations[key] = Observation{Key: key, Nodes: nodes, Every: every}
+	p.asks++
+	p.observations[key] = Observation{Key: key, Nodes: nodes, Every: every, Ask: p.asks}
 	p.wants.Observe = append(p.wants.Observe, p.observations[key])
 	return nil
 }

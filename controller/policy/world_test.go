@@ -358,7 +358,7 @@ func (w *world) observe() {
 		if names == nil {
 			names = slices.Sorted(maps.Keys(w.known))
 		}
-		in := policy.Observed{Key: key}
+		in := policy.Observed{Key: key, Ask: o.Ask}
 		for _, name := range names {
 			fact := w.known[name]
 			if fact.NodeID == "" {
