@@ -108,7 +108,7 @@ type observation struct {
 }
 
 func (o Observed) apply(p *Plan) *record.Refusal {
-	if asked, ok := p.observations[o.Key]; !ok {
+	if asked, ok := p.observations[o.Key]; !ok || asked.Ask != o.Ask {
 		return nil
 	}
 	seen := &observation{facts: make(map[string]*record.KnownNode, len(o.Facts))}
