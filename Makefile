@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
-LDFLAGS := -X github.com/replicante-io/playbooks/internal/version.number=$(VERSION) -X main.version=$(VERSION)
+LDFLAGS := -X github.com/replicante-io/playbooks/internal/version.number=$(VERSION)
 STATICCHECK := .cache/staticcheck
 # How many nodes, and on which primary stores (URLs; "" is the embedded one), make bench runs.
 NODES ?= 1000 10000

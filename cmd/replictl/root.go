@@ -3,19 +3,15 @@ package main
 import (
 	"context"
 	"io"
-	"runtime/debug"
-	"strings"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/spf13/cobra"
 
 	"github.com/replicante-io/playbooks/api/client"
+	"github.com/replicante-io/playbooks/internal/version"
 	"github.com/replicante-io/playbooks/record"
 )
-
-// version is set by the linker of a release.
-var version string
 
 // terminal is where the tool speaks and listens.
 type terminal struct {
@@ -66,7 +62,7 @@ environment, that before the context (see replictl context).
 
 Exit: 0 done, 1 error, 2 usage, 3 the run ended FAILED, 4 it was CANCELLED, 5 no server could answer, 6 not finished
 (paused, waits for an approval, --wait-timeout). Ctrl-C leaves the run alone: 130.`,
-		Version:       versionText(),
+		Version:       version.Text(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
@@ -106,7 +102,7 @@ func (t *tool) client() (*client.Client, error) {
 		return t.connected, nil
 	}
 	c, err := client.New(client.Config{
-		Servers: t.servers, Token: t.token, Actor: actor(), Version: versionText(),
+		Servers: t.servers, Token: t.token, Actor: actor(), Version: version.Text(),
 		Lost: func(err error) {
 			if t.lost != nil {
 				t.lost(err)
@@ -125,17 +121,7 @@ func (t *tool) client() (*client.Client, error) {
 func (t *tool) versionCommand() *cobra.Command {
 	return &cobra.Command{Use: "version", Short: "Print the version", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cmd.Println("replictl " + versionText())
+			cmd.Println("replictl " + version.Text())
 			return nil
 		}}
-}
-
-func versionText() string {
-	if version != "" {
-		return version
-	}
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return strings.Trim(info.Main.Version, "()")
-	}
-	return "devel"
 }
