@@ -223,6 +223,22 @@ func (s *Set) Start(t testing.TB, i int) {
 	}
 }
 
+// Replicate stops a secondary's copying of what the primary writes, or lets it go on. The set must have been started
+// with --setParameter enableTestCommands=1.
+func (s *Set) Replicate(t testing.TB, i int, on bool) {
+	t.Helper()
+	mode := "alwaysOn"
+	if on {
+		mode = "off"
+	}
+	err := s.members[i].direct(func(ctx context.Context, client *mongo.Client) error {
+		return client.Database("admin").RunCommand(ctx, bson.D{{Key: "configureFailPoint", Value: "stopReplProducer"}, {Key: "mode", Value: mode}}).Err()
+	})
+	if err != nil {
+		t.Errorf("member %d: %v", i, err)
+	}
+}
+
 func (s *Set) end() {
 	for _, m := range s.members {
 		if m != nil && m.process != nil {

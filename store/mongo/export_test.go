@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/event"
 )
 
 // Hold opens a transaction that has changed the run and the terms record, calls held, and waits for ctx.
@@ -20,3 +21,6 @@ func (s *Store) Hold(ctx context.Context, term int64, runID string, held func())
 		return ctx.Err()
 	})
 }
+
+// Monitor has the commands of a store seen.
+func (c *Config) Monitor(m *event.CommandMonitor) { c.monitor = m }

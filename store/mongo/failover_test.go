@@ -11,6 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/event"
+
 	"github.com/replicante-io/playbooks/internal/testenv"
 	"github.com/replicante-io/playbooks/record"
 	"github.com/replicante-io/playbooks/store"
@@ -157,6 +160,60 @@ func TestAPrimaryKilledAmongCommitsLosesNothingAndLandsEachOnce(t *testing.T) {
 		}
 		return err
 	}))
+}
+
+// A commit is in doubt because no majority has it yet. When it is repeated, the majority gets it while the repetition asks
+// why it was refused: between its look at the run and its look at the key.
+func TestACommitThatLandsWhileItsRepetitionAsksWhyHasLandedOnce(t *testing.T) {
+	set := testenv.MongoSet(t, 3, "--setParameter", "enableTestCommands=1")
+	a := at{set.URL, "replicante"}
+	replicate := func(on bool) {
+		primary := set.Primary(t)
+		for i := range 3 {
+			if i != primary {
+				set.Replicate(t, i, on)
+			}
+		}
+	}
+	raw := a.raw(t)
+	var asks atomic.Bool
+	var heal sync.Once
+	healed := func() { // by when the majority has everything
+		replicate(true)
+		if _, err := raw.Collection("heal").InsertOne(t.Context(), bson.D{}); err != nil {
+			t.Errorf("a write after replication goes on: %v", err)
+		}
+	}
+	config := a.config(time.Hour)
+	config.Monitor(&event.CommandMonitor{Succeeded: func(_ context.Context, e *event.CommandSucceededEvent) {
+		cursor, _ := e.Reply.Lookup("cursor", "ns").StringValueOK()
+		if asks.Load() && e.CommandName == "find" && cursor == "replicante.playbook_runs" {
+			heal.Do(healed)
+		}
+	}})
+	s, err := mongo.Open(config)
+	must(t, err)
+	t.Cleanup(func() { must(t, s.Close()) })
+	must(t, s.Init(t.Context()))
+	term, err := s.Lead(t.Context(), 0)
+	must(t, err)
+	create := newRun(2)
+	must(t, s.Create(t.Context(), term.Term, create))
+
+	commit := next(create.Run)
+	commit.Effects = []record.Effect{{Key: commit.ID, Digest: "d", RunID: commit.Run.ID}}
+	replicate(false)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if err := s.Commit(ctx, term.Term, commit); !errors.Is(err, store.ErrUnavailable) {
+		t.Fatalf("a commit that no majority has is answered with %v", err)
+	}
+	asks.Store(true)
+	healing := time.AfterFunc(2*time.Second, func() { heal.Do(healed) })
+	defer healing.Stop()
+	if err := s.Commit(soon(t), term.Term, commit); err != nil {
+		t.Errorf("repeated: %v", err)
+	}
 }
 
 var errFollowed = errors.New("followed to the end")

@@ -35,14 +35,14 @@ func (s *Store) SaveNodes(ctx context.Context, term int64, nodes []record.KnownN
 		}
 		docs = append(docs, stored{id, raw})
 	}
-	err := settle(ctx, func() error {
+	err := s.settle(ctx, func() error {
 		return s.transact(ctx, func(ctx context.Context) error {
 			if err := s.latest(ctx, term); err != nil {
 				return err
 			}
 			return s.put(ctx, s.nodes, docs)
 		})
-	}, func() error { return s.fenceOut(ctx, term) })
+	}, func(ctx context.Context) error { return s.fenceOut(ctx, term) })
 	if err != nil {
 		return fmt.Errorf("save nodes: %w", err)
 	}
@@ -53,7 +53,7 @@ func (s *Store) SaveNodes(ctx context.Context, term int64, nodes []record.KnownN
 func (s *Store) ForgetNode(ctx context.Context, term int64, key record.NodeKey, effect *record.Effect) error {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	err := settle(ctx, func() error {
+	err := s.settle(ctx, func() error {
 		return s.transact(ctx, func(ctx context.Context) error {
 			if err := s.latest(ctx, term); err != nil {
 				return err
@@ -67,7 +67,7 @@ func (s *Store) ForgetNode(ctx context.Context, term int64, key record.NodeKey, 
 			}
 			return err
 		})
-	}, func() error {
+	}, func(ctx context.Context) error {
 		if err := s.fenceOut(ctx, term); err != nil || effect == nil {
 			return err
 		}

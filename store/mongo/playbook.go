@@ -21,7 +21,7 @@ func (s *Store) Apply(ctx context.Context, playbooks []record.Playbook, effect *
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	var applied []record.Playbook
-	err := settle(ctx, func() error {
+	err := s.settle(ctx, func() error {
 		return s.transact(ctx, func(ctx context.Context) error {
 			applied = make([]record.Playbook, len(playbooks))
 			for i, playbook := range playbooks {
@@ -39,7 +39,7 @@ func (s *Store) Apply(ctx context.Context, playbooks []record.Playbook, effect *
 			}
 			return s.insertKey(ctx, &kept)
 		})
-	}, func() error { // where it is not the key, somebody made the same revision
+	}, func(ctx context.Context) error { // where it is not the key, somebody made the same revision
 		if effect == nil {
 			return nil
 		}

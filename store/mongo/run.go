@@ -95,7 +95,7 @@ func (s *Store) create(ctx context.Context, term int64, create record.Commit) er
 	}
 	p.nodes = nil
 	attempts := 0
-	return settle(ctx, func() error {
+	return s.settle(ctx, func() error {
 		return s.fenced(ctx, func(ctx context.Context) error {
 			attempts++
 			if _, err := s.runs.InsertOne(ctx, raw); duplicate(err) {
@@ -113,7 +113,8 @@ func (s *Store) create(ctx context.Context, term int64, create record.Commit) er
 			}
 			return s.fence(ctx, term)
 		})
-	}, func() error {
+	}, func(ctx context.Context) error {
+		used := s.used(ctx, create.Effects) // before place: see commit
 		was, err := s.place(ctx, run.ID)
 		if err == nil && was.CommitID == create.ID && attempts > 1 {
 			return errLanded // by an attempt that was thought lost
@@ -127,7 +128,7 @@ func (s *Store) create(ctx context.Context, term int64, create record.Commit) er
 		case !errors.Is(err, store.ErrNotFound):
 			return err
 		}
-		return s.used(ctx, create.Effects)
+		return used
 	})
 }
 
@@ -184,7 +185,7 @@ func (s *Store) commit(ctx context.Context, term int64, commit record.Commit) er
 	if commit.Fence {
 		transact = s.fenced
 	}
-	return settle(ctx, func() error {
+	return s.settle(ctx, func() error {
 		return transact(ctx, func(ctx context.Context) error {
 			if result, err := s.runs.UpdateOne(ctx, filter, update); err != nil {
 				return fmt.Errorf("the run: %w", err)
@@ -204,7 +205,9 @@ func (s *Store) commit(ctx context.Context, term int64, commit record.Commit) er
 			}
 			return nil
 		})
-	}, func() error {
+	}, func(ctx context.Context) error {
+		// A key is looked for before the run is: an earlier try that lands in between brings both.
+		used := s.used(ctx, commit.Effects)
 		was, err := s.place(ctx, run.ID)
 		switch {
 		case err != nil:
@@ -227,7 +230,7 @@ func (s *Store) commit(ctx context.Context, term int64, commit record.Commit) er
 			reopens, filter = true, filter[:len(filter)-1]
 			return nil
 		}
-		return s.used(ctx, commit.Effects)
+		return used
 	})
 }
 
@@ -237,10 +240,10 @@ func (s *Store) Claim(ctx context.Context, term int64, runID string) (record.Run
 	defer cancel()
 	var run record.Run
 	var nodes []record.Node
-	err := settle(ctx, func() (err error) {
+	err := s.settle(ctx, func() (err error) {
 		run, nodes, err = s.claim(ctx, term, runID)
 		return err
-	}, func() error {
+	}, func(ctx context.Context) error {
 		was, err := s.place(ctx, runID)
 		if err == nil && was.Term > term {
 			err = fmt.Errorf("%w: term %d has claimed it, this is %d", store.ErrStaleTerm, was.Term, term)

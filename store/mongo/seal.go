@@ -22,7 +22,7 @@ func (s *Store) Seal(ctx context.Context, term int64, runID string) error {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	// Refused: it has moved; see where it is now.
-	err := settle(ctx, func() error { return s.seal(ctx, term, runID) }, func() error { return nil })
+	err := s.settle(ctx, func() error { return s.seal(ctx, term, runID) }, func(context.Context) error { return nil })
 	if err != nil {
 		return fmt.Errorf("seal run %s: %w", runID, err)
 	}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+	"go.mongodb.org/mongo-driver/v2/event"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"go.mongodb.org/mongo-driver/v2/mongo/readconcern"
@@ -36,6 +37,8 @@ const (
 type Config struct {
 	store.Config
 	Log hclog.Logger
+
+	monitor *event.CommandMonitor // for tests
 }
 
 // Store is a primary store in MongoDB.
@@ -75,7 +78,7 @@ func Open(config Config) (*Store, error) {
 	majority := &writeconcern.WriteConcern{W: writeconcern.WCMajority, Journal: new(true)}
 	opts := options.Client().SetServerSelectionTimeout(selection).SetConnectTimeout(selection).ApplyURI(config.URL).
 		SetAppName("replicore").SetRegistry(registry).SetBSONOptions(bsonOptions).
-		SetRetryWrites(true).SetRetryReads(true).
+		SetRetryWrites(true).SetRetryReads(true).SetMonitor(config.monitor).
 		SetReadPreference(readpref.Primary()).SetReadConcern(readconcern.Majority()).SetWriteConcern(majority)
 	client, err := mongo.Connect(opts)
 	if err != nil {

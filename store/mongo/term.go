@@ -142,14 +142,15 @@ var (
 	errLanded = errors.New("landed before")
 )
 
-// settle repeats write while it is refused for no reason that why can still see.
-func settle(ctx context.Context, write, why func() error) error {
+// settle repeats write while it is refused for no reason that why can still see. What why reads is not older than what
+// write was refused for, also where another server has become primary since.
+func (s *Store) settle(ctx context.Context, write func() error, why func(ctx context.Context) error) error {
 	for attempt := 1; ; attempt++ {
 		err := write()
 		if !errors.Is(err, errRefused) {
 			return err
 		}
-		if reason := why(); errors.Is(reason, errLanded) {
+		if reason := s.sure(ctx, why); errors.Is(reason, errLanded) {
 			return nil
 		} else if reason != nil {
 			return reason
