@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/replicante-io/playbooks/internal/fault"
 	"github.com/replicante-io/playbooks/record"
 )
 
@@ -16,7 +17,7 @@ import (
 func newForwardClient() *http.Client {
 	return &http.Client{
 		Transport: &http.Transport{
-			DialContext:           (&net.Dialer{Timeout: 2 * time.Second}).DialContext,
+			DialContext:           fault.Dial(fault.Replica, (&net.Dialer{Timeout: 2 * time.Second}).DialContext),
 			TLSHandshakeTimeout:   2 * time.Second,
 			ResponseHeaderTimeout: writeTimeout + 5*time.Second,
 			IdleConnTimeout:       time.Minute,

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/replicante-io/playbooks/controller/policy"
+	"github.com/replicante-io/playbooks/internal/fault"
 	"github.com/replicante-io/playbooks/record"
 	"github.com/replicante-io/playbooks/store"
 )
@@ -129,6 +130,7 @@ func (l *leadership) takeOver(ctx context.Context, ready func()) error {
 			l.admission.enter(&c.run, c.run.State != record.RunPending, true)
 		}
 	}
+	fault.Point(fault.Claimed)
 	for _, c := range owned {
 		l.own(c)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/replicante-io/playbooks/agent/wire"
 	"github.com/replicante-io/playbooks/controller/policy"
+	"github.com/replicante-io/playbooks/internal/fault"
 	"github.com/replicante-io/playbooks/playbook"
 	"github.com/replicante-io/playbooks/record"
 )
@@ -121,11 +122,13 @@ func (p *pursuit) tryDeliver(ctx context.Context) (done, await bool) {
 			return true, false
 		}
 	}
+	fault.Point(fault.Sending)
 	err := p.post(ctx)
 	var fenced *wire.Fenced
 	switch {
 	case err == nil:
 		p.sent, p.accepted = true, true
+		fault.Point(fault.Sent)
 		p.answered()
 		if action, err := p.get(ctx, quickWait); err == nil && p.heard(action) {
 			return true, false
@@ -264,6 +267,7 @@ func (p *pursuit) heard(action wire.Action) bool {
 	if !action.State.Phase.Ended() {
 		return false
 	}
+	fault.Point(fault.Answered)
 	ended := policy.Ended{
 		Node: p.Node, ActionID: p.Action.ID, State: record.ActionDone, Payload: payload(action.State.Payload),
 		ExitCode: action.State.ExitCode, StdoutTail: action.State.StdoutTail, StderrTail: action.State.StderrTail,

@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/replicante-io/playbooks/controller/policy"
+	"github.com/replicante-io/playbooks/internal/fault"
 	"github.com/replicante-io/playbooks/record"
 	"github.com/replicante-io/playbooks/store"
 )
@@ -76,6 +77,10 @@ func (r *runner) Run(ctx context.Context) error {
 		}
 		var refused map[int]*record.Refusal
 		commit, wants, refused = r.plan.Apply(record.Now(), inputs)
+		if fault.Broken(fault.Save) {
+			r.pursue(ctx, wants, false)
+			wants.Actions, wants.Observe, wants.Forget, wants.Release = nil, nil, nil, nil
+		}
 		if err := r.land(ctx, commit); err != nil {
 			answerAll(posts, answer{err: err})
 			return err
@@ -97,6 +102,7 @@ func (r *runner) rest(ctx context.Context) (bool, error) {
 	}
 	retry := store.Retry()
 	for !r.sealed {
+		fault.Point(fault.Sealing)
 		err := r.lead.store.Seal(ctx, r.lead.term.Term, r.id)
 		switch {
 		case err == nil:
@@ -117,6 +123,7 @@ func (r *runner) land(ctx context.Context, commit record.Commit) error {
 	if commit.Empty() {
 		return nil
 	}
+	fault.Point(fault.Decided)
 	retry := store.Retry()
 	for try := 1; ; try++ {
 		tryCtx, cancel := context.WithTimeout(ctx, commitTimeout)
@@ -136,6 +143,7 @@ func (r *runner) land(ctx context.Context, commit record.Commit) error {
 			return err
 		}
 	}
+	fault.Point(fault.Committed)
 	r.sealed = false
 	r.story(commit.Events)
 	return nil

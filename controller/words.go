@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/replicante-io/playbooks/controller/policy"
+	"github.com/replicante-io/playbooks/internal/fault"
 	"github.com/replicante-io/playbooks/playbook"
 	"github.com/replicante-io/playbooks/record"
 	"github.com/replicante-io/playbooks/store"
@@ -105,6 +106,7 @@ func (l *leadership) start(ctx context.Context, request record.Request, start re
 // create stores a run and gives it its owner.
 func (l *leadership) create(create *record.Commit) error {
 	run := &create.Run
+	fault.Point(fault.Creating)
 	first := true
 	err := retryUnavailable(l.ctx, func() error {
 		ctx, cancel := context.WithTimeout(l.ctx, 6*commitTimeout)
@@ -127,6 +129,7 @@ func (l *leadership) create(create *record.Commit) error {
 		}
 		return fmt.Errorf("create run %s: %w", run.ID, err)
 	}
+	fault.Point(fault.Created)
 	owned := snapshot(*run)
 	l.own(&claimed{run: owned, nodes: create.Nodes, anew: true, runner: l.runner(&owned)})
 	return nil

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/replicante-io/playbooks/agent/wire"
+	"github.com/replicante-io/playbooks/internal/fault"
 )
 
 // Config says how agents are connected to. The zero value serves.
@@ -61,7 +62,7 @@ func New(cfg Config) *Client {
 	}
 	return &Client{http: &http.Client{
 		Transport: &http.Transport{
-			DialContext:         (&net.Dialer{Timeout: cfg.DialTimeout, KeepAlive: 15 * time.Second}).DialContext,
+			DialContext:         fault.Dial(fault.Agents, (&net.Dialer{Timeout: cfg.DialTimeout, KeepAlive: 15 * time.Second}).DialContext),
 			TLSHandshakeTimeout: cfg.DialTimeout,
 			MaxIdleConnsPerHost: cfg.IdlePerHost,
 			MaxConnsPerHost:     cfg.PerHost,

@@ -1,8 +1,10 @@
 package etcd
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
+	"net"
 	"strings"
 	"time"
 
@@ -10,6 +12,8 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+
+	"github.com/replicante-io/playbooks/internal/fault"
 )
 
 // DialConfig says how to reach etcd.
@@ -38,6 +42,11 @@ func Dial(c DialConfig) (*clientv3.Client, error) {
 	}
 	if len(c.Endpoints) > 0 && strings.HasPrefix(c.Endpoints[0], "https://") {
 		config.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
+	}
+	if fault.Enabled {
+		config.DialOptions = append(config.DialOptions, grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
+			return fault.Dial(fault.Etcd, new(net.Dialer).DialContext)(ctx, "tcp", address)
+		}))
 	}
 	client, err := clientv3.New(config)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/replicante-io/playbooks/api"
 	"github.com/replicante-io/playbooks/controller"
 	"github.com/replicante-io/playbooks/election"
+	"github.com/replicante-io/playbooks/internal/fault"
 	"github.com/replicante-io/playbooks/membership"
 	"github.com/replicante-io/playbooks/record"
 )
@@ -72,6 +73,7 @@ func (r *Replica) begin(ctx context.Context, l *election.Leadership) (record.Ter
 	if err != nil {
 		return record.Term{}, fmt.Errorf("begin a term: %w", err)
 	}
+	fault.Point(fault.Elected)
 	// A later winner may have begun its term already: its term is then higher, and ours must not claim anything.
 	if err := l.Confirm(ctx); err != nil {
 		return record.Term{}, fmt.Errorf("begin term %d: %w", term.Term, err)

@@ -10,6 +10,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
+	"github.com/replicante-io/playbooks/internal/fault"
 	"github.com/replicante-io/playbooks/record"
 	"github.com/replicante-io/playbooks/store"
 )
@@ -58,6 +59,14 @@ func (s *Store) write(ctx context.Context, p parts) error {
 		if err := s.put(ctx, s.agents, p.nodes); err != nil {
 			return fmt.Errorf("node records: %w", err)
 		}
+	}
+	if fault.Broken(fault.Fence) { // events that are there do not refuse it either
+		docs := make([]stored, len(p.events))
+		for i := range p.events {
+			raw := p.events[i].(bson.Raw)
+			docs[i] = stored{raw.Lookup("_id"), raw}
+		}
+		return s.put(ctx, s.events, docs)
 	}
 	if len(p.events) > 0 {
 		if _, err := s.events.InsertMany(ctx, p.events); err != nil {
@@ -178,6 +187,9 @@ func (s *Store) commit(ctx context.Context, term int64, commit record.Commit) er
 	open := run.FinishTS == nil
 	if open {
 		filter = append(filter, bson.E{Key: "finish_ts", Value: nil})
+	}
+	if fault.Broken(fault.Fence) {
+		filter = byID(run.ID)
 	}
 	reopens := false
 

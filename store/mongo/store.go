@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"strings"
 	"sync"
@@ -23,6 +24,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
 	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
 
+	"github.com/replicante-io/playbooks/internal/fault"
 	"github.com/replicante-io/playbooks/store"
 )
 
@@ -80,6 +82,9 @@ func Open(config Config) (*Store, error) {
 		SetAppName("replicore").SetRegistry(registry).SetBSONOptions(bsonOptions).
 		SetRetryWrites(true).SetRetryReads(true).SetMonitor(config.monitor).
 		SetReadPreference(readpref.Primary()).SetReadConcern(readconcern.Majority()).SetWriteConcern(majority)
+	if fault.Enabled {
+		opts.SetDialer(dialer(fault.Dial(fault.Store, (&net.Dialer{Timeout: selection}).DialContext)))
+	}
 	client, err := mongo.Connect(opts)
 	if err != nil {
 		return nil, fmt.Errorf("%w: store.url: %w", store.ErrUnusable, err)
@@ -96,6 +101,13 @@ func Open(config Config) (*Store, error) {
 		return nil, errors.Join(err, client.Disconnect(context.Background()))
 	}
 	return s, nil
+}
+
+type dialer func(ctx context.Context, network, address string) (net.Conn, error)
+
+// DialContext implements options.ContextDialer.
+func (d dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	return d(ctx, network, address)
 }
 
 // checkURL refuses what in a URL would undo a promise of ours. Names of options are not case-sensitive.

@@ -1,0 +1,10 @@
+// Command etcd is an etcd server, for installations that are broken on purpose.
+package main
+
+import (
+	"os"
+
+	"go.etcd.io/etcd/server/v3/etcdmain"
+)
+
+func main() { etcdmain.Main(os.Args) }
