@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/replicante-io/playbooks/agent"
+	"github.com/replicante-io/playbooks/agent/wire"
 	"github.com/replicante-io/playbooks/internal/config"
 	"github.com/replicante-io/playbooks/internal/etcd"
 	"github.com/replicante-io/playbooks/internal/node"
@@ -87,7 +88,8 @@ func run(ctx context.Context, c config.Agent) error {
 	work.Go(func() error {
 		select {
 		case <-n.Agent().Ready():
-			systemd.Watch(ctx, func(context.Context) bool { return true })
+			// What is queued is told without waiting for the disk or for a command.
+			systemd.Watch(ctx, systemd.Answers(listener.Addr(), wire.Base+"/actions/queue"))
 		case <-ctx.Done():
 		}
 		return nil

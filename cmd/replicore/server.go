@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"net"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -30,15 +31,16 @@ one leads, the others take over when it is gone.`,
 	return cmd
 }
 
-// serve runs a replica until ctx ends, and keeps systemd informed.
+// serve runs a replica until ctx ends, and keeps systemd informed. A replica that waits for etcd or the store is alive.
 func serve(ctx context.Context, core config.Core) error {
 	watching, stop := context.WithCancel(ctx)
 	serving, watched := make(chan struct{}), make(chan struct{})
+	var listening net.Addr
 	go func() {
 		defer close(watched)
 		select {
 		case <-serving:
-			systemd.Watch(watching, func(context.Context) bool { return true })
+			systemd.Watch(watching, systemd.Answers(listening, "/healthz"))
 		case <-watching.Done():
 		}
 	}()
@@ -48,6 +50,7 @@ func serve(ctx context.Context, core config.Core) error {
 	}()
 	return replica.New(replica.Config{
 		Core: core, Version: version.Text(), Log: core.Log.Logger("replicore", os.Stderr),
-		Serving: func(string) { close(serving) },
+		Listening: func(address net.Addr) { listening = address },
+		Serving:   func(string) { close(serving) },
 	}).Run(ctx)
 }

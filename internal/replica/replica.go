@@ -40,6 +40,8 @@ type Config struct {
 	Log       hclog.Logger
 	// Serving is called once the interface is served, with its URL. It may be nil.
 	Serving func(url string)
+	// Listening is called before that with the address that it listens on. It may be nil.
+	Listening func(net.Addr)
 }
 
 // Replica is one process of the control plane.
@@ -79,6 +81,9 @@ func (r *Replica) Run(ctx context.Context) (err error) {
 		return fmt.Errorf("listen on api.listen: %w", err)
 	}
 	defer func() { _ = listener.Close() }()
+	if r.config.Listening != nil {
+		r.config.Listening(listener.Addr())
+	}
 	if r.store, err = r.open(); err != nil {
 		return err
 	}
