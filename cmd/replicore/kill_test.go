@@ -71,7 +71,7 @@ store: {url: "sqlite://%s/core.db"}
 		nodes, err := plane.Nodes(t.Context(), "c")
 		return err == nil && len(nodes) == killNodes
 	})
-	if _, err := plane.Apply(t.Context(), []client.File{{Name: "append.yaml", Data: []byte(appendBook())}}); err != nil {
+	if _, err := plane.Apply(t.Context(), []client.File{{Name: "append.yaml", Data: []byte(appendBook(killSteps))}}); err != nil {
 		t.Fatal(err)
 	}
 	run, err := plane.Start(t.Context(), record.Start{Playbook: "append", Cluster: "c"})
@@ -117,7 +117,8 @@ store: {url: "sqlite://%s/core.db"}
 	}
 }
 
-func appendBook() string {
+// appendBook takes two nodes at a time through this many steps.
+func appendBook(steps int) string {
 	text := `
 apiVersion: replicante.io/v1
 kind: Playbook
@@ -128,7 +129,7 @@ spec:
       batch: 2
       steps:
 `
-	for i := range killSteps {
+	for i := range steps {
 		text += fmt.Sprintf("        - {name: s%d, action: external.agent.replicante.io/append}\n", i)
 	}
 	return text

@@ -118,7 +118,11 @@ func (s *Store) watch(ctx context.Context) (opened bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("open: %w", explain(err))
 	}
-	defer func() { _ = stream.Close(context.WithoutCancel(ctx)) }()
+	defer func() {
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
+		defer cancel()
+		_ = stream.Close(closing)
+	}()
 	s.hub.announce(nil, *begin)
 	runs := map[string]bool{} // that the batch at hand names
 	for stream.Next(ctx) {

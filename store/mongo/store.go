@@ -33,6 +33,8 @@ const (
 	patience = 30 * time.Second
 	// selection is how long one attempt waits for a primary, where the URL does not say.
 	selection = 10 * time.Second
+	// farewell is how long a database may take to answer when the store closes.
+	farewell = time.Second
 )
 
 // Config says where the store is.
@@ -146,7 +148,8 @@ func checkURL(text string) error {
 	return nil
 }
 
-// Close ends the sessions and connections. What is still waiting for an answer gets ErrUnavailable.
+// Close ends the sessions and connections. What is still waiting for an answer gets ErrUnavailable. It takes a moment
+// where the database answers, and a little more than twice farewell where it does not.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	select {
@@ -159,13 +162,27 @@ func (s *Store) Close() error {
 	all := append(s.retired, s.writers)
 	s.mu.Unlock()
 
-	s.pending.Wait()
-	ctx, cancel := context.WithTimeout(context.Background(), selection)
-	defer cancel()
-	for _, w := range all {
-		w.end(ctx)
+	settled := make(chan struct{})
+	go func() {
+		defer close(settled)
+		s.pending.Wait()
+	}()
+	late := time.NewTimer(farewell)
+	defer late.Stop()
+	select {
+	case <-settled:
+		ctx, cancel := context.WithTimeout(context.Background(), farewell)
+		defer cancel()
+		for _, w := range all {
+			w.end(ctx)
+		}
+	case <-late.C:
 	}
-	return s.client.Disconnect(ctx)
+	ctx, cancel := context.WithTimeout(context.Background(), farewell)
+	defer cancel()
+	err := s.client.Disconnect(ctx)
+	<-settled // without connections nothing waits for an answer
+	return err
 }
 
 // bounded gives a context that has a deadline.
