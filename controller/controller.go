@@ -41,6 +41,8 @@ type Config struct {
 	Log         hclog.Logger
 	Grace       time.Duration // how long a vanished node may come back, where the playbook does not say
 	ForgetAfter time.Duration // how long a known node may stay away; 0: for ever
+	// Away tells since when the store has not answered, zero where it does, and why; it may be nil.
+	Away func() (since time.Time, why error)
 	// Concurrency bounds the short calls to agents at one time; 0: the constant of this name.
 	Concurrency int
 }
@@ -95,7 +97,7 @@ func (c *Controller) Start(ctx context.Context, request record.Request, start re
 	if err != nil {
 		return record.Run{}, err
 	}
-	return l.alone(ctx, request.Key, func() (record.Run, error) {
+	return l.alone(ctx, request.Key, func(ctx context.Context) (record.Run, error) {
 		if run, err := l.done(ctx, request); err != nil || run != nil {
 			return orZero(run), err
 		}
@@ -110,7 +112,7 @@ func (c *Controller) Command(ctx context.Context, request record.Request, runID 
 	if err != nil {
 		return record.Run{}, err
 	}
-	return l.alone(ctx, request.Key, func() (record.Run, error) {
+	return l.alone(ctx, request.Key, func(ctx context.Context) (record.Run, error) {
 		if run, err := l.done(ctx, request); err != nil || run != nil {
 			return orZero(run), err
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -157,7 +158,7 @@ func (l *leadership) claim(ctx context.Context, id string) (*claimed, error) {
 	if err != nil {
 		return nil, fmt.Errorf("claim run %s: %w", id, err)
 	}
-	c.runner = l.runner(&c.run)
+	c.runner = l.runner(&c.run, c.nodes)
 	busy := map[string]bool{}
 	for i := range c.nodes {
 		if actions := c.nodes[i].Actions; len(actions) > 0 {
@@ -170,8 +171,12 @@ func (l *leadership) claim(ctx context.Context, id string) (*claimed, error) {
 	return &c, nil
 }
 
-func (l *leadership) runner(run *record.Run) *runner {
-	r := &runner{id: run.ID, cluster: run.Cluster, lead: l, log: l.log.With("run", run.ID), mailbox: newMailbox(), sealed: run.Sealed}
+// runner makes the runner of a run, with nodes, its records by name.
+func (l *leadership) runner(run *record.Run, nodes []record.Node) *runner {
+	r := &runner{
+		id: run.ID, cluster: run.Cluster, lead: l, log: l.log.With("run", run.ID), mailbox: newMailbox(), sealed: run.Sealed,
+		landed: newLanded(run, slices.Clone(nodes)),
+	}
 	r.ended.Store(run.FinishTS != nil)
 	return r
 }
@@ -186,7 +191,7 @@ func (l *leadership) plan(c *claimed) error {
 			return l.reservations.reserve(record.NodeKey{Cluster: c.run.Cluster, Node: node}, r)
 		},
 	}, c.run, c.nodes, l.inventory.Known(c.run.Cluster))
-	r.plan = plan
+	r.plan, c.nodes = plan, nil
 	return err
 }
 

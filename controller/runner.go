@@ -31,6 +31,7 @@ type runner struct {
 	lead    *leadership
 	log     hclog.Logger
 	mailbox *mailbox
+	landed  *landed
 	// ended is true once nobody waits for the run any more, though an action of it may be unsettled.
 	ended atomic.Bool
 
@@ -133,6 +134,7 @@ func (r *runner) land(ctx context.Context, commit record.Commit) error {
 			break
 		}
 		err = fmt.Errorf("commit run %s: %w", r.id, err)
+		r.landed.waits(err)
 		if ctx.Err() != nil || !errors.Is(err, store.ErrUnavailable) && !errors.Is(err, context.DeadlineExceeded) {
 			return err
 		}
@@ -144,6 +146,7 @@ func (r *runner) land(ctx context.Context, commit record.Commit) error {
 		}
 	}
 	fault.Point(fault.Committed)
+	r.landed.take(&commit)
 	r.sealed = false
 	r.story(commit.Events)
 	return nil

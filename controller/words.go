@@ -15,10 +15,42 @@ import (
 	"github.com/replicante-io/playbooks/store"
 )
 
-// alone runs do while no other call with the same idempotency key is at work.
-func (l *leadership) alone(ctx context.Context, key string, do func() (record.Run, error)) (record.Run, error) {
+// alone carries a request out while no other one with the same idempotency key is at work. It is carried out to its end
+// even if whoever asked has gone: what a repetition is answered must not depend on a word that still waits somewhere.
+func (l *leadership) alone(ctx context.Context, key string, do func(ctx context.Context) (record.Run, error)) (record.Run, error) {
+	release, err := l.turn(ctx, key)
+	if err != nil {
+		return record.Run{}, err
+	}
+	l.mu.Lock()
+	closed := l.closed
+	if !closed {
+		l.work.Add(1)
+	}
+	l.mu.Unlock()
+	if closed {
+		release()
+		return record.Run{}, ErrNotLeading
+	}
+	done := make(chan answer, 1)
+	go func() {
+		defer l.work.Done()
+		defer release()
+		run, err := do(l.ctx)
+		done <- answer{run, err}
+	}()
+	select {
+	case a := <-done:
+		return a.run, a.err
+	case <-ctx.Done():
+		return record.Run{}, fmt.Errorf("no answer in time: %w", store.ErrUnavailable)
+	}
+}
+
+// turn waits until no other request has the key, and takes it until release.
+func (l *leadership) turn(ctx context.Context, key string) (release func(), err error) {
 	if key == "" {
-		return do()
+		return func() {}, nil
 	}
 	for {
 		l.mu.Lock()
@@ -27,19 +59,18 @@ func (l *leadership) alone(ctx context.Context, key string, do func() (record.Ru
 			mine := make(chan struct{})
 			l.keys[key] = mine
 			l.mu.Unlock()
-			defer func() {
+			return func() {
 				l.mu.Lock()
 				delete(l.keys, key)
 				l.mu.Unlock()
 				close(mine)
-			}()
-			return do()
+			}, nil
 		}
 		l.mu.Unlock()
 		select {
 		case <-other:
 		case <-ctx.Done():
-			return record.Run{}, fmt.Errorf("another request with idempotency key %s is at work: %w", key, store.ErrUnavailable)
+			return nil, fmt.Errorf("another request with idempotency key %s is at work: %w", key, store.ErrUnavailable)
 		}
 	}
 }
@@ -72,35 +103,16 @@ func (l *leadership) start(ctx context.Context, request record.Request, start re
 		return record.Run{}, &record.Refusal{Status: 409, Code: "cluster_busy", Message: fmt.Sprintf(
 			"cluster %s is busy with run %s; leave if_busy out to wait in its queue", start.Cluster, by)}
 	}
-	// Whether it landed is found out even if whoever asked has gone: a run must not be without its owner.
-	created := make(chan error, 1)
-	l.mu.Lock()
-	closed := l.closed
-	if !closed {
-		l.work.Add(1)
-	}
-	l.mu.Unlock()
-	if closed {
-		return record.Run{}, ErrNotLeading
-	}
-	go func() {
-		defer l.work.Done()
-		created <- l.create(create)
-	}()
-	select {
-	case err := <-created:
-		if errors.Is(err, store.ErrExists) { // the same request, carried out by another call meanwhile
-			if run, doneErr := l.done(ctx, request); doneErr != nil || run != nil {
-				return orZero(run), doneErr
-			}
+	err = l.create(create)
+	if errors.Is(err, store.ErrExists) { // the same request, carried out by another leader meanwhile
+		if run, doneErr := l.done(ctx, request); doneErr != nil || run != nil {
+			return orZero(run), doneErr
 		}
-		if err != nil {
-			return record.Run{}, err
-		}
-		return create.Run, nil
-	case <-ctx.Done():
-		return record.Run{}, fmt.Errorf("create run %s: %w", create.Run.ID, store.ErrUnavailable)
 	}
+	if err != nil {
+		return record.Run{}, err
+	}
+	return create.Run, nil
 }
 
 // create stores a run and gives it its owner.
@@ -131,7 +143,7 @@ func (l *leadership) create(create *record.Commit) error {
 	}
 	fault.Point(fault.Created)
 	owned := snapshot(*run)
-	l.own(&claimed{run: owned, nodes: create.Nodes, anew: true, runner: l.runner(&owned)})
+	l.own(&claimed{run: owned, nodes: create.Nodes, anew: true, runner: l.runner(&owned, create.Nodes)})
 	return nil
 }
 
@@ -195,7 +207,7 @@ func (l *leadership) prepare(ctx context.Context, request record.Request, start 
 	return create, nil
 }
 
-// command puts an operator's word before the run's runner and waits for its answer.
+// command puts an operator's word before the run's runner and waits for its answer, until ctx ends.
 func (l *leadership) command(ctx context.Context, request record.Request, runID string, command record.Command) (record.Run, error) {
 	word := post{
 		input:  policy.Command{Command: command, Actor: request.Actor, Effect: effectOf(request, runID)},
