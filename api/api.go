@@ -1,6 +1,7 @@
 // Package api is the control plane's HTTP interface.
 //
-// Reads are answered by any replica, from the store. Writes are answered by the leader alone: another replica forwards
+// Reads are answered by any replica, from the store; while that does not answer, the leader answers from memory what
+// it knows of its runs. Writes are answered by the leader alone: another replica forwards
 // them to it, once. The api decides nothing about runs and never writes one: it hands words to their owner. Every answer
 // that is not a success is application/problem+json with a stable code.
 package api
@@ -28,6 +29,14 @@ type Owner interface {
 	Start(ctx context.Context, request record.Request, start record.Start) (record.Run, error)
 	Command(ctx context.Context, request record.Request, runID string, command record.Command) (record.Run, error)
 	Forget(ctx context.Context, request record.Request, key record.NodeKey) error
+
+	// Recall is a run that this replica goes on with, from memory, as its last commit left it. waits is true while the
+	// store keeps it waiting, which its WaitsFor then says.
+	Recall(runID string) (run record.Run, waits, ok bool)
+	// RecallNodes is that run's node records, by name.
+	RecallNodes(runID string) ([]record.Node, bool)
+	// RecallRuns is all unfinished runs, newest first, without their playbooks' specs.
+	RecallRuns() []record.Run
 }
 
 // Config is what the interface stands on.
@@ -39,6 +48,8 @@ type Config struct {
 	Owner func() Owner
 	// Ready names what this replica misses to serve; nothing when it is ready.
 	Ready func(ctx context.Context) []string
+	// StoreWaits is what waits for the store while that does not answer, in plain words, else ""; it may be nil.
+	StoreWaits func() string
 	// Name and Instance are this replica's; Version is the program's.
 	Name, Instance, Version string
 	// Metrics serves /metrics, if given.
@@ -106,7 +117,12 @@ func register[I, O any](s *server, op huma.Operation, answer func(context.Contex
 		timeout = writeTimeout
 		op.Middlewares = append(op.Middlewares, s.toLeader)
 	}
+	writing := op.Metadata[writes] != nil
 	huma.Register(s.api, op, func(ctx context.Context, input *I) (*O, error) {
+		timeout := timeout
+		if !writing && s.storeWaits() != "" {
+			timeout = recallAfter
+		}
 		ctx, cancel := context.WithTimeout(ctx, timeout)
 		defer cancel()
 		output, err := answer(ctx, input)

@@ -25,6 +25,8 @@ const (
 	// recheck is how often a stream looks again whether a run is over that its last event says has finished: the read
 	// may be of a replica of the store that is behind.
 	recheck = 500 * time.Millisecond
+	// storeCheck is how often a stream looks whether the store answers, and asks one again that did not.
+	storeCheck = time.Second
 )
 
 func (s *server) registerEvents() {
@@ -32,8 +34,9 @@ func (s *server) registerEvents() {
 	register(s, huma.Operation{OperationID: "list-events", Method: http.MethodGet, Path: "/runs/{id}/events",
 		Summary: "What happened in a run, in order: a page, or, asked for text/event-stream, a stream to the run's end",
 		Description: "Each message of the stream has an event's seq as its id and the event as its data. A message of " +
-			"the type end says that the run has ended and all its events were sent. A stream that stops without it is " +
-			"taken up again with Last-Event-ID, at any replica.",
+			"the type end says that the run has ended and all its events were sent. One of the type waits says in its " +
+			"waits_for that the primary store does not answer, and with an empty one that it does again. A stream that " +
+			"stops without an end is taken up again with Last-Event-ID, at any replica.",
 		Responses: map[string]*huma.Response{"200": {Description: "OK", Content: map[string]*huma.MediaType{
 			"application/json": {Schema: event}, "text/event-stream": {Schema: &huma.Schema{Type: huma.TypeString}}}}},
 	}, s.events)
@@ -61,7 +64,7 @@ func (s *server) events(ctx context.Context, in *eventsInput) (*huma.StreamRespo
 		after = max(after, seq)
 	}
 	if strings.Contains(in.Accept, "text/event-stream") {
-		if _, err := s.Store.Run(ctx, in.ID); err != nil {
+		if _, err := s.recalledRun(ctx, in.ID); err != nil {
 			return nil, noRun(in.ID, err)
 		}
 		return &huma.StreamResponse{Body: func(ctx huma.Context) { s.stream(ctx, in.ID, after) }}, nil
@@ -94,16 +97,7 @@ func (s *server) stream(hctx huma.Context, id string, after int64) {
 
 	landed := make(chan []record.Event)
 	followed := make(chan error, 1)
-	go func() {
-		followed <- s.Store.Follow(ctx, id, after, func(events []record.Event) error {
-			select {
-			case landed <- events:
-				return nil
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		})
-	}()
+	go func() { followed <- s.follow(ctx, id, after, landed) }()
 	ended := false
 	defer func() {
 		cancel()
@@ -118,6 +112,12 @@ func (s *server) stream(hctx huma.Context, id string, after int64) {
 	}
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
+	check := time.NewTicker(storeCheck)
+	defer check.Stop()
+	waits := s.waits(id)
+	if waits != "" && out.waits(waits) != nil {
+		return
+	}
 	look := time.NewTimer(0) // the run may be over already
 	defer look.Stop()
 	ending, last := true, record.EventType("")
@@ -140,6 +140,8 @@ func (s *server) stream(hctx huma.Context, id string, after int64) {
 			case errors.Is(err, store.ErrNotFound), err == nil && run.FinishTS != nil && after >= run.Seq:
 				_ = out.end()
 				return
+			case unanswered(err) && ctx.Err() == nil:
+				look.Reset(storeCheck)
 			case err != nil:
 				return // the client takes the stream up again
 			case run.FinishTS != nil:
@@ -148,6 +150,12 @@ func (s *server) stream(hctx huma.Context, id string, after int64) {
 				look.Reset(recheck)
 			default:
 				ending = false // it goes on
+			}
+		case <-check.C:
+			if now := s.waits(id); (now == "") != (waits == "") {
+				if waits = now; out.waits(waits) != nil {
+					return
+				}
 			}
 		case <-beat.C:
 			if out.comment("") != nil {
@@ -161,6 +169,38 @@ func (s *server) stream(hctx huma.Context, id string, after int64) {
 			return
 		}
 	}
+}
+
+// follow hands over a run's events after seq after as they land, until ctx ends (nil). A store that does not answer is
+// asked again.
+func (s *server) follow(ctx context.Context, id string, after int64, landed chan<- []record.Event) error {
+	for {
+		err := s.Store.Follow(ctx, id, after, func(events []record.Event) error {
+			select {
+			case landed <- events:
+				after = events[len(events)-1].Seq
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+		if ctx.Err() != nil || !errors.Is(err, store.ErrUnavailable) {
+			return err
+		}
+		select {
+		case <-time.After(storeCheck):
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// waits is why a stream of the run gets nothing new where that is the store, else "".
+func (s *server) waits(id string) string {
+	if run, waits, owner := s.recall(id); owner != nil && waits && run.FinishTS == nil {
+		return run.WaitsFor
+	}
+	return s.storeWaits()
 }
 
 func (s *server) head(ctx context.Context, id string) (record.Run, error) {
@@ -186,6 +226,14 @@ func (m *messages) send(text string) error {
 func (m *messages) comment(text string) error { return m.send(": " + text + "\n\n") }
 
 func (m *messages) end() error { return m.send("event: end\ndata: {}\n\n") }
+
+func (m *messages) waits(words string) error {
+	data, err := json.Marshal(map[string]string{"waits_for": words})
+	if err != nil {
+		return err
+	}
+	return m.send("event: waits\ndata: " + string(data) + "\n\n")
+}
 
 func (m *messages) events(events []record.Event) error {
 	var text strings.Builder

@@ -19,6 +19,8 @@ func (p *PageInput) page() store.Page { return store.Page{Limit: p.Limit, Cursor
 type List[T any] struct {
 	Items      []T    `json:"items"`
 	NextCursor string `json:"next_cursor"`
+	// Partial is true of the leader's answer from memory: only its unfinished runs.
+	Partial bool `json:"partial,omitempty" doc:"The primary store does not answer: these are only the unfinished runs."`
 }
 
 type listOutput[T any] struct {

@@ -91,8 +91,7 @@ func (s *server) runs(ctx context.Context, in *runsInput) (*listOutput[record.Ru
 		return nil, err
 	}
 	filter := store.RunFilter{Cluster: in.Cluster, Playbook: in.Playbook, States: in.State}
-	items, next, err := s.Store.Runs(ctx, filter, in.page())
-	return list(items, next, err)
+	return s.recalledRuns(ctx, filter, in.page())
 }
 
 type runInput struct {
@@ -100,7 +99,7 @@ type runInput struct {
 }
 
 func (s *server) run(ctx context.Context, in *runInput) (*runOutput, error) {
-	run, err := s.Store.Run(ctx, in.ID)
+	run, err := s.recalledRun(ctx, in.ID)
 	return &runOutput{Body: run}, noRun(in.ID, err)
 }
 
@@ -121,7 +120,7 @@ func (s *server) runNodes(ctx context.Context, in *runNodesInput) (*listOutput[r
 	if err := known(in.State, nodeStates); err != nil {
 		return nil, err
 	}
-	items, next, err := s.Store.RunNodes(ctx, in.ID, in.State, in.page())
+	items, next, err := s.recalledNodes(ctx, in.ID, in.State, in.page())
 	return list(items, next, noRun(in.ID, err))
 }
 
@@ -131,7 +130,7 @@ type runNodeInput struct {
 }
 
 func (s *server) runNode(ctx context.Context, in *runNodeInput) (*oneOutput[record.Node], error) {
-	node, err := s.Store.RunNode(ctx, in.ID, in.Node)
+	node, err := s.recalledNode(ctx, in.ID, in.Node)
 	if errors.Is(err, store.ErrNotFound) {
 		err = fail(http.StatusNotFound, "not_found", fmt.Sprintf("there is no run %q with a node %q", in.ID, in.Node))
 	}

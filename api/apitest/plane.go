@@ -47,6 +47,7 @@ type Plane struct {
 	starts   []record.Start
 	commands []record.Command
 	refuse   error
+	waits    string // the owner's runs wait for the store
 }
 
 // New makes a plane that knows the nodes node-1 to node-3 of the cluster demo. Nobody leads it.
@@ -123,6 +124,44 @@ func (p *Plane) Refuse(err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.refuse = err
+}
+
+// Keep makes the owner say that its runs wait for the store, in these words; "" ends it. What it recalls is what is stored.
+func (p *Plane) Keep(words string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.waits = words
+}
+
+// Recall recalls what is stored.
+func (p *Plane) Recall(runID string) (run record.Run, waits, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	run, err := p.Run(context.Background(), runID)
+	if p.waits != "" {
+		run.WaitsFor = p.waits
+	}
+	return run, p.waits != "", err == nil && run.FinishTS == nil
+}
+
+// RecallNodes recalls what is stored.
+func (p *Plane) RecallNodes(runID string) ([]record.Node, bool) {
+	nodes, _, err := p.RunNodes(context.Background(), runID, nil, store.Page{})
+	return nodes, err == nil
+}
+
+// RecallRuns recalls what is stored.
+func (p *Plane) RecallRuns() []record.Run {
+	runs, _, err := p.Runs(context.Background(), store.RunFilter{}, store.Page{})
+	p.must(err)
+	open := []record.Run{}
+	for _, run := range runs {
+		if recalled, _, ok := p.Recall(run.ID); ok {
+			recalled.Playbook.Spec = nil
+			open = append(open, recalled)
+		}
+	}
+	return open
 }
 
 // Told is what the owner was told, in order.

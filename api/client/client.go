@@ -59,7 +59,10 @@ type Config struct {
 	Patience time.Duration
 	// Lost is told why a stream broke off, and nil when it goes on; it may be nil.
 	Lost func(error)
-	Log  hclog.Logger
+	// Waits is told what a stream waits for while the control plane's store does not answer, in plain words, and "" once it
+	// goes on; it may be nil.
+	Waits func(string)
+	Log   hclog.Logger
 }
 
 // attempt bounds one try on one server: a server that hangs must not keep us from the next.

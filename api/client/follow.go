@@ -62,6 +62,12 @@ func (c *Client) lost(err error) {
 	}
 }
 
+func (c *Client) waits(words string) {
+	if c.Waits != nil {
+		c.Waits(words)
+	}
+}
+
 // stream reads one server's stream to its end, which is errOver, or errBroken where it just stops.
 func (c *Client) stream(ctx context.Context, server, runID string, after *int64, deliver func(record.Event) error) error {
 	ctx, cancel := context.WithCancel(ctx)
@@ -82,6 +88,7 @@ func (c *Client) stream(ctx context.Context, server, runID string, after *int64,
 		return err
 	}
 	c.lost(nil)
+	c.waits("") // a server that knows better says so
 	lines := bufio.NewReader(answer.Body)
 	var kind string
 	var data strings.Builder
@@ -109,6 +116,14 @@ func (c *Client) stream(ctx context.Context, server, runID string, after *int64,
 		data.Reset()
 		if kind == "end" {
 			return errOver
+		}
+		if kind == "waits" {
+			var said struct {
+				WaitsFor string `json:"waits_for"`
+			}
+			if json.Unmarshal([]byte(text), &said) == nil {
+				c.waits(said.WaitsFor)
+			}
 		}
 		if text == "" || kind != "" {
 			kind = ""

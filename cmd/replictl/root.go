@@ -30,6 +30,7 @@ type tool struct {
 	settings
 	connected *client.Client
 	lost      func(error)
+	waits     func(string)
 	entered   bool // past arguments and flags: errors are no longer of usage
 }
 
@@ -106,6 +107,11 @@ func (t *tool) client() (*client.Client, error) {
 		Lost: func(err error) {
 			if t.lost != nil {
 				t.lost(err)
+			}
+		},
+		Waits: func(words string) {
+			if t.waits != nil {
+				t.waits(words)
 			}
 		},
 		Log: hclog.New(&hclog.LoggerOptions{Name: "replictl", Output: t.err,

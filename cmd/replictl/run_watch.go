@@ -47,7 +47,10 @@ func (t *tool) wait(ctx context.Context, c *client.Client, runID string, timeout
 	case t.drawsErr:
 		w.live = &live{out: t.err, size: t.size}
 	}
-	t.lost = w.lostStream
+	t.lost, t.waits = w.lostStream, w.waitsFor
+	if w.live == nil {
+		w.say = func(text string) { t.note("%s", text) }
+	}
 	run, err := w.follow(waiting)
 	switch {
 	case ctx.Err() != nil:
@@ -93,9 +96,11 @@ type watch struct {
 	runID       string
 	now         func() time.Time
 	stopsPaused bool
-	live        *live     // draws, if not nil
-	lines       io.Writer // gets a line per event, if not nil
+	live        *live        // draws, if not nil
+	lines       io.Writer    // gets a line per event, if not nil
+	say         func(string) // tells what keeps the stream, where nothing is drawn
 	trouble     chan error
+	waiting     chan string
 }
 
 const redraw = 200 * time.Millisecond
@@ -112,8 +117,15 @@ func (w *watch) lostStream(err error) {
 	}
 }
 
+func (w *watch) waitsFor(words string) {
+	select {
+	case w.waiting <- words:
+	default:
+	}
+}
+
 func (w *watch) follow(ctx context.Context) (record.Run, error) {
-	w.trouble = make(chan error, 16)
+	w.trouble, w.waiting = make(chan error, 16), make(chan string, 16)
 	first, err := w.client.Run(ctx, w.runID)
 	if err != nil {
 		return first, err
@@ -157,6 +169,16 @@ func (w *watch) follow(ctx context.Context) (record.Run, error) {
 		case err := <-w.trouble:
 			shown.lost = err
 			drawn = time.Time{}
+			var answered *client.Error
+			if errors.As(err, &answered) && w.say != nil && shown.waits == "" {
+				shown.waits = answered.Message
+				w.say(waitsLine(shown.waits))
+			}
+		case words := <-w.waiting:
+			if w.say != nil && (words == "") != (shown.waits == "") {
+				w.say(waitsLine(words))
+			}
+			shown.waits, drawn = words, time.Time{}
 		case <-tick.C:
 			if changed {
 				w.read(ctx, &shown)
@@ -186,6 +208,13 @@ func (w *watch) follow(ctx context.Context) (record.Run, error) {
 			return run, nil
 		}
 	}
+}
+
+func waitsLine(words string) string {
+	if words == "" {
+		return "it goes on"
+	}
+	return "waits for: " + cut(words, len(words))
 }
 
 // read looks at the run again; where nobody answers in time, what was known stays.

@@ -15,6 +15,7 @@ type view struct {
 	run    record.Run
 	unwell []record.Node // some of the nodes that are not well
 	lost   error         // why nothing new is heard
+	waits  string        // what keeps the run, as the stream says
 }
 
 // maxUnwell is how many nodes that are not well are shown.
@@ -52,7 +53,9 @@ func draw(v view, width int, now time.Time) []string {
 	if run.Error != nil {
 		lines = append(lines, "error: "+run.Error.Message)
 	}
-	if run.WaitsFor != "" && !run.State.Final() {
+	if v.waits != "" {
+		lines = append(lines, "waits for: "+v.waits)
+	} else if run.WaitsFor != "" && !run.State.Final() {
 		lines = append(lines, "waits for: "+run.WaitsFor)
 	}
 	if v.lost != nil {

@@ -37,6 +37,7 @@ func (r *Replica) lead(ctx context.Context, l *election.Leadership) error {
 	work := controller.New(controller.Config{
 		Store: r.store, Agents: agents, Watch: watcher.Run, Log: r.config.Log.Named("controller"),
 		Grace: r.config.Membership.Grace, ForgetAfter: r.config.Membership.ForgetAfter,
+		Away: r.outage.Away,
 	})
 	words := &owner{work}
 	r.owner.Store(words)
@@ -107,6 +108,16 @@ func (o *owner) Command(ctx context.Context, request record.Request, runID strin
 func (o *owner) Forget(ctx context.Context, request record.Request, key record.NodeKey) error {
 	return notLeading(o.controller.Forget(ctx, request, key))
 }
+
+func (o *owner) Recall(runID string) (run record.Run, waits, ok bool) {
+	return o.controller.Recall(runID)
+}
+
+func (o *owner) RecallNodes(runID string) ([]record.Node, bool) {
+	return o.controller.RecallNodes(runID)
+}
+
+func (o *owner) RecallRuns() []record.Run { return o.controller.RecallRuns() }
 
 func notLeading(err error) error {
 	if errors.Is(err, controller.ErrNotLeading) {

@@ -3,6 +3,7 @@ package replica
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -24,6 +25,12 @@ func (r *Replica) Missing(ctx context.Context) []string {
 			ofStore = "the primary store has not been prepared yet: the leader does that"
 		case err != nil:
 			ofStore = "the primary store: " + err.Error()
+		default:
+			if o := r.owner.Load(); o != nil {
+				if runs, why := o.controller.Stuck(); runs > 0 {
+					ofStore = fmt.Sprintf("the primary store: it does not take the commits of %d runs: %s", runs, why)
+				}
+			}
 		}
 	})
 	asking.Go(func() {

@@ -56,6 +56,7 @@ type Replica struct {
 	store     store.Store
 	candidate *election.Candidate
 	metrics   *metrics
+	outage    *outage // of the store
 
 	owner atomic.Pointer[owner] // while this replica leads
 	floor atomic.Int64          // the next term is above it
@@ -88,6 +89,7 @@ func (r *Replica) Run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, r.store.Close()) }()
+	r.watchStore()
 	if err := r.usable(ctx); err != nil {
 		return err
 	}
@@ -105,7 +107,7 @@ func (r *Replica) Run(ctx context.Context) (err error) {
 	defer endStreams()
 	server := &http.Server{
 		Handler: api.New(api.Config{
-			Store: r.store, Leader: r.leader, Owner: r.apiOwner, Ready: r.Missing,
+			Store: r.store, Leader: r.leader, Owner: r.apiOwner, Ready: r.Missing, StoreWaits: r.outage.waits,
 			Name: r.config.Name, Instance: r.instance, Version: r.config.Version,
 			Metrics: r.metrics.handler(), Log: r.config.Log.Named("api"),
 		}),
@@ -125,6 +127,7 @@ func (r *Replica) Run(ctx context.Context) (err error) {
 		}
 		return nil
 	})
+	work.Go(func() error { return r.outage.Run(working) })
 	work.Go(func() error {
 		if err := r.store.Maintain(working); err != nil && working.Err() == nil {
 			return fmt.Errorf("maintain the primary store: %w", err)
