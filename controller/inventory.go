@@ -226,6 +226,7 @@ func (v *inventory) wakeSaver() {
 // again; it returns what makes leading pointless.
 func (v *inventory) Save(ctx context.Context) error {
 	retry := store.Retry()
+	failing := false
 	for {
 		select {
 		case <-v.save:
@@ -240,6 +241,7 @@ func (v *inventory) Save(ctx context.Context) error {
 			err := v.store.SaveNodes(ctx, v.term, batch)
 			if err == nil {
 				retry.Reset()
+				failing = false
 				continue
 			}
 			if ctx.Err() != nil {
@@ -248,7 +250,10 @@ func (v *inventory) Save(ctx context.Context) error {
 			if errors.Is(err, store.ErrStaleTerm) {
 				return fmt.Errorf("save known nodes: %w", err)
 			}
-			v.log.Warn("cannot save known nodes; trying again", "error", err)
+			if !failing {
+				v.log.Warn("cannot save known nodes; trying until it works", "error", err)
+			}
+			failing = true
 			v.putBack(batch)
 			if !retry.Wait(ctx) {
 				return nil

@@ -9,7 +9,8 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-var errKeyLost = errors.New("the election key is gone")
+// ErrKeyLost is why a leadership ended whose election key is gone: its lease was revoked, or somebody removed it.
+var ErrKeyLost = errors.New("the election key is gone")
 
 // stand is one candidate's place in the queue: a key, on a lease, created at a revision. The lowest such revision
 // leads.
@@ -67,7 +68,7 @@ func (s *stand) await(ctx context.Context) error {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
 		case err == nil && at == gone:
-			return errKeyLost
+			return ErrKeyLost
 		case err == nil && at == first:
 			return nil
 		}
@@ -81,11 +82,11 @@ func (s *stand) guard(ctx context.Context, depose context.CancelCauseFunc) {
 	for ctx.Err() == nil {
 		changed := s.queue.changed()
 		if s.queue.lacks(s.key, s.created) {
-			depose(errKeyLost)
+			depose(ErrKeyLost)
 			return
 		}
 		if at, err := s.place(ctx); err == nil && at != first {
-			depose(errKeyLost)
+			depose(ErrKeyLost)
 			return
 		}
 		s.pause(ctx, changed)

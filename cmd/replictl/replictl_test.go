@@ -83,7 +83,9 @@ func (d *desk) runAt(ctx context.Context, at terminal, args ...string) heard {
 	if at.out == nil {
 		at.out = &out
 	}
-	at.err = &err
+	if at.err == nil {
+		at.err = &err
+	}
 	if at.size == nil {
 		at.size = func() (int, int) { return 100, 30 }
 	}
@@ -294,6 +296,34 @@ func TestOnATerminalTheRunIsDrawnLive(t *testing.T) {
 	}
 	if s.code != exitFailed || s.err != "" {
 		t.Fatalf("%+v", s)
+	}
+}
+
+func TestAWatchSaysThatTheStoreDoesNotAnswerAndGoesOn(t *testing.T) {
+	for _, draws := range []bool{true, false} {
+		d := sit(t)
+		d.ok("apply", "-f", d.book)
+		out, notes := &screen{}, &screen{}
+		told := notes
+		if draws {
+			told = out
+		}
+		s := d.during(terminal{out: out, err: notes, draws: draws}, func(run record.Run) {
+			d.until(func() bool { return strings.Contains(out.String(), run.ID) || strings.Contains(out.String(), "run created") })
+			d.Keep("the primary store: it is away")
+			d.until(func() bool { return strings.Contains(told.String(), "waits for: the primary store: it is away") })
+			d.Keep("")
+			if !draws {
+				d.until(func() bool { return strings.Contains(notes.String(), "it goes on") })
+			}
+			d.finish(record.RunDone)(run)
+		}, startAndWait...)
+		if s.code != exitDone {
+			t.Errorf("it ended with %d", s.code)
+		}
+		if n := strings.Count(notes.String(), "\n"); !draws && n != 2 || draws && n != 0 {
+			t.Errorf("beside its output it says %q", notes.String())
+		}
 	}
 }
 

@@ -14,18 +14,23 @@ import (
 	"github.com/replicante-io/playbooks/internal/fault"
 	"github.com/replicante-io/playbooks/membership"
 	"github.com/replicante-io/playbooks/record"
+	"github.com/replicante-io/playbooks/store"
 )
 
-// beginTime bounds the steps between winning an election and leading. A winner that cannot use the store lets another try.
-const beginTime = 30 * time.Second
+const (
+	// beginTime bounds the steps between winning an election and leading. A winner that cannot reach the store for so long
+	// lets another try.
+	beginTime = 30 * time.Second
+	// beginTry bounds one try of them.
+	beginTry = 10 * time.Second
+)
 
 // lead is what a winner of the election does until ctx ends. When it returns, nothing that it started goes on.
 func (r *Replica) lead(ctx context.Context, l *election.Leadership) error {
 	term, err := r.begin(ctx, l)
 	if err != nil {
 		if ctx.Err() == nil {
-			fault := err.Error()
-			r.fault.Store(&fault)
+			r.cannotLead(err)
 		}
 		return err
 	}
@@ -56,9 +61,32 @@ func (r *Replica) lead(ctx context.Context, l *election.Leadership) error {
 	return err
 }
 
-// begin turns a won election into a term. Only what comes after it may read what is unfinished.
+// begin turns a won election into a term, trying again while the store cannot be reached.
 func (r *Replica) begin(ctx context.Context, l *election.Leadership) (record.Term, error) {
 	ctx, cancel := context.WithTimeout(ctx, beginTime)
+	defer cancel()
+	retry := store.Retry()
+	for {
+		term, err := r.beginOnce(ctx, l)
+		if err == nil || !errors.Is(err, store.ErrUnavailable) {
+			return term, err
+		}
+		r.cannotLead(err)
+		if !retry.Wait(ctx) {
+			return record.Term{}, err
+		}
+	}
+}
+
+// cannotLead remembers why this replica does not lead although it was elected.
+func (r *Replica) cannotLead(err error) {
+	fault := err.Error()
+	r.fault.Store(&fault)
+}
+
+// beginOnce begins a term. Only what comes after it may read what is unfinished.
+func (r *Replica) beginOnce(ctx context.Context, l *election.Leadership) (record.Term, error) {
+	ctx, cancel := context.WithTimeout(ctx, beginTry)
 	defer cancel()
 	if err := r.store.Init(ctx); err != nil {
 		return record.Term{}, fmt.Errorf("prepare the primary store: %w", err)

@@ -45,6 +45,8 @@ func TestReplica(t *testing.T) {
 		{"AnAgentThatKnowsAHigherTermMakesTheNextTermHigher", higherTerm},
 		{"ASecondReplicaOnOneSQLiteFileDoesNotLead", oneFile},
 		{"AReplicaWithoutEtcdSaysSo", noEtcd},
+		{"TheLeaderSaysThatTheStoreIsAwayAndRunsGoOnAfterwards", storeAway},
+		{"WhoIsElectedWithoutAStoreLeadsOnceItIsBack", electedWithoutStore},
 	}
 	for i, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

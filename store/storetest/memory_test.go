@@ -3,6 +3,7 @@ package storetest
 import (
 	"context"
 	"errors"
+	"reflect"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -96,5 +97,46 @@ func TestAMethodOfAnEndedContextIsInDoubt(t *testing.T) {
 	_, err := m.Lead(ctx, 0)
 	if !errors.Is(err, store.ErrUnavailable) || !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestAStoreWithSomethingAroundItsCallsKeepsThePromises(t *testing.T) {
+	Run(t, func(tb testing.TB) Place {
+		place := inMemory(tb)
+		open := place.Open
+		place.Open = func(ttl time.Duration) (store.Store, error) {
+			inner, err := open(ttl)
+			return &store.Around{Store: inner, Call: func(_ context.Context, method string, do func() error) error {
+				if _, there := reflect.TypeFor[store.Store]().MethodByName(method); !there {
+					tb.Errorf("a call is named %s", method)
+				}
+				return do()
+			}}, err
+		}
+		return place
+	})
+}
+
+func TestNoCallPassesWhatIsAroundAStore(t *testing.T) {
+	for method := range reflect.TypeFor[store.Store]().Methods() {
+		if method.Name == "Maintain" || method.Name == "Close" {
+			continue
+		}
+		t.Run(method.Name, func(t *testing.T) {
+			var seen []string
+			around := &store.Around{Call: func(_ context.Context, method string, _ func() error) error {
+				seen = append(seen, method)
+				return store.ErrUnavailable
+			}}
+			call := reflect.ValueOf(around).MethodByName(method.Name)
+			args := []reflect.Value{reflect.ValueOf(t.Context())}
+			for i := 1; i < call.Type().NumIn(); i++ {
+				args = append(args, reflect.Zero(call.Type().In(i)))
+			}
+			answers := call.Call(args)
+			if err, _ := answers[len(answers)-1].Interface().(error); !errors.Is(err, store.ErrUnavailable) || len(seen) != 1 || seen[0] != method.Name {
+				t.Errorf("it answers %v, and what is around it saw %v", err, seen)
+			}
+		})
 	}
 }

@@ -1,0 +1,164 @@
+package replica_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/replicante-io/playbooks/api/client"
+	"github.com/replicante-io/playbooks/record"
+	"github.com/replicante-io/playbooks/store"
+	"github.com/replicante-io/playbooks/store/storetest"
+)
+
+// leaving is a store of several replicas that can be taken away from all of them.
+type leaving struct {
+	shared
+	gone *atomic.Bool
+}
+
+func newLeaving() leaving {
+	l := leaving{gone: &atomic.Bool{}}
+	l.Store = &store.Around{Store: storetest.NewMemory(), Call: func(_ context.Context, method string, do func() error) error {
+		if l.gone.Load() {
+			return fmt.Errorf("%s: no route to it: %w", method, store.ErrUnavailable)
+		}
+		return do()
+	}}
+	return l
+}
+
+const twoStages = `
+apiVersion: replicante.io/v1
+kind: Playbook
+metadata: {name: two}
+spec:
+  stages:
+    - name: first
+      steps: [{name: wait, action: agent.replicante.io/test.loop, args: {count: 10, delay: 100ms}}]
+    - name: second
+      steps: [{name: ping, action: agent.replicante.io/test.success}]
+`
+
+func storeAway(t *testing.T, f *field) {
+	f.agent("a")
+	s := newLeaving()
+	leader := f.start(f.config("core-1", ""), s)
+	leader.ready()
+	follower := f.start(f.config("core-2", ""), s)
+	follower.ready()
+	if _, err := follower.plane.Apply(t.Context(), []client.File{{Name: "two.yaml", Data: []byte(twoStages)}}); err != nil {
+		t.Fatal(err)
+	}
+	var said saying
+	both, err := client.New(client.Config{Servers: []string{follower.url, leader.url}, Waits: said.add})
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the node is known", func() bool {
+		known, err := both.Nodes(t.Context(), "c")
+		return err == nil && len(known) == 1
+	})
+	run, err := both.Start(t.Context(), record.Start{Playbook: "two", Cluster: "c"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	watched := make(chan error, 1)
+	var last atomic.Value
+	go func() {
+		watched <- both.Follow(t.Context(), run.ID, 0, func(event record.Event) error {
+			last.Store(event.Type)
+			return nil
+		})
+	}()
+	eventually(t, "its action runs", func() bool {
+		nodes, err := both.RunNodes(t.Context(), run.ID, nil, 0)
+		return err == nil && len(nodes) == 1 && len(nodes[0].Actions) == 1 && nodes[0].Actions[0].State == record.ActionRunning
+	})
+
+	s.gone.Store(true)
+	eventually(t, "the run says that it waits for the store", func() bool {
+		run, err := both.Run(t.Context(), run.ID)
+		return err == nil && run.State == record.RunRunning && strings.Contains(run.WaitsFor, "the primary store: it has not answered since")
+	})
+	for range 20 { // the action has ended long ago: nothing of that is stored, shown or sent
+		time.Sleep(100 * time.Millisecond)
+		nodes, err := both.RunNodes(t.Context(), run.ID, nil, 0)
+		if err != nil || len(nodes) != 1 || len(nodes[0].Actions) != 1 || nodes[0].Actions[0].State != record.ActionRunning {
+			t.Fatalf("shown: %+v, %v", nodes, err)
+		}
+	}
+	runs, err := both.Runs(t.Context(), client.RunFilter{})
+	if err != nil || len(runs) != 1 || !strings.Contains(runs[0].WaitsFor, "the primary store") {
+		t.Errorf("runs %+v, %v", runs, err)
+	}
+	for _, r := range []*running{leader, follower} {
+		if status, body := get(t, r.url+"/readyz"); status != http.StatusServiceUnavailable || !strings.Contains(body, "the primary store: ") {
+			t.Errorf("/readyz of %s answers %d: %s", r.url, status, body)
+		}
+		if status, _ := get(t, r.url+"/healthz"); status != http.StatusOK {
+			t.Errorf("/healthz of %s answers %d", r.url, status)
+		}
+	}
+	if status, body := get(t, follower.url+"/api/v1/runs/"+run.ID); status != http.StatusServiceUnavailable || !strings.Contains(body, "store_unavailable") {
+		t.Errorf("the follower answers %d: %s", status, body)
+	}
+	if leads, err := both.Leader(t.Context()); err != nil || leads.Name != "core-1" || leads.Term != 1 {
+		t.Errorf("leader %+v, %v", leads, err)
+	}
+	eventually(t, "who follows hears it", func() bool { return strings.Contains(said.last(), "the primary store") })
+
+	s.gone.Store(false)
+	if err := <-watched; err != nil || last.Load() != record.EventRunFinished {
+		t.Errorf("the watch ended with %v after %v", err, last.Load())
+	}
+	if run, err = both.Run(t.Context(), run.ID); err != nil || run.State != record.RunDone || run.Term != 1 {
+		t.Errorf("the run ended %s in term %d, %v", run.State, run.Term, err)
+	}
+	if said.last() != "" {
+		t.Errorf("the last that is heard is %q", said.last())
+	}
+}
+
+// saying keeps the last thing that was said.
+type saying struct {
+	mu   sync.Mutex
+	text string
+}
+
+func (s *saying) add(text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.text = text
+}
+
+func (s *saying) last() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text
+}
+
+func electedWithoutStore(t *testing.T, f *field) {
+	s := newLeaving()
+	first := f.start(f.config("core-1", ""), s)
+	first.ready()
+	second := f.start(f.config("core-2", ""), s)
+	second.ready()
+	s.gone.Store(true)
+	first.stop()
+	second.refused("this replica was elected but cannot lead: ")
+	back := time.Now()
+	s.gone.Store(false)
+	second.ready()
+	if took := time.Since(back); took > 5*time.Second {
+		t.Errorf("it led %s after the store was back", took)
+	}
+	if leads, err := second.plane.Leader(t.Context()); err != nil || leads.Name != "core-2" || leads.Term != 2 {
+		t.Errorf("leader %+v, %v", leads, err)
+	}
+}
