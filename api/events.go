@@ -138,6 +138,9 @@ func (s *server) stream(hctx huma.Context, id string, after int64) {
 			run, err := s.head(ctx, id)
 			switch {
 			case errors.Is(err, store.ErrNotFound), err == nil && run.FinishTS != nil && after >= run.Seq:
+				if waits != "" {
+					_ = out.waits("")
+				}
 				_ = out.end()
 				return
 			case unanswered(err) && ctx.Err() == nil:

@@ -309,7 +309,9 @@ func TestAWatchSaysThatTheStoreDoesNotAnswerAndGoesOn(t *testing.T) {
 			told = out
 		}
 		s := d.during(terminal{out: out, err: notes, draws: draws}, func(run record.Run) {
-			d.until(func() bool { return strings.Contains(out.String(), run.ID) || strings.Contains(out.String(), "run created") })
+			d.until(func() bool {
+				return strings.Contains(out.String(), run.ID) || strings.Contains(out.String(), "run created")
+			})
 			d.Keep("the primary store: it is away")
 			d.until(func() bool { return strings.Contains(told.String(), "waits for: the primary store: it is away") })
 			d.Keep("")
