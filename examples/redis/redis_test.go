@@ -20,6 +20,7 @@ import (
 
 	"github.com/replicante-io/playbooks/agent/wire"
 	"github.com/replicante-io/playbooks/api/client"
+	"github.com/replicante-io/playbooks/internal/rig"
 	"github.com/replicante-io/playbooks/internal/testenv"
 	"github.com/replicante-io/playbooks/record"
 )
@@ -129,7 +130,7 @@ type example struct {
 	redis   []int    // ports
 	agents  []int
 	flags   []string // of the control plane
-	process *testenv.Program
+	process *rig.Process
 	plane   *client.Client
 	run     string // id
 }

@@ -32,7 +32,7 @@ var allowed = map[string][]string{
 	"api/client":        {"record"},
 	"api/apitest":       {"api", "election", "playbook", "record", "store", "store/storetest"}, // for tests of its clients
 	"internal/config":   {},
-	"internal/testenv":  {},
+	"internal/testenv":  {"internal/rig"},
 	"internal/etcd":     {"internal/fault"},
 	"internal/fault":    {},
 	"internal/imports":  {},
@@ -43,6 +43,7 @@ var allowed = map[string][]string{
 	"internal/replica":  everything,
 	"internal/dev":      everything,
 	"internal/bench":    everything,
+	"internal/chaos":    everything,
 	"cmd":               everything,
 	"examples":          everything,
 }
@@ -53,7 +54,7 @@ var everything = []string{"*"}
 var only = map[string][]string{
 	"go.etcd.io/etcd/client/":       {"election", "membership", "internal"},
 	"go.etcd.io/etcd/server/":       {"internal"},
-	"go.mongodb.org/mongo-driver/":  {"store/mongo", "internal/testenv"},
+	"go.mongodb.org/mongo-driver/":  {"store/mongo", "internal/rig", "internal/chaos"},
 	"modernc.org/sqlite":            {"store/sqlite"},
 	"cel.dev/":                      {"playbook"},
 	"github.com/spf13/viper":        {"internal/config", "cmd/replictl"},

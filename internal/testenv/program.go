@@ -1,23 +1,28 @@
 package testenv
 
-import "testing"
+import (
+	"testing"
 
-// Program is a program of the house in a process of its own.
-type Program struct{ process *process }
+	"github.com/replicante-io/playbooks/internal/rig"
+)
 
 // NewProgram starts a program, with what it prints added to the file log; it ends with the test.
-func NewProgram(t testing.TB, log, path string, args ...string) *Program {
+func NewProgram(t testing.TB, log, path string, args ...string) *rig.Process {
 	t.Helper()
-	process, err := start(log, path, args...)
+	process, err := rig.Start(log, nil, path, args...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(process.kill)
-	return &Program{process}
+	t.Cleanup(process.Kill)
+	return process
 }
 
-// Kill ends the program as kill -9 does, and waits until it is gone.
-func (p *Program) Kill() { p.process.kill() }
-
-// Ended is closed when the program has ended.
-func (p *Program) Ended() <-chan struct{} { return p.process.ended() }
+// FreePort is a TCP port on loopback that nothing listens on, and that this process was not given before.
+func FreePort(t testing.TB) int {
+	t.Helper()
+	port, err := rig.FreePort()
+	if err != nil {
+		t.Fatalf("find a free port: %v", err)
+	}
+	return port
+}

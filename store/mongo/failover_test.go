@@ -171,7 +171,9 @@ func TestACommitThatLandsWhileItsRepetitionAsksWhyHasLandedOnce(t *testing.T) {
 		primary := set.Primary(t)
 		for i := range 3 {
 			if i != primary {
-				set.Replicate(t, i, on)
+				if err := set.Replicate(i, on); err != nil {
+					t.Errorf("member %d: %v", i, err)
+				}
 			}
 		}
 	}

@@ -1,4 +1,4 @@
-package testenv
+package rig
 
 import (
 	"errors"
@@ -6,7 +6,6 @@ import (
 	"net"
 	"strconv"
 	"sync"
-	"testing"
 )
 
 // firstPort and lastPort are below the ports that Linux gives to whoever connects somewhere (ip_local_port_range): a
@@ -19,16 +18,7 @@ var given struct {
 }
 
 // FreePort is a TCP port on loopback that nothing listens on, and that this process was not given before.
-func FreePort(t testing.TB) int {
-	t.Helper()
-	port, err := freePort()
-	if err != nil {
-		t.Fatalf("find a free port: %v", err)
-	}
-	return port
-}
-
-func freePort() (int, error) {
+func FreePort() (int, error) {
 	given.Lock()
 	defer given.Unlock()
 	if given.ports == nil {
