@@ -9,12 +9,27 @@ STATICCHECK := .cache/staticcheck
 NODES ?= 1000 10000
 STORES ?= ""
 
-.PHONY: help build demo test check test-deps integration bench
+# Where make install puts things; packagers set both.
+DESTDIR ?=
+PREFIX ?= /usr/local
+PROGRAMS := replicore repliagent replictl replibench
+
+.PHONY: help build install demo test check test-deps integration bench
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## the programs, into bin/
 	go build -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+
+install: build ## programs, units, users and examples, for a package: DESTDIR=tree PREFIX=/usr
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/share/doc/replicante/examples
+	install $(addprefix bin/,$(PROGRAMS)) $(DESTDIR)$(PREFIX)/bin
+	for unit in deploy/systemd/*.service; do \
+		sed 's|/usr/bin/repli|$(PREFIX)/bin/repli|' $$unit >$(DESTDIR)$(PREFIX)/lib/systemd/system/$${unit##*/} || exit; done
+	install -D -m 644 deploy/sysusers.d/replicante.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/replicante.conf
+	install -D -m 644 deploy/tmpfiles.d/replicante.conf $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/replicante.conf
+	install -m 644 docs/*.md $(DESTDIR)$(PREFIX)/share/doc/replicante
+	install -m 644 deploy/examples/*.yaml $(DESTDIR)$(PREFIX)/share/doc/replicante/examples
 
 demo: build ## everything on this machine: a playbook runs over five nodes, live, to its end
 	@examples/demo.sh
@@ -22,12 +37,13 @@ demo: build ## everything on this machine: a playbook runs over five nodes, live
 test: ## the tests that need nothing but Go
 	tools/gotest ./...
 
-check: $(STATICCHECK) ## format, vet, lint, import rules
+check: $(STATICCHECK) ## format, vet, lint, import rules, units where systemd's tools are
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "make check: run gofmt -w on"; echo "$$unformatted"; exit 1; }
 	go vet ./...
 	go vet -tags integration ./...
 	$(STATICCHECK) -tags integration ./...
 	go test -count=1 ./internal/imports
+	tools/check-deploy
 
 $(STATICCHECK): tools/go.mod tools/go.sum
 	cd tools && go build -o ../$@ honnef.co/go/tools/cmd/staticcheck
