@@ -41,6 +41,8 @@ type Config struct {
 	Log         hclog.Logger
 	Grace       time.Duration // how long a vanished node may come back, where the playbook does not say
 	ForgetAfter time.Duration // how long a known node may stay away; 0: for ever
+	// Ready is called once the controller takes words, with how many runs it goes on with; it may be nil.
+	Ready func(openRuns int)
 	// Away tells since when the store has not answered, zero where it does, and why; it may be nil.
 	Away func() (since time.Time, why error)
 	// Concurrency bounds the short calls to agents at one time; 0: the constant of this name.
@@ -73,10 +75,13 @@ func (c *Controller) Lead(ctx context.Context, term record.Term) error {
 		c.lead = nil
 		c.mu.Unlock()
 	}()
-	return l.run(ctx, func() {
+	return l.run(ctx, func(open int) {
 		c.mu.Lock()
 		c.lead = l
 		c.mu.Unlock()
+		if c.config.Ready != nil {
+			c.config.Ready(open)
+		}
 	})
 }
 

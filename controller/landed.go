@@ -68,6 +68,12 @@ func (l *landed) head() (record.Run, time.Time, error) {
 	return snapshot(l.run), l.stuck, l.why
 }
 
+func (l *landed) state() record.RunState {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.run.State
+}
+
 func (l *landed) records() []record.Node {
 	l.mu.Lock()
 	defer l.mu.Unlock()

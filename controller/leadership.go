@@ -60,8 +60,9 @@ func newLeadership(config Config, term record.Term) *leadership {
 	return l
 }
 
-// run leads until ctx ends or leading has become pointless. ready is called once words are taken.
-func (l *leadership) run(ctx context.Context, ready func()) error {
+// run leads until ctx ends or leading has become pointless. ready is called once words can be taken, with how many runs
+// are open.
+func (l *leadership) run(ctx context.Context, ready func(open int)) error {
 	ctx, l.cancel = context.WithCancelCause(ctx)
 	defer l.cancel(nil)
 	l.ctx = ctx
@@ -103,7 +104,7 @@ func (l *leadership) because(ctx context.Context, err error) error {
 }
 
 // takeOver claims all open runs before any goes on: what is in flight on a node keeps other runs from it.
-func (l *leadership) takeOver(ctx context.Context, ready func()) error {
+func (l *leadership) takeOver(ctx context.Context, ready func(open int)) error {
 	select {
 	case <-l.inventory.ready:
 	case <-ctx.Done():
@@ -135,8 +136,7 @@ func (l *leadership) takeOver(ctx context.Context, ready func()) error {
 	for _, c := range owned {
 		l.own(c)
 	}
-	l.log.Info("leading", "open_runs", len(owned))
-	ready()
+	ready(len(owned))
 	return nil
 }
 
@@ -209,8 +209,7 @@ func (l *leadership) own(c *claimed) bool {
 	go func() {
 		defer l.work.Done()
 		if err := l.keep(c); err != nil && l.ctx.Err() == nil {
-			l.log.Error("cannot go on with a run; this replica steps down", "run", c.run.ID, "error", err)
-			l.cancel(err)
+			l.cancel(fmt.Errorf("go on with run %s: %w", c.run.ID, err))
 		}
 	}()
 	return true

@@ -13,7 +13,6 @@ package election
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -74,7 +73,7 @@ func (c *Candidate) Changed() <-chan struct{} { return c.queue.changed() }
 
 // Run stands for election until ctx ends, and calls lead each time it is won. The context of lead ends when this
 // replica must not lead any more, with the reason as its cause. lead must return when it does; only then the
-// leadership is given back. When lead returns by itself the leadership is given back too, and after a pause, which
+// leadership is given back. Why it ended is lead's to log. When lead returns by itself the leadership is given back too, and after a pause, which
 // grows while that happens quickly, Run stands again. Run returns nil, after having withdrawn.
 func (c *Candidate) Run(ctx context.Context, lead func(ctx context.Context, l *Leadership) error) error {
 	following, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -128,30 +127,18 @@ func (c *Candidate) campaign(ctx context.Context, outage *etcd.Outage,
 	return stood, err
 }
 
-// lead calls the work under a context that also ends when the election key is lost, and says how it ended.
+// lead calls the work under a context that also ends when the election key is lost.
 func (c *Candidate) lead(ctx context.Context, s *stand, lead func(ctx context.Context, l *Leadership) error) {
-	c.log.Info("leading", "key", s.key)
+	c.log.Debug("elected", "key", s.key)
 	ctx, depose := context.WithCancelCause(ctx)
 	guarded := make(chan struct{})
 	go func() {
 		defer close(guarded)
 		s.guard(ctx, depose)
 	}()
-	err := lead(ctx, &Leadership{stand: s, self: c.self, ended: func() error { return context.Cause(ctx) }})
-	reason := context.Cause(ctx) // before our own cancel
+	_ = lead(ctx, &Leadership{stand: s, self: c.self, ended: func() error { return context.Cause(ctx) }}) // it says so itself
 	depose(nil)
 	<-guarded
-
-	switch {
-	case reason != nil && (err == nil || errors.Is(err, context.Canceled)):
-		c.log.Info("no longer leading", "reason", reason)
-	case reason != nil:
-		c.log.Warn("no longer leading", "reason", reason, "error", err)
-	case err != nil:
-		c.log.Error("gave the leadership back: the work failed", "error", err)
-	default:
-		c.log.Info("gave the leadership back")
-	}
 }
 
 // enter puts the key of this candidate behind those that are there. After an error the key may exist; it ends with

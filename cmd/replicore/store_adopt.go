@@ -26,7 +26,7 @@ purpose, and not while replicas run on another store with this etcd.`}
 		if err != nil {
 			return err
 		}
-		client, err := replica.Connect(core.Etcd)
+		client, err := replica.Connect(core.Etcd, nil)
 		if err != nil {
 			return err
 		}

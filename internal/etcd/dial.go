@@ -21,6 +21,8 @@ type DialConfig struct {
 	Endpoints []string // all http or all https
 	Username  string   // "" for none
 	Password  string
+	// Failed is told of every call that etcd did not carry out: the method's name and gRPC's code. It may be nil.
+	Failed func(method, code string)
 }
 
 // Dial returns a client. It does not wait for etcd, except to log in with a user name. A member that hangs is noticed
@@ -39,6 +41,9 @@ func Dial(c DialConfig) (*clientv3.Client, error) {
 			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second},
 			MinConnectTimeout: 2 * time.Second,
 		})},
+	}
+	if c.Failed != nil {
+		config.DialOptions = append(config.DialOptions, watched(c.Failed)...)
 	}
 	if len(c.Endpoints) > 0 && strings.HasPrefix(c.Endpoints[0], "https://") {
 		config.TLS = &tls.Config{MinVersion: tls.VersionTLS12}

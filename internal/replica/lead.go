@@ -26,7 +26,9 @@ const (
 )
 
 // lead is what a winner of the election does until ctx ends. When it returns, nothing that it started goes on.
-func (r *Replica) lead(ctx context.Context, l *election.Leadership) error {
+func (r *Replica) lead(ctx context.Context, l *election.Leadership) (err error) {
+	reign := r.wins()
+	defer func() { reign.ends(ctx, err) }()
 	term, err := r.begin(ctx, l)
 	if err != nil {
 		if ctx.Err() == nil {
@@ -35,24 +37,21 @@ func (r *Replica) lead(ctx context.Context, l *election.Leadership) error {
 		return err
 	}
 	r.fault.Store(nil)
+	reign.begins(term.Term)
 
 	agents := agentclient.New(agentclient.Config{})
 	defer agents.Close()
 	watcher := membership.NewWatcher(membership.WatcherConfig{Client: r.etcd, Prefix: r.config.Etcd.Prefix, Log: r.config.Log})
 	work := controller.New(controller.Config{
-		Store: r.store, Agents: agents, Watch: watcher.Run, Log: r.config.Log.Named("controller"),
+		Store: r.store, Agents: countedAgents{agents, r.metrics}, Watch: watcher.Run, Log: r.config.Log.Named("controller"),
 		Grace: r.config.Membership.Grace, ForgetAfter: r.config.Membership.ForgetAfter,
-		Away: r.outage.Away,
+		Away: r.outage.Away, Ready: reign.leads,
 	})
 	words := &owner{work}
 	r.owner.Store(words)
-	r.metrics.leads(term.Term)
 	resign := func() { r.owner.CompareAndSwap(words, nil) } // words go to the next leader from now on
 	defer context.AfterFunc(ctx, resign)()
-	defer func() {
-		resign()
-		r.metrics.leads(0)
-	}()
+	defer resign()
 	err = work.Lead(ctx, term)
 	var higher *controller.HigherTermError
 	if errors.As(err, &higher) {

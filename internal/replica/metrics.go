@@ -1,44 +1,212 @@
 package replica
 
 import (
+	"context"
+	"errors"
 	"net/http"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	agentclient "github.com/replicante-io/playbooks/agent/client"
+	"github.com/replicante-io/playbooks/agent/wire"
+	"github.com/replicante-io/playbooks/controller"
+	"github.com/replicante-io/playbooks/record"
+	"github.com/replicante-io/playbooks/store"
 )
 
-// metrics are a replica's own; each replica has a registry, so that several fit into a process.
+// metrics are a replica's own; each replica has a registry, so that several fit into a process. No label has more values
+// than there are clusters.
 type metrics struct {
-	registry      *prometheus.Registry
-	leading, term prometheus.Gauge
-	takeovers     prometheus.Counter
+	registry       *prometheus.Registry
+	leading, term  prometheus.Gauge
+	takeovers      prometheus.Counter
+	takeover       prometheus.Histogram
+	takeoverPhases *prometheus.HistogramVec // phase
+	losses         *prometheus.CounterVec   // reason
+	ended          *prometheus.CounterVec   // state
+	commits        *prometheus.CounterVec   // result
+	commit         prometheus.Histogram
+	dispatches     *prometheus.CounterVec // result
+	storeErrors    *prometheus.CounterVec // call, kind
+	etcdErrors     *prometheus.CounterVec // call, code
 }
 
-func newMetrics() *metrics {
+// takeoverBuckets and commitBuckets are in seconds.
+var (
+	takeoverBuckets = []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120}
+	commitBuckets   = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
+)
+
+// newMetrics makes the metrics of a replica. away tells whether the store is; census counts what a leader has, and is false
+// for others.
+func newMetrics(away func() bool, census func() (controller.Census, bool)) *metrics {
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "replicante_" + name, Help: help}, labels)
+	}
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
 		leading:  prometheus.NewGauge(prometheus.GaugeOpts{Name: "replicante_leading", Help: "1 while this replica leads."}),
 		term:     prometheus.NewGauge(prometheus.GaugeOpts{Name: "replicante_term", Help: "The last term of this replica."}),
 		takeovers: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "replicante_takeovers_total", Help: "How often this replica began to lead."}),
+		takeover: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "replicante_takeover_seconds",
+			Help: "From winning the election to going on with all runs.", Buckets: takeoverBuckets}),
+		takeoverPhases: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "replicante_takeover_phase_seconds",
+			Help:    "The parts of a takeover: term (beginning a term), runs (reading nodes and claiming runs).",
+			Buckets: takeoverBuckets}, []string{"phase"}),
+		losses: counter("leaderships_lost_total", "How often this replica stopped leading, by reason.", "reason"),
+		ended:  counter("runs_ended_total", "Runs that ended under this replica, by their final state.", "state"),
+		commits: counter("commits_total",
+			"Tries to commit a decision about a run, by result: ok, unavailable, stale_term, conflict, other.", "result"),
+		commit: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "replicante_commit_seconds",
+			Help: "How long commits took that landed.", Buckets: commitBuckets}),
+		dispatches: counter("dispatches_total",
+			"Actions given to agents, by result: accepted, exists, rejected, fenced, not_sent, unknown.", "result"),
+		storeErrors: counter("store_errors_total",
+			"Calls of the primary store that failed, by method and kind: unavailable, unusable, stale_term, conflict, other.", "call", "kind"),
+		etcdErrors: counter("etcd_errors_total", "Calls of etcd that failed, by method and gRPC code.", "call", "code"),
 	}
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		m.leading, m.term, m.takeovers)
-	return m
-}
-
-// leads notes that this replica leads under term, or, with 0, that it does not any more.
-func (m *metrics) leads(term int64) {
-	if term == 0 {
-		m.leading.Set(0)
-		return
+		m.leading, m.term, m.takeovers, m.takeover, m.takeoverPhases, m.losses, m.ended, m.commits, m.commit, m.dispatches,
+		m.storeErrors, m.etcdErrors, censusCollector{census},
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "replicante_store_away",
+			Help: "1 while the primary store does not answer this replica."}, func() float64 {
+			if away() {
+				return 1
+			}
+			return 0
+		}))
+	for _, result := range []string{"ok", "unavailable", "stale_term", "conflict", "other"} {
+		m.commits.WithLabelValues(result)
 	}
-	m.leading.Set(1)
-	m.term.Set(float64(term))
-	m.takeovers.Inc()
+	for _, result := range []string{"accepted", "exists", "rejected", "fenced", "not_sent", "unknown"} {
+		m.dispatches.WithLabelValues(result)
+	}
+	return m
 }
 
 func (m *metrics) handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+}
+
+// storeKind is what kind of failure of the store err is; "" where it is none.
+func storeKind(err error) string {
+	switch {
+	case err == nil, errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrExists), errors.Is(err, store.ErrKeyReused):
+		return ""
+	case errors.Is(err, store.ErrUnavailable):
+		return "unavailable"
+	case errors.Is(err, store.ErrUnusable):
+		return "unusable"
+	case errors.Is(err, store.ErrStaleTerm):
+		return "stale_term"
+	case errors.Is(err, store.ErrConflict):
+		return "conflict"
+	}
+	return "other"
+}
+
+// countedStore is a store whose calls are counted.
+type countedStore struct {
+	*store.Around
+	m *metrics
+}
+
+func (s countedStore) Commit(ctx context.Context, term int64, commit record.Commit) error {
+	begun := time.Now()
+	err := s.Around.Commit(ctx, term, commit)
+	if err != nil {
+		result := storeKind(err)
+		if result == "" {
+			result = "other"
+		}
+		s.m.commits.WithLabelValues(result).Inc()
+		return err
+	}
+	s.m.commit.Observe(time.Since(begun).Seconds())
+	s.m.commits.WithLabelValues("ok").Inc()
+	for i := range commit.Events {
+		if commit.Events[i].Type == record.EventRunFinished {
+			s.m.ended.WithLabelValues(string(commit.Run.State)).Inc()
+		}
+	}
+	return nil
+}
+
+// countedAgents are agents whose actions are counted.
+type countedAgents struct {
+	*agentclient.Client
+	m *metrics
+}
+
+func (a countedAgents) Post(ctx context.Context, agentURL string, action wire.ActionRequest) error {
+	err := a.Client.Post(ctx, agentURL, action)
+	result := "unknown"
+	switch {
+	case err == nil:
+		result = "accepted"
+	case errors.Is(err, wire.ErrExists):
+		result = "exists"
+	case errors.Is(err, wire.ErrRejected):
+		result = "rejected"
+	case errors.As(err, new(*wire.Fenced)):
+		result = "fenced"
+	case errors.Is(err, wire.ErrNotSent):
+		result = "not_sent"
+	}
+	a.m.dispatches.WithLabelValues(result).Inc()
+	return err
+}
+
+// censusCollector counts runs and nodes when it is asked. A replica that does not lead has none of these metrics.
+type censusCollector struct {
+	census func() (controller.Census, bool)
+}
+
+var (
+	runsDesc  = prometheus.NewDesc("replicante_runs", "Unfinished runs by state, of the leader.", []string{"state"}, nil)
+	nodesDesc = prometheus.NewDesc("replicante_nodes", "Known nodes by cluster and status, of the leader.",
+		[]string{"cluster", "status"}, nil)
+	presentDesc = prometheus.NewDesc("replicante_nodes_present", "Known nodes with a live key in etcd by cluster, of the leader.",
+		[]string{"cluster"}, nil)
+)
+
+var openStates = []record.RunState{record.RunPendingApprove, record.RunPending, record.RunRunning, record.RunPausing,
+	record.RunPaused, record.RunCancelling, record.RunRollingBack}
+
+var statuses = []record.Status{record.StatusHealthy, record.StatusUnhealthy, record.StatusUnavailable, record.StatusJoining,
+	record.StatusLeaving, record.StatusNotInCluster, record.StatusUnknown, record.StatusUnreachable}
+
+func (c censusCollector) Describe(descs chan<- *prometheus.Desc) {
+	descs <- runsDesc
+	descs <- nodesDesc
+	descs <- presentDesc
+}
+
+func (c censusCollector) Collect(out chan<- prometheus.Metric) {
+	census, leads := c.census()
+	if !leads {
+		return
+	}
+	gauge := func(desc *prometheus.Desc, value int, labels ...string) {
+		out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(value), labels...)
+	}
+	for _, state := range openStates {
+		gauge(runsDesc, census.Runs[state], string(state))
+	}
+	for cluster, counts := range census.Nodes {
+		other := 0 // statuses are agents' own words: those that are not ours share a label
+		for _, n := range counts {
+			other += n
+		}
+		for _, status := range statuses {
+			gauge(nodesDesc, counts[status], cluster, string(status))
+			other -= counts[status]
+		}
+		gauge(nodesDesc, other, cluster, "OTHER")
+		gauge(presentDesc, census.Present[cluster], cluster)
+	}
 }

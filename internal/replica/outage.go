@@ -19,13 +19,17 @@ func (r *Replica) watchStore() {
 		_, err := inner.Term(ctx)
 		return err
 	}, r.log)
-	r.store = &store.Around{Store: inner, Call: func(ctx context.Context, method string, do func() error) error {
+	around := &store.Around{Store: inner, Call: func(ctx context.Context, method string, do func() error) error {
 		err := do()
-		if err != nil {
-			r.outage.failed(ctx, err)
+		if err != nil && !errors.Is(ctx.Err(), context.Canceled) { // whoever asked is still there
+			r.outage.failed(err)
+			if kind := storeKind(err); kind != "" {
+				r.metrics.storeErrors.WithLabelValues(method, kind).Inc()
+			}
 		}
 		return err
 	}}
+	r.store = countedStore{around, r.metrics}
 }
 
 // outage knows whether the primary store answers. A call that failed makes it suspect; it counts as away once a question
@@ -46,9 +50,9 @@ func newOutage(ask func(ctx context.Context) error, log hclog.Logger) *outage {
 }
 
 // failed is told of each call that failed, and why.
-func (o *outage) failed(ctx context.Context, err error) {
-	if !errors.Is(err, store.ErrUnavailable) || errors.Is(ctx.Err(), context.Canceled) {
-		return // whoever asked has gone
+func (o *outage) failed(err error) {
+	if !errors.Is(err, store.ErrUnavailable) {
+		return
 	}
 	o.mu.Lock()
 	if o.since.IsZero() {

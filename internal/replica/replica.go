@@ -61,6 +61,9 @@ type Replica struct {
 	owner atomic.Pointer[owner] // while this replica leads
 	floor atomic.Int64          // the next term is above it
 	fault atomic.Pointer[string]
+
+	lastLeader atomic.Pointer[election.Leader] // that was seen
+	declined   string                          // why this replica last did not lead although it was elected
 }
 
 // New makes a replica that does nothing yet.
@@ -68,10 +71,12 @@ func New(config Config) *Replica {
 	if config.Log == nil {
 		config.Log = hclog.NewNullLogger()
 	}
-	return &Replica{
+	r := &Replica{
 		config: config, open: func() (store.Store, error) { return OpenStore(config.Core, config.Log) },
-		log: config.Log.Named("replica"), instance: uuid.NewString(), metrics: newMetrics(),
+		log: config.Log.Named("replica"), instance: uuid.NewString(),
 	}
+	r.metrics = newMetrics(func() bool { return r.outage != nil && r.outage.waits() != "" }, r.census)
+	return r
 }
 
 // Run serves and stands for election until ctx ends (nil). An error says what keeps the replica from working at all;
@@ -93,7 +98,9 @@ func (r *Replica) Run(ctx context.Context) (err error) {
 	if err := r.usable(ctx); err != nil {
 		return err
 	}
-	if r.etcd, err = Connect(r.config.Etcd); err != nil {
+	if r.etcd, err = Connect(r.config.Etcd, func(method, code string) {
+		r.metrics.etcdErrors.WithLabelValues(method, code).Inc()
+	}); err != nil {
 		return err
 	}
 	defer func() { _ = r.etcd.Close() }()
@@ -128,6 +135,7 @@ func (r *Replica) Run(ctx context.Context) (err error) {
 		return nil
 	})
 	work.Go(func() error { return r.outage.Run(working) })
+	work.Go(func() error { return r.followLeaders(working) })
 	work.Go(func() error {
 		if err := r.store.Maintain(working); err != nil && working.Err() == nil {
 			return fmt.Errorf("maintain the primary store: %w", err)

@@ -45,6 +45,9 @@ func TestReplica(t *testing.T) {
 		{"AnAgentThatKnowsAHigherTermMakesTheNextTermHigher", higherTerm},
 		{"ASecondReplicaOnOneSQLiteFileDoesNotLead", oneFile},
 		{"AReplicaWithoutEtcdSaysSo", noEtcd},
+		{"MetricsTellWhatHappened", metricsTell},
+		{"AChangeOfLeadershipIsOneLineThatSaysWhy", oneLineEach},
+		{"WhyALeadershipIsNotTakenIsSaidOnce", whyNotTaken},
 		{"TheLeaderSaysThatTheStoreIsAwayAndRunsGoOnAfterwards", storeAway},
 		{"WhoIsElectedWithoutAStoreLeadsOnceItIsBack", electedWithoutStore},
 	}
@@ -405,4 +408,12 @@ func noEtcd(t *testing.T, f *field) {
 			t.Errorf("it misses %q, not %q", body, part)
 		}
 	}
+	eventually(t, "the failures of etcd are counted", func() bool {
+		for name, value := range scrape(t, r) {
+			if strings.HasPrefix(name, `replicante_etcd_errors_total{call="LeaseGrant"`) && value > 0 {
+				return true
+			}
+		}
+		return false
+	})
 }
