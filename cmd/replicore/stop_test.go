@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/replicante-io/playbooks/api/client"
 	"github.com/replicante-io/playbooks/internal/etcd/embedded"
 	"github.com/replicante-io/playbooks/internal/testenv"
@@ -71,7 +73,7 @@ name: core-1
 api: {listen: %s}
 etcd: {endpoints: [http://%s], prefix: /%s, lease_ttl: 5s}
 store: {url: "mongodb://%s/?directConnection=true", database: stop-%s}
-`, listen, toEtcd.Addr(), c.name, toStore.Addr(), c.name), "core-"+c.name, "server")
+`, listen, toEtcd.Addr(), c.name, toStore.Addr(), uuid.NewString()), "core-"+c.name, "server")
 			plane, err := client.New(client.Config{Servers: []string{"http://" + listen}, Patience: time.Minute})
 			if err != nil {
 				t.Fatal(err)

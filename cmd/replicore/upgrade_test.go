@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/replicante-io/playbooks/api/client"
 	"github.com/replicante-io/playbooks/internal/etcd/embedded"
 	"github.com/replicante-io/playbooks/internal/testenv"
@@ -33,7 +35,7 @@ const (
 // TestThreeReplicasAreUpgradedUnderARunningPlaybook replaces the program of one replica after the other, the leader's
 // last, while a run goes on and operators go on asking and writing. The run's last stage waits until the upgrade is over.
 func TestThreeReplicasAreUpgradedUnderARunningPlaybook(t *testing.T) {
-	store := testenv.Mongo(t)
+	store, database := testenv.Mongo(t), "upgrade-"+uuid.NewString()
 	dir := t.TempDir()
 	for _, version := range []string{"old", "new"} {
 		build := exec.Command("go", "build", "-ldflags", "-X github.com/replicante-io/playbooks/internal/version.number="+version,
@@ -70,8 +72,8 @@ probe: {command: [/bin/echo, '{"status": "HEALTHY", "role": "SECONDARY"}'], inte
 name: %s
 api: {listen: %s}
 etcd: {endpoints: [%s], lease_ttl: 5s}
-store: {url: "%s", database: upgrade}
-`, r.name, r.listen, etcd.Endpoint, store)
+store: {url: "%s", database: %s}
+`, r.name, r.listen, etcd.Endpoint, store, database)
 		r.start(t, dir, "old")
 		replicas[i], servers = r, append(servers, "http://"+r.listen)
 	}
