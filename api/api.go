@@ -101,6 +101,7 @@ func New(config Config) http.Handler {
 		_, _ = w.Write(description)
 	})
 	mux.HandleFunc("GET /{$}", s.home)
+	mux.Handle("GET "+election.PresencePath, election.Presence(s.Instance))
 	if config.Metrics != nil {
 		mux.Handle("GET /metrics", config.Metrics)
 	}

@@ -2,8 +2,8 @@
 //
 // What it promises: the context that a leader works under ends before another replica can lead, by the leader's own
 // monotonic clock, also when etcd cannot be reached; a leader that stops waits for its work before it gives the lease
-// back; the next one leads as soon as etcd tells it. A process that was stopped and goes on, or a clock that runs
-// wrong, may still act late: that is what terms are for.
+// back; the next one leads as soon as etcd tells it. A process that was stopped and goes on, a clock that runs wrong, or
+// a leader that lives though its port refused (see deathwatch) may still act late: that is what terms are for.
 //
 // The keys are those of etcd's client/v3/concurrency, so that other tools can watch the election; the code is not.
 // There, Campaign may return without its key, may wait on after its lease is gone, and Session.Done comes late. Here
@@ -50,17 +50,20 @@ type Candidate struct {
 	ttl    time.Duration
 	log    hclog.Logger
 	queue  *queue
+	deaths *deathwatch
 }
 
 // New returns a Candidate that does not stand yet.
 func New(c Config) *Candidate {
+	log := c.Log.Named("election")
 	return &Candidate{
 		client: c.Client,
 		prefix: strings.TrimSuffix(c.Prefix, "/") + "/election/controller/",
 		self:   Leader{Name: c.Name, Advertise: c.Advertise, Instance: c.Instance},
 		ttl:    c.TTL,
-		log:    c.Log.Named("election"),
+		log:    log,
 		queue:  newQueue(),
+		deaths: &deathwatch{client: c.Client, log: log},
 	}
 }
 
@@ -118,13 +121,27 @@ func (c *Candidate) campaign(ctx context.Context, outage *etcd.Outage,
 		outage.Ended()
 		entered := time.Now()
 		defer func() { stood = time.Since(entered) }()
-		if err := s.await(ctx); err != nil {
+		if err := c.await(ctx, s); err != nil {
 			return err
 		}
 		c.lead(ctx, s, lead)
 		return nil
 	})
 	return stood, err
+}
+
+// await returns nil once the stand is the first of the queue. Until then it watches for the death of those ahead.
+func (c *Candidate) await(ctx context.Context, s *stand) error {
+	watching, stop := context.WithCancel(ctx)
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		c.deaths.watch(watching, s)
+	}()
+	err := s.await(ctx)
+	stop()
+	<-watched
+	return err
 }
 
 // lead calls the work under a context that also ends when the election key is lost.

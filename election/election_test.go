@@ -39,6 +39,15 @@ func TestElection(t *testing.T) {
 		{"WorkThatFailsGivesTheLeadershipBack", failingWork},
 		{"AWaitingCandidateWithdrawsAtOnce", withdraw},
 		{"TheKeysAreThoseOfTheConcurrencyPackage", concurrencyKeys},
+		{"ADeadLeaderIsReplacedAtOnce", leaderDies},
+		{"ALeaderThatWasRestartedIsReplacedAtOnce", restarted},
+		{"ADeadCandidateLeavesTheQueueAtOnce", deadAhead},
+		{"ALeaderAndTheNextThatDieTogetherAreReplacedAtOnce", bothDie},
+		{"AFalseAlarmCostsOneElection", falseAlarm},
+		{"ALeaderThatHangsIsLeftToItsLease", hangingPeer},
+		{"AnAddressThatReachesAnotherIsNoEvidence", elsewhere},
+		{"AnswersOfStrangersAreNoEvidence", strangers},
+		{"ALostConnectionIsNoDeath", connectionLoss},
 	}
 	for i, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -82,10 +91,16 @@ func newField(t *testing.T, cluster *integration.Cluster, prefix string) *field 
 // candidate starts one whose work ends with its context or as the test says. If lead is nil it reports to f.won.
 func (f *field) candidate(name string, ttl time.Duration,
 	lead func(ctx context.Context, l *election.Leadership) error) *candidate {
+	return f.advertising(name, "http://"+name, ttl, lead)
+}
+
+// advertising is candidate, with a URL.
+func (f *field) advertising(name, url string, ttl time.Duration,
+	lead func(ctx context.Context, l *election.Leadership) error) *candidate {
 	client, line := etcdtest.Dial(f.t, f.cluster)
 	c := &candidate{name: name, client: client, line: line, done: make(chan struct{})}
 	c.Candidate = election.New(election.Config{
-		Client: client, Prefix: f.prefix, Name: name, Advertise: "http://" + name, Instance: name + "-1",
+		Client: client, Prefix: f.prefix, Name: name, Advertise: url, Instance: name + "-1",
 		TTL: ttl, Log: etcdtest.Log(f.t, name),
 	})
 	if lead == nil {
@@ -114,6 +129,7 @@ func (f *field) candidate(name string, ttl time.Duration,
 
 func (c *candidate) stop() {
 	c.cancel()
+	c.line.Heal() // it gives back what it has
 	<-c.done
 }
 

@@ -19,6 +19,7 @@ type queue struct {
 
 type entry struct {
 	created int64
+	lease   clientv3.LeaseID
 	leader  Leader
 	known   bool // the value is one of ours
 }
@@ -37,7 +38,7 @@ func (q *queue) apply(b etcd.Batch) error {
 			delete(q.entries, string(e.Kv.Key))
 			continue
 		}
-		entry := entry{created: e.Kv.CreateRevision}
+		entry := entry{created: e.Kv.CreateRevision, lease: clientv3.LeaseID(e.Kv.Lease)}
 		entry.known = json.Unmarshal(e.Kv.Value, &entry.leader) == nil
 		q.entries[string(e.Kv.Key)] = entry
 	}
@@ -67,6 +68,19 @@ func (q *queue) leader() (Leader, bool) {
 		return Leader{}, false
 	}
 	return first.leader, true
+}
+
+// ahead returns, by key, the candidates of ours that stand before the one that was created at this revision.
+func (q *queue) ahead(created int64) map[string]peer {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	ahead := map[string]peer{}
+	for key, e := range q.entries {
+		if e.created < created && e.known && e.lease != clientv3.NoLease && e.leader.Instance != "" {
+			ahead[key] = peer{Leader: e.leader, lease: e.lease}
+		}
+	}
+	return ahead
 }
 
 // lacks tells whether the key, created at this revision, was seen to be gone.

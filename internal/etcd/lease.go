@@ -52,7 +52,7 @@ func Hold(ctx context.Context, client *clientv3.Client, ttl time.Duration,
 	<-done
 	k.expiry.Stop()
 	if !k.gone {
-		revoke(context.WithoutCancel(ctx), client, grant.ID)
+		Revoke(context.WithoutCancel(ctx), client, grant.ID)
 	}
 	return err
 }
@@ -132,8 +132,8 @@ func (k *keeper) drop() {
 	}
 }
 
-// revoke tries for a short while; a lease that it cannot reach ends by itself.
-func revoke(ctx context.Context, client *clientv3.Client, id clientv3.LeaseID) {
+// Revoke ends a lease. It tries for a short while: one that it cannot reach ends by itself.
+func Revoke(ctx context.Context, client *clientv3.Client, id clientv3.LeaseID) {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	for {
