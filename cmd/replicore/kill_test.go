@@ -71,7 +71,7 @@ store: {url: "sqlite://%s/core.db"}
 		nodes, err := plane.Nodes(t.Context(), "c")
 		return err == nil && len(nodes) == killNodes
 	})
-	if _, err := plane.Apply(t.Context(), []client.File{{Name: "append.yaml", Data: []byte(appendBook(killSteps))}}); err != nil {
+	if _, err := plane.Apply(t.Context(), []client.File{{Name: "append.yaml", Data: []byte(appendBook(2, killSteps))}}); err != nil {
 		t.Fatal(err)
 	}
 	run, err := plane.Start(t.Context(), record.Start{Playbook: "append", Cluster: "c"})
@@ -117,18 +117,18 @@ store: {url: "sqlite://%s/core.db"}
 	}
 }
 
-// appendBook takes two nodes at a time through this many steps.
-func appendBook(steps int) string {
-	text := `
+// appendBook takes this many nodes at a time through this many steps.
+func appendBook(batch, steps int) string {
+	text := fmt.Sprintf(`
 apiVersion: replicante.io/v1
 kind: Playbook
 metadata: {name: append}
 spec:
   stages:
     - name: work
-      batch: 2
+      batch: %d
       steps:
-`
+`, batch)
 	for i := range steps {
 		text += fmt.Sprintf("        - {name: s%d, action: external.agent.replicante.io/append}\n", i)
 	}

@@ -82,7 +82,7 @@ store: {url: "mongodb://%s/?directConnection=true", database: stop-%s}
 				nodes, err := plane.Nodes(t.Context(), "c")
 				return err == nil && len(nodes) == 1
 			})
-			if _, err := plane.Apply(t.Context(), []client.File{{Name: "append.yaml", Data: []byte(appendBook(50))}}); err != nil {
+			if _, err := plane.Apply(t.Context(), []client.File{{Name: "append.yaml", Data: []byte(appendBook(2, 50))}}); err != nil {
 				t.Fatal(err)
 			}
 			run, err := plane.Start(t.Context(), record.Start{Playbook: "append", Cluster: "c"})

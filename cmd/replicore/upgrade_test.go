@@ -88,7 +88,7 @@ store: {url: "%s", database: %s}
 		nodes, err := plane.Nodes(t.Context(), "c")
 		return err == nil && len(nodes) == upgradeNodes
 	})
-	book := []client.File{{Name: "append.yaml", Data: []byte(appendBook(upgradeSteps) + `
+	book := []client.File{{Name: "append.yaml", Data: []byte(appendBook(2, upgradeSteps) + `
     - name: hold
       batch: 2
       steps: [{name: hold, action: external.agent.replicante.io/hold}]
