@@ -103,13 +103,9 @@ func (l *leadership) because(ctx context.Context, err error) error {
 	return err
 }
 
-// takeOver claims all open runs before any goes on: what is in flight on a node keeps other runs from it.
+// takeOver claims all open runs before any goes on: what is in flight on a node keeps other runs from it. None goes on
+// before it is known who is there.
 func (l *leadership) takeOver(ctx context.Context, ready func(open int)) error {
-	select {
-	case <-l.inventory.ready:
-	case <-ctx.Done():
-		return nil
-	}
 	var open []record.Run
 	err := retryUnavailable(ctx, func() (err error) {
 		open, err = l.store.OpenRuns(ctx)
@@ -133,6 +129,11 @@ func (l *leadership) takeOver(ctx context.Context, ready func(open int)) error {
 		}
 	}
 	fault.Point(fault.Claimed)
+	select {
+	case <-l.inventory.ready:
+	case <-ctx.Done():
+		return nil
+	}
 	for _, c := range owned {
 		l.own(c)
 	}

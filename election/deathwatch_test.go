@@ -248,8 +248,8 @@ func hangingPeer(t *testing.T, f *field) {
 	if took := over.Sub(cut); took < ttl/2 {
 		t.Errorf("its lease ended %s after it hung: it was not left to itself", took)
 	}
-	if next := f.winner(); next.by.name != "two" {
-		t.Errorf("%s leads next", next.by.name)
+	if next := f.winner(); next.by.name != "two" || next.began.Sub(cut) > ttl+time.Second {
+		t.Errorf("%s leads %s after it hung, with a lease of %s", next.by.name, next.began.Sub(cut), ttl)
 	}
 }
 
