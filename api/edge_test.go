@@ -1,13 +1,18 @@
 package api_test
 
 import (
+	"bufio"
 	"context"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/replicante-io/playbooks/api"
 	"github.com/replicante-io/playbooks/api/apitest"
+	"github.com/replicante-io/playbooks/election"
 )
 
 func TestPathsAndMethodsThatNobodyServesAreProblems(t *testing.T) {
@@ -89,5 +94,39 @@ func TestTheInterfaceDescribesItself(t *testing.T) {
 	}
 	if list := ok(t, call(t, h, "GET", "/api/v1/runs", ""), 200); strings.TrimSpace(list.body) != `{"items":[],"next_cursor":""}` {
 		t.Fatal(list.body)
+	}
+}
+
+func TestThePresenceIsHeldUntilTheReplicaStops(t *testing.T) {
+	_, h := leading(t)
+	serving, stop := context.WithCancel(context.Background())
+	server := httptest.NewUnstartedServer(h)
+	server.Config.BaseContext = func(net.Listener) context.Context { return serving }
+	server.Start()
+	t.Cleanup(server.Close)
+	t.Cleanup(stop)
+	response, err := http.Get(server.URL + election.PresencePath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	body := bufio.NewReader(response.Body)
+	line, err := body.ReadString('\n')
+	if err != nil || response.StatusCode != 200 || line != `{"instance":"core-1-instance"}`+"\n" {
+		t.Fatalf("answered %d %q, %v", response.StatusCode, line, err)
+	}
+	ended := make(chan error, 1)
+	go func() {
+		_, err := body.ReadByte()
+		ended <- err
+	}()
+	select {
+	case err := <-ended:
+		t.Fatalf("it ended while the replica serves: %v", err)
+	case <-time.After(100 * time.Millisecond):
+	}
+	stop()
+	if err := <-ended; err == nil {
+		t.Error("it says more")
 	}
 }

@@ -41,6 +41,7 @@ func TestReplica(t *testing.T) {
 		{"AnotherStoreIsRefused", otherStore},
 		{"AFreshStoreIsBoundByItsFirstLeader", freshStore},
 		{"AFollowerServesForwardsAndTakesOver", takeOver},
+		{"AFalseAlarmCostsOneElectionAndNoAction", falseAlarm},
 		{"ALeaderThatStopsClosesItsPortBeforeItResigns", portBeforeLease},
 		{"AnAgentThatKnowsAHigherTermMakesTheNextTermHigher", higherTerm},
 		{"ASecondReplicaOnOneSQLiteFileDoesNotLead", oneFile},
