@@ -42,8 +42,8 @@ type Config struct {
 	ProbeInterval time.Duration // 5 s by default
 	// OnInfo is called with what is known of the node after it changed; calls follow each other and must be short.
 	OnInfo func(Info)
-	// OnStart is called with an action's ID each time that one is started, before it runs; it must be short.
-	OnStart func(id string)
+	// OnStart is called with an action each time that one is started, before it runs; it must be short.
+	OnStart func(wire.Action)
 	Version wire.AgentVersion
 	// KillGrace is how long a process group has between SIGTERM and SIGKILL; 5 s by default.
 	KillGrace time.Duration

@@ -245,7 +245,7 @@ func (a *Agent) work() {
 		a.facts.expire()
 		a.log.Info("action starts", "action", t.id, "kind", t.kind)
 		if a.cfg.OnStart != nil {
-			a.cfg.OnStart(t.id)
+			a.cfg.OnStart(t.entry.Action)
 		}
 		state := t.run(ctx, t)
 		a.facts.expire()

@@ -34,6 +34,6 @@ func command() *cobra.Command {
 	var log config.Log
 	root.PersistentFlags().StringVar(&log.Level, "log-level", "warn", "trace, debug, info, warn or error")
 	root.PersistentFlags().StringVar(&log.Format, "log-format", "text", "text or json")
-	root.AddCommand(runCommand(&log), fleetCommand(&log))
+	root.AddCommand(runCommand(&log), failoverCommand(), fleetCommand(&log))
 	return root
 }

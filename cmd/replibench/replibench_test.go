@@ -60,6 +60,8 @@ func TestWhatCannotBeMeasuredIsRefused(t *testing.T) {
 		{"run --nodes 0", "--nodes must be at least 1"},
 		{"run --nodes 3 -o yaml", "--output"},
 		{"run --nodes 3 --store nonsense://x", "nonsense"},
+		{"failover --nodes 40", "--store is missing"},
+		{"failover --nodes 40 --replicas 1", "--replicas must be at least 2"},
 		{"fleet --nodes -1", "--nodes must be at least 1"},
 	} {
 		if _, err := execute(t, strings.Fields(c.args)...); err == nil || !strings.Contains(err.Error(), c.want) {

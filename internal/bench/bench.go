@@ -114,7 +114,7 @@ func (c Config) measure(ctx context.Context, url string) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	if err := c.settle(ctx, plane); err != nil {
+	if err := c.Fleet.settle(ctx, plane); err != nil {
 		return Result{}, err
 	}
 	if _, err := c.run(ctx, plane, "warm", fmt.Sprintf("      targets: 'node.id <= %q'\n", nodeID(warmNodes-1))); err != nil {
@@ -132,7 +132,7 @@ func (c Config) measure(ctx context.Context, url string) (Result, error) {
 	if err := idle(ctx); err != nil {
 		return Result{}, err
 	}
-	before, err := c.starts(ctx)
+	before, err := c.Fleet.count(ctx)
 	if err != nil {
 		return Result{}, err
 	}
@@ -151,7 +151,7 @@ func (c Config) measure(ctx context.Context, url string) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	after, err := c.starts(ctx)
+	after, err := c.Fleet.count(ctx)
 	if err != nil {
 		return Result{}, err
 	}
@@ -174,11 +174,11 @@ func (c Config) measure(ctx context.Context, url string) (Result, error) {
 }
 
 // settle waits until the control plane leads and has saved that all nodes of the fleet are there.
-func (c Config) settle(ctx context.Context, plane *client.Client) error {
+func (f Fleet) settle(ctx context.Context, plane *client.Client) error {
 	return until(ctx, 50*time.Millisecond, "all nodes to be known", func(ctx context.Context) (bool, error) {
 		clusters, err := plane.Clusters(ctx)
 		for _, cluster := range clusters {
-			if cluster.ClusterID == c.Fleet.Cluster && cluster.Present == c.Fleet.Nodes {
+			if cluster.ClusterID == f.Cluster && cluster.Present == f.Nodes {
 				_, leaderErr := plane.Leader(ctx)
 				return leaderErr == nil, nil
 			}
@@ -223,8 +223,9 @@ func (c Config) floors(ctx context.Context, agents *agentclient.Client, n int) (
 	return all, nil
 }
 
-func (c Config) starts(ctx context.Context) (starts Starts, err error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.Fleet.URL+"/starts", nil)
+// count asks what the fleet has started.
+func (f Fleet) count(ctx context.Context) (starts Starts, err error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, f.URL+"/starts", nil)
 	if err != nil {
 		return starts, err
 	}

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -53,6 +54,8 @@ type Fleet struct {
 type Starts struct {
 	Starts   int `json:"starts"`
 	Distinct int `json:"distinct"` // by ID
+	// FirstTS is when the first action of each term was started.
+	FirstTS map[int64]time.Time `json:"first_ts"`
 }
 
 // nodeID names the fleet's nodes so that they sort as they are numbered.
@@ -108,10 +111,11 @@ type fleet struct {
 	mu      sync.Mutex
 	starts  int
 	started map[string]struct{}
+	firstTS map[int64]time.Time
 }
 
 func newFleet(ctx context.Context, c FleetConfig) (*fleet, error) {
-	f := &fleet{config: c, agents: make(map[string]*agent.Agent, c.Nodes), started: map[string]struct{}{}, begun: time.Now().UTC()}
+	f := &fleet{config: c, agents: make(map[string]*agent.Agent, c.Nodes), started: map[string]struct{}{}, firstTS: map[int64]time.Time{}, begun: time.Now().UTC()}
 	for i := range c.Nodes {
 		a := agent.New(agent.Config{NodeID: nodeID(i), ClusterID: c.Cluster, OnStart: f.start, Version: wire.AgentVersion{Number: c.Version}})
 		if err := a.Open(ctx); err != nil {
@@ -122,11 +126,15 @@ func newFleet(ctx context.Context, c FleetConfig) (*fleet, error) {
 	return f, nil
 }
 
-func (f *fleet) start(id string) {
+func (f *fleet) start(action wire.Action) {
+	term, _ := strconv.ParseInt(action.Metadata[wire.MetaTerm], 10, 64) // the bare fan-out has none
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.starts++
-	f.started[id] = struct{}{}
+	f.started[action.ID] = struct{}{}
+	if f.firstTS[term].IsZero() {
+		f.firstTS[term] = time.Now()
+	}
 }
 
 func (f *fleet) handler() http.Handler {
@@ -135,7 +143,7 @@ func (f *fleet) handler() http.Handler {
 	mux.HandleFunc("GET /starts", func(w http.ResponseWriter, _ *http.Request) {
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		_ = json.NewEncoder(w).Encode(Starts{Starts: f.starts, Distinct: len(f.started)})
+		_ = json.NewEncoder(w).Encode(Starts{Starts: f.starts, Distinct: len(f.started), FirstTS: f.firstTS})
 	})
 	return mux
 }

@@ -23,7 +23,9 @@ type Config struct {
 
 	Etcds, Replicas, Mongods, Agents int
 
-	Store string // URL, instead of a MongoDB of its own
+	Store     string   // URL, instead of a MongoDB of its own
+	Database  string   // in it; "replicante" if empty
+	Endpoints []string // of an etcd that runs elsewhere, instead of its own
 	// LeaseTTL is of the election.
 	LeaseTTL time.Duration
 	// AgentYAML is what else is in the configuration of an agent: its actions, its probe, its attributes' line.
@@ -60,6 +62,9 @@ func New(ctx context.Context, config Config) (*Rig, error) {
 	if config.Cluster == "" {
 		config.Cluster = "chaos"
 	}
+	if config.Database == "" {
+		config.Database = "replicante"
+	}
 	r := &Rig{Config: config}
 	if err := r.begin(ctx); err != nil {
 		r.End()
@@ -84,6 +89,9 @@ func (r *Rig) begin(ctx context.Context) error {
 	}
 	if r.Mongo != nil && r.Store == "" {
 		r.Store = r.Mongo.URL
+	}
+	if len(r.Endpoints) == 0 {
+		r.Endpoints = urls(r.Etcds)
 	}
 	if err := r.beginReplicas(ctx); err != nil {
 		return err
@@ -112,9 +120,6 @@ func (r *Rig) End() {
 
 // Servers are the URLs of the replicas.
 func (r *Rig) Servers() []string { return urls(r.Replicas) }
-
-// Endpoints are the URLs of etcd.
-func (r *Rig) Endpoints() []string { return urls(r.Etcds) }
 
 func urls(members []*Member) []string {
 	all := make([]string, len(members))
@@ -196,10 +201,10 @@ func (r *Rig) beginReplicas(ctx context.Context) error {
 name: %s
 api: {listen: 127.0.0.1:%d}
 etcd: {endpoints: [%s], lease_ttl: %s}
-store: {url: "%s"}
+store: {url: "%s", database: %s}
 membership: {grace: 15s}
 log: {level: debug, format: json}
-`, name, port, strings.Join(r.Endpoints(), ", "), r.LeaseTTL, r.Store), "server")
+`, name, port, strings.Join(r.Endpoints, ", "), r.LeaseTTL, r.Store, r.Database), "server")
 		if err != nil {
 			return err
 		}
@@ -224,7 +229,7 @@ api: {listen: 127.0.0.1:%d}
 etcd: {endpoints: [%s], lease_ttl: 10s}
 data_dir: %s
 %s
-`, id, r.Cluster, 'a'+rune(i%3), port, strings.Join(r.Endpoints(), ", "), filepath.Join(r.Dir, "agent-"+id), r.AgentYAML(id)))
+`, id, r.Cluster, 'a'+rune(i%3), port, strings.Join(r.Endpoints, ", "), filepath.Join(r.Dir, "agent-"+id), r.AgentYAML(id)))
 		if err != nil {
 			return err
 		}
