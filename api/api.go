@@ -58,7 +58,7 @@ type Config struct {
 }
 
 const (
-	readTimeout  = 15 * time.Second
+	readTimeout  = 5 * time.Second
 	writeTimeout = 30 * time.Second
 	maxBody      = 4 << 20
 )
