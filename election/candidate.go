@@ -71,6 +71,9 @@ func New(c Config) *Candidate {
 // cannot be reached. False while nobody leads, or Run does not run.
 func (c *Candidate) Leader() (Leader, bool) { return c.queue.leader() }
 
+// Others returns who else stands or leads, as last heard from etcd.
+func (c *Candidate) Others() []Leader { return c.queue.others(c.self.Instance) }
+
 // Changed returns a channel that is closed at the next change; Leader may then answer differently.
 func (c *Candidate) Changed() <-chan struct{} { return c.queue.changed() }
 

@@ -83,6 +83,19 @@ func (q *queue) ahead(created int64) map[string]peer {
 	return ahead
 }
 
+// others returns who stands beside the one with this instance, in any order.
+func (q *queue) others(instance string) []Leader {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	var others []Leader
+	for _, e := range q.entries {
+		if e.known && e.leader.Instance != instance {
+			others = append(others, e.leader)
+		}
+	}
+	return others
+}
+
 // lacks tells whether the key, created at this revision, was seen to be gone.
 func (q *queue) lacks(key string, created int64) bool {
 	q.mu.Lock()

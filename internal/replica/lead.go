@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync"
 	"time"
 
 	agentclient "github.com/replicante-io/playbooks/agent/client"
@@ -50,9 +51,17 @@ func (r *Replica) lead(ctx context.Context, l *election.Leadership) (err error) 
 	words := &owner{work}
 	r.owner.Store(words)
 	resign := func() { r.owner.CompareAndSwap(words, nil) } // words go to the next leader from now on
-	defer context.AfterFunc(ctx, resign)()
+	working, stop := context.WithCancelCause(ctx)
+	defer context.AfterFunc(working, resign)()
 	defer resign()
-	err = work.Lead(ctx, term)
+	var yielding sync.WaitGroup
+	yielding.Go(func() { r.yield(working, stop) })
+	err = work.Lead(working, term)
+	if cause := context.Cause(working); errors.Is(cause, errStoreElsewhere) {
+		err = cause
+	}
+	stop(nil)
+	yielding.Wait()
 	var higher *controller.HigherTermError
 	if errors.As(err, &higher) {
 		r.floor.Store(max(r.floor.Load(), higher.Term))

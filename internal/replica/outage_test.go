@@ -162,3 +162,40 @@ func electedWithoutStore(t *testing.T, f *field) {
 		t.Errorf("leader %+v, %v", leads, err)
 	}
 }
+
+func storeElsewhere(t *testing.T, f *field) {
+	f.agent("a")
+	memory := storetest.NewMemory()
+	var cut atomic.Bool
+	here := shared{&store.Around{Store: memory, Call: func(_ context.Context, method string, do func() error) error {
+		if cut.Load() {
+			return fmt.Errorf("%s: no route to it: %w", method, store.ErrUnavailable)
+		}
+		return do()
+	}}}
+	log := &lines{}
+	c := f.config("core-1", "")
+	c.Log = log.log()
+	first := f.start(c, here)
+	first.YieldAfter(time.Second)
+	first.ready()
+	second := f.start(f.config("core-2", ""), shared{memory})
+	second.ready()
+	if _, err := second.plane.Apply(t.Context(), []client.File{{Name: "two.yaml", Data: []byte(twoStages)}}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the node is known", func() bool {
+		known, err := second.plane.Nodes(t.Context(), "c")
+		return err == nil && len(known) == 1
+	})
+	run, err := second.plane.Start(t.Context(), record.Start{Playbook: "two", Cluster: "c"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cut.Store(true)
+	eventually(t, "the run ends under the other", func() bool {
+		run, err = second.plane.Run(t.Context(), run.ID)
+		return err == nil && run.State == record.RunDone && run.Term == 2
+	})
+	log.want(t, "gained 1 open_runs=0", "lost 1 reason=store_elsewhere", "followed 2 leader=core-2")
+}

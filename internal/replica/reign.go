@@ -90,6 +90,8 @@ func reasonOf(cause, err error) (reason string, why error) {
 		return "key_lost", cause
 	case cause != nil:
 		return reasonStopped, nil
+	case errors.Is(err, errStoreElsewhere):
+		return "store_elsewhere", err
 	case errors.As(err, new(*controller.HigherTermError)):
 		return "agent_term", err
 	case errors.Is(err, store.ErrStaleTerm):

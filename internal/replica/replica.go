@@ -63,7 +63,8 @@ type Replica struct {
 	fault atomic.Pointer[string]
 
 	lastLeader atomic.Pointer[election.Leader] // that was seen
-	declined   string                          // why this replica last did not lead although it was elected
+	yieldAfter time.Duration
+	declined   string // why this replica last did not lead although it was elected
 }
 
 // New makes a replica that does nothing yet.
@@ -73,7 +74,7 @@ func New(config Config) *Replica {
 	}
 	r := &Replica{
 		config: config, open: func() (store.Store, error) { return OpenStore(config.Core, config.Log) },
-		log: config.Log.Named("replica"), instance: uuid.NewString(),
+		log: config.Log.Named("replica"), instance: uuid.NewString(), yieldAfter: yieldAfter,
 	}
 	r.metrics = newMetrics(func() bool { return r.outage != nil && r.outage.waits() != "" }, r.census)
 	return r

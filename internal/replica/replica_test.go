@@ -46,6 +46,7 @@ func TestReplica(t *testing.T) {
 		{"AnAgentThatKnowsAHigherTermMakesTheNextTermHigher", higherTerm},
 		{"ASecondReplicaOnOneSQLiteFileDoesNotLead", oneFile},
 		{"AReplicaWithoutEtcdSaysSo", noEtcd},
+		{"ALeaderThatAloneIsCutOffFromTheStoreYields", storeElsewhere},
 		{"MetricsTellWhatHappened", metricsTell},
 		{"AChangeOfLeadershipIsOneLineThatSaysWhy", oneLineEach},
 		{"WhyALeadershipIsNotTakenIsSaidOnce", whyNotTaken},
