@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/replicante-io/playbooks/election"
 	"github.com/replicante-io/playbooks/internal/fault"
 )
 
@@ -22,7 +24,7 @@ const (
 )
 
 // yield calls stop, with errStoreElsewhere, once the store has been away from here for a while and another candidate is
-// ready. While no other can use the store either, this replica goes on: it knows the runs from memory. It returns when
+// ready, and both stays so for longer than this replica needs to notice that the store is back. While no other can use the store either, this replica goes on: it knows the runs from memory. It returns when
 // ctx ends.
 func (r *Replica) yield(ctx context.Context, stop context.CancelCauseFunc) {
 	peers := &http.Client{Timeout: patience, Transport: &http.Transport{
@@ -31,6 +33,7 @@ func (r *Replica) yield(ctx context.Context, stop context.CancelCauseFunc) {
 	}}
 	ticker := time.NewTicker(yieldEvery)
 	defer ticker.Stop()
+	var elsewhere time.Time // since when another is ready while the store is away from here; zero: none is
 	for {
 		select {
 		case <-ticker.C:
@@ -38,13 +41,19 @@ func (r *Replica) yield(ctx context.Context, stop context.CancelCauseFunc) {
 			return
 		}
 		if since, _ := r.outage.Away(); since.IsZero() || time.Since(since) < r.yieldAfter {
+			elsewhere = time.Time{}
 			continue
 		}
-		for _, other := range r.candidate.Others() {
-			if ready(ctx, peers, other.Advertise) {
-				stop(fmt.Errorf("%w: it answers %s", errStoreElsewhere, other.Name))
-				return
-			}
+		others := r.candidate.Others()
+		at := slices.IndexFunc(others, func(other election.Leader) bool { return ready(ctx, peers, other.Advertise) })
+		switch {
+		case at < 0:
+			elsewhere = time.Time{}
+		case elsewhere.IsZero():
+			elsewhere = time.Now() // a store that comes back may answer the other first
+		case time.Since(elsewhere) > patience:
+			stop(fmt.Errorf("%w: it answers %s", errStoreElsewhere, others[at].Name))
+			return
 		}
 	}
 }
