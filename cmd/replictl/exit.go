@@ -70,12 +70,16 @@ func conclude(ctx context.Context, err error, w io.Writer, servers []string) int
 	if ctx.Err() != nil {
 		return exitInterrupted
 	}
+	var answer *client.Error
 	if errors.Is(err, client.ErrNoServer) {
 		_, _ = fmt.Fprintln(w, "replictl:", err)
+		if errors.As(err, &answer) {
+			_, _ = fmt.Fprintf(w, "Tried %s. A control plane answers but cannot do this now: its /readyz says what it misses.\n", list(servers))
+			return exitNoServer
+		}
 		_, _ = fmt.Fprintf(w, "Tried %s. Is a control plane running there? Name it with --server, RCTL_SERVER or a context.\n", list(servers))
 		return exitNoServer
 	}
-	var answer *client.Error
 	if errors.As(err, &answer) {
 		for _, p := range answer.Problems {
 			if p.Line > 0 { // the message says the others

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/replicante-io/playbooks/api/apitest"
+	"github.com/replicante-io/playbooks/api/client"
 	"github.com/replicante-io/playbooks/record"
 	"github.com/replicante-io/playbooks/store"
 )
@@ -482,6 +483,17 @@ func TestNoServerHasAnExitOfItsOwn(t *testing.T) {
 	d.fails(exitNoServer, deaf, "leader", "--server", deaf)
 	// With several servers the next one answers.
 	d.ok("leader", "--server", deaf+","+d.url)
+}
+
+func TestAServerThatAnswersThatItCannotIsNotMissing(t *testing.T) {
+	var told bytes.Buffer
+	unable := fmt.Errorf("%w: core-1: %w", client.ErrNoServer, &client.Error{Status: 503, Message: "the primary store cannot be reached"})
+	if code := conclude(t.Context(), unable, &told, []string{"core-1"}); code != exitNoServer {
+		t.Errorf("exit code %d", code)
+	}
+	if text := told.String(); !strings.Contains(text, "/readyz") || strings.Contains(text, "running there") {
+		t.Errorf("it says %q", text)
+	}
 }
 
 func TestAFlagGoesBeforeTheEnvironmentBeforeTheContext(t *testing.T) {
