@@ -63,7 +63,7 @@ func New(c Config) *Candidate {
 		ttl:    c.TTL,
 		log:    log,
 		queue:  newQueue(),
-		deaths: &deathwatch{client: c.Client, log: log},
+		deaths: &deathwatch{client: c.Client, log: log, name: c.Name, instance: c.Instance},
 	}
 }
 

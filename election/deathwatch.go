@@ -18,6 +18,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/replicante-io/playbooks/internal/etcd"
+	"github.com/replicante-io/playbooks/internal/fault"
 )
 
 const (
@@ -33,8 +34,8 @@ const (
 // the lease to end.
 //
 // It holds an answer of each peer ahead open (see Presence); the kernel ends that when the process dies. A peer is dead
-// when, after such a hold, the very address that it was held at refuses connections, or another instance answers there.
-// Everything else is no evidence and left to the lease: a peer that is stopped or hangs, a machine that is gone, a
+// when, after such a hold, the very address that it was held at refuses connections, or another instance answers there;
+// and when it has our name and we ourselves answer at its address: it is an earlier life of this replica. Everything else is no evidence and left to the lease: a peer that is stopped or hangs, a machine that is gone, a
 // network that drops, an address that never was the peer's (a loopback one reaches whoever asks).
 //
 // Revoking is safe by terms, not by time: a leader that lives is deposed as soon as etcd tells it that its key is gone,
@@ -47,6 +48,8 @@ const (
 type deathwatch struct {
 	client *clientv3.Client
 	log    hclog.Logger
+
+	name, instance string // our own
 
 	mu       sync.Mutex
 	declared []string // instances, the latest last
@@ -92,7 +95,7 @@ func (d *deathwatch) watch(ctx context.Context, s *stand) {
 
 // follow holds on to one peer until it is dead, which it declares, or ctx ends.
 func (d *deathwatch) follow(ctx context.Context, p peer) {
-	h := hold{peer: p}
+	h := hold{peer: p, own: d.instance}
 	retry := etcd.NewRetry()
 	for ctx.Err() == nil {
 		began := time.Now()
@@ -100,7 +103,7 @@ func (d *deathwatch) follow(ctx context.Context, p peer) {
 		switch found := h.hold(ctx); {
 		case ctx.Err() != nil:
 			return
-		case proven && (found == refused || found == another):
+		case proven && (found == refused || found == another || found == ourselves), found == ourselves && p.Name == d.name:
 			d.declare(ctx, p, found)
 			return
 		case found == itself && time.Since(began) > shortHold:
@@ -136,11 +139,14 @@ const (
 	itself  finding = "it answers"
 	refused finding = "its port refuses connections"
 	another finding = "another instance answers at its address"
+	// A loopback address reaches whoever asks.
+	ourselves finding = "this process answers at its address"
 )
 
 // hold asks one peer.
 type hold struct {
 	peer    peer
+	own     string // our instance
 	address string // at which the peer proved to be itself; from then on no other is asked
 }
 
@@ -170,6 +176,9 @@ func (h *hold) hold(ctx context.Context) finding {
 		who.Instance == "" {
 		return nothing
 	}
+	if who.Instance == h.own {
+		return ourselves
+	}
 	if who.Instance != h.peer.Instance {
 		return another
 	}
@@ -188,7 +197,7 @@ func asker(address string) *http.Client {
 	return &http.Client{
 		Transport: &http.Transport{
 			DialContext: func(ctx context.Context, network, named string) (net.Conn, error) {
-				return dialer.DialContext(ctx, network, cmp.Or(address, named))
+				return fault.Dial(fault.Replica, dialer.DialContext)(ctx, network, cmp.Or(address, named))
 			},
 			DisableKeepAlives: true,
 		},

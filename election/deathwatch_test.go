@@ -312,3 +312,16 @@ func connectionLoss(t *testing.T, f *field) {
 		t.Errorf("%s leads %s after the death", next.by.name, next.began.Sub(died))
 	}
 }
+
+// earlierLife is a replica that is alone, dies and begins again.
+func earlierLife(t *testing.T, f *field) {
+	one, seat := f.seated("one", long)
+	f.winner()
+	one.die(seat)
+	seat.open(election.Presence("one-2").ServeHTTP)
+	again := time.Now()
+	f.living("one", "one-2", seat.url(), long, nil)
+	if next := f.winner(); next.began.Sub(again) > soon {
+		t.Errorf("its next life leads after %s", next.began.Sub(again))
+	}
+}

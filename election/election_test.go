@@ -47,6 +47,7 @@ func TestElection(t *testing.T) {
 		{"ALeaderThatHangsIsLeftToItsLease", hangingPeer},
 		{"AnAddressThatReachesAnotherIsNoEvidence", elsewhere},
 		{"AnswersOfStrangersAreNoEvidence", strangers},
+		{"AReplicaDoesNotWaitForItsEarlierLife", earlierLife},
 		{"ALostConnectionIsNoDeath", connectionLoss},
 	}
 	for i, c := range cases {
@@ -97,10 +98,16 @@ func (f *field) candidate(name string, ttl time.Duration,
 // advertising is candidate, with a URL.
 func (f *field) advertising(name, url string, ttl time.Duration,
 	lead func(ctx context.Context, l *election.Leadership) error) *candidate {
+	return f.living(name, name+"-1", url, ttl, lead)
+}
+
+// living starts one of the lives of a candidate.
+func (f *field) living(name, instance, url string, ttl time.Duration,
+	lead func(ctx context.Context, l *election.Leadership) error) *candidate {
 	client, line := etcdtest.Dial(f.t, f.cluster)
 	c := &candidate{name: name, client: client, line: line, done: make(chan struct{})}
 	c.Candidate = election.New(election.Config{
-		Client: client, Prefix: f.prefix, Name: name, Advertise: url, Instance: name + "-1",
+		Client: client, Prefix: f.prefix, Name: name, Advertise: url, Instance: instance,
 		TTL: ttl, Log: etcdtest.Log(f.t, name),
 	})
 	if lead == nil {

@@ -17,7 +17,7 @@ const house = "github.com/replicante-io/playbooks/"
 var allowed = map[string][]string{
 	"playbook":          {},
 	"record":            {"playbook"},
-	"election":          {"internal/etcd"},
+	"election":          {"internal/etcd", "internal/fault"},
 	"membership":        {"internal/etcd"},
 	"store":             {"record"},
 	"store/mongo":       {"internal/fault", "playbook", "record", "store"},
