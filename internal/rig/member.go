@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"net/url"
@@ -95,6 +96,11 @@ func (m *Member) Running() bool {
 // Trap has the member kill ("kill") or stop ("stop") itself at a point of package fault, the nth time that it passes.
 func (m *Member) Trap(ctx context.Context, point string, nth int, do string) error {
 	return m.fault(ctx, "point", url.Values{"name": {point}, "pass": {fmt.Sprint(nth)}, "do": {do}})
+}
+
+// Untrap takes a Trap away.
+func (m *Member) Untrap(ctx context.Context, point string) error {
+	return m.Trap(ctx, point, math.MaxInt, "kill")
 }
 
 // Cut cuts the member off from a peer of package fault; nothing tells either of them.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -18,6 +19,40 @@ import (
 
 // startTimeout is how long a server may take until it answers, on a machine with much else to do.
 const startTimeout = 90 * time.Second
+
+// FindMongod is the server's program: $MONGOD, else mongod on PATH, else what tools/mongod has installed; "" if there is
+// none.
+func FindMongod() string {
+	if path := os.Getenv("MONGOD"); path != "" {
+		return path
+	}
+	if path, err := exec.LookPath("mongod"); err == nil {
+		return path
+	}
+	script := filepath.Join(root(), "tools", "mongod")
+	if exec.Command(script, "--installed").Run() != nil {
+		return ""
+	}
+	return script
+}
+
+// root is the top of the source tree, "" where the tests run without it.
+func root() string {
+	dir, err := os.Getwd()
+	if err != nil {
+		return ""
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir
+		}
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			return ""
+		}
+		dir = parent
+	}
+}
 
 // Mongod is one running server.
 type Mongod struct {

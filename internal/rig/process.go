@@ -72,6 +72,13 @@ func (p *Process) Freeze() { _ = p.cmd.Process.Signal(syscall.SIGSTOP) }
 // Thaw lets a frozen program go on.
 func (p *Process) Thaw() { _ = p.cmd.Process.Signal(syscall.SIGCONT) }
 
+// Frozen tells whether the program is stopped, by Freeze or by itself.
+func (p *Process) Frozen() bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	_, state, _ := strings.Cut(string(stat), ") ") // the name before it is ours
+	return err == nil && strings.HasPrefix(state, "T")
+}
+
 // Ended is closed when the program has ended, by itself or otherwise.
 func (p *Process) Ended() <-chan struct{} { return p.done }
 

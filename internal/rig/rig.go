@@ -32,6 +32,8 @@ type Config struct {
 	AgentYAML func(id string) string
 	// Cluster names the cluster that the agents' nodes belong to; "chaos" if empty.
 	Cluster string
+	// ClusterOf names the clusters of agents instead, by their number from 0.
+	ClusterOf func(i int) string
 	// Env is added to the environment of replicas and agents.
 	Env []string
 }
@@ -64,6 +66,9 @@ func New(ctx context.Context, config Config) (*Rig, error) {
 	}
 	if config.Database == "" {
 		config.Database = "replicante"
+	}
+	if config.ClusterOf == nil {
+		config.ClusterOf = func(int) string { return config.Cluster }
 	}
 	r := &Rig{Config: config}
 	if err := r.begin(ctx); err != nil {
@@ -229,7 +234,7 @@ api: {listen: 127.0.0.1:%d}
 etcd: {endpoints: [%s], lease_ttl: 10s}
 data_dir: %s
 %s
-`, id, r.Cluster, 'a'+rune(i%3), port, strings.Join(r.Endpoints, ", "), filepath.Join(r.Dir, "agent-"+id), r.AgentYAML(id)))
+`, id, r.ClusterOf(i), 'a'+rune(i%3), port, strings.Join(r.Endpoints, ", "), filepath.Join(r.Dir, "agent-"+id), r.AgentYAML(id)))
 		if err != nil {
 			return err
 		}

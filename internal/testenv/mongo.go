@@ -2,35 +2,27 @@ package testenv
 
 import (
 	"os"
-	"os/exec"
-	"path/filepath"
 	"sync"
 	"testing"
 
 	"github.com/replicante-io/playbooks/internal/rig"
 )
 
-// mongod finds the server: $MONGOD, else mongod on PATH, else what tools/mongod has installed.
-func mongod(t testing.TB) string {
+// Mongod is the server's program.
+func Mongod(t testing.TB) string {
 	t.Helper()
-	if path := os.Getenv("MONGOD"); path != "" {
-		return path
-	}
-	if path, err := exec.LookPath("mongod"); err == nil {
-		return path
-	}
-	script := filepath.Join(root(), "tools", "mongod")
-	if exec.Command(script, "--installed").Run() != nil {
+	program := rig.FindMongod()
+	if program == "" {
 		absent(t, "mongo", "there is no mongod: not in $MONGOD, not on PATH, not installed by tools/mongod")
 	}
-	return script
+	return program
 }
 
 // NewMongod starts a server with these arguments besides its place and port; it ends with the test. Without --replSet it
 // is a standalone.
 func NewMongod(t testing.TB, args ...string) *rig.Mongod {
 	t.Helper()
-	m, err := rig.NewMongod(mongod(t), t.TempDir(), args...)
+	m, err := rig.NewMongod(Mongod(t), t.TempDir(), args...)
 	if err != nil {
 		t.Fatalf("start mongod: %v", err)
 	}
@@ -44,7 +36,7 @@ type Set struct{ *rig.Set }
 // MongoSet starts a replica set of n members, each with these arguments besides; it ends with the test.
 func MongoSet(t testing.TB, n int, args ...string) Set {
 	t.Helper()
-	set, err := rig.NewSet(mongod(t), t.TempDir(), n, args...)
+	set, err := rig.NewSet(Mongod(t), t.TempDir(), n, args...)
 	if set != nil {
 		t.Cleanup(set.End)
 	}
@@ -88,7 +80,7 @@ func Mongo(t testing.TB) string {
 	if !shared.used {
 		t.Fatal("testenv.Mongo needs a TestMain that calls testenv.Main")
 	}
-	program := mongod(t)
+	program := Mongod(t)
 	one.Do(func() {
 		dir, err := os.MkdirTemp("", "mongo-test-")
 		if err != nil {

@@ -7,7 +7,6 @@ package testenv
 
 import (
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -36,22 +35,4 @@ func absent(t testing.TB, server, why string) {
 		t.Fatalf("%s, and REQUIRE names %s: `make test-deps` installs it", why, server)
 	}
 	t.Skipf("SKIPPED: %s; `make test-deps` installs it", why)
-}
-
-// root is the top of the source tree, "" where the tests run without it.
-func root() string {
-	dir, err := os.Getwd()
-	if err != nil {
-		return ""
-	}
-	for {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			return dir
-		}
-		parent := filepath.Dir(dir)
-		if parent == dir {
-			return ""
-		}
-		dir = parent
-	}
 }

@@ -1,0 +1,318 @@
+package chaos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/replicante-io/playbooks/internal/fault"
+	"github.com/replicante-io/playbooks/internal/rig"
+)
+
+const (
+	// trapPatience is how long a trap waits for its point to be passed.
+	trapPatience = 8 * time.Second
+	// findPatience is how long a leader or a primary is looked for.
+	findPatience = 15 * time.Second
+	// endPatience is how long a program may take to end when it is asked to.
+	endPatience = 60 * time.Second
+)
+
+// errMissed means that a fault found nothing to break.
+var errMissed = errors.New("missed")
+
+// breaker carries a schedule of faults out.
+type breaker struct {
+	rig   *rig.Rig
+	begun time.Time
+	ttl   time.Duration
+	say   func(string, ...any)
+
+	mu     sync.Mutex
+	done   map[string]int // faults, by kind
+	missed int
+	wrong  []string // what programs did that they must not
+	busy   map[*rig.Member]bool
+}
+
+func (b *breaker) Run(ctx context.Context, schedule []Fault) {
+	var lanes sync.WaitGroup
+	byLane := map[string][]Fault{}
+	for _, f := range schedule {
+		byLane[f.Lane] = append(byLane[f.Lane], f)
+	}
+	for _, faults := range byLane {
+		lanes.Go(func() {
+			for _, f := range faults {
+				if !b.sleep(ctx, time.Until(b.begun.Add(f.At))) {
+					return
+				}
+				b.strike(ctx, f)
+			}
+		})
+	}
+	lanes.Wait()
+}
+
+func (b *breaker) sleep(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-time.After(d):
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// strike does one fault and mends it.
+func (b *breaker) strike(ctx context.Context, f Fault) {
+	at := time.Since(b.begun)
+	name, err := b.one(ctx, f)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err != nil {
+		b.missed++
+		b.say("%7.1fs  %s: %v", at.Seconds(), f.Kind(), err)
+		return
+	}
+	b.done[f.Kind()]++
+	b.say("%7.1fs  %s: %s for %s", at.Seconds(), f.Kind(), name, f.Lasts)
+}
+
+func (b *breaker) one(ctx context.Context, f Fault) (string, error) {
+	switch f.Lane {
+	case "replicas":
+		return b.replica(ctx, f)
+	case "etcd":
+		n := 1
+		if f.Target == "etcd quorum" {
+			n = len(b.rig.Etcds)/2 + 1
+		}
+		var members []*rig.Member
+		var names string
+		for i := range n {
+			m := b.rig.Etcds[(f.Nth+i)%len(b.rig.Etcds)]
+			members, names = append(members, m), names+" "+m.Name
+		}
+		return names[1:], b.members(ctx, f, members...)
+	case "mongod":
+		return b.mongod(ctx, f)
+	default:
+		m := b.take(f.Nth)
+		defer b.give(m)
+		return m.Name, b.members(ctx, f, m)
+	}
+}
+
+// take is an agent that no other lane is at.
+func (b *breaker) take(nth int) *rig.Member {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for ; ; nth++ {
+		if m := b.rig.Agents[nth%len(b.rig.Agents)]; !b.busy[m] {
+			b.busy[m] = true
+			return m
+		}
+	}
+}
+
+func (b *breaker) give(m *rig.Member) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.busy, m)
+}
+
+// members breaks and mends some at once.
+func (b *breaker) members(ctx context.Context, f Fault, members ...*rig.Member) error {
+	var all sync.WaitGroup
+	errs := make([]error, len(members))
+	for i, m := range members {
+		all.Go(func() { errs[i] = b.member(ctx, f, m) })
+	}
+	all.Wait()
+	return errors.Join(errs...)
+}
+
+func (b *breaker) member(ctx context.Context, f Fault, m *rig.Member) error {
+	if !m.Running() {
+		b.fell(m.Name, m.Tail())
+		return m.Launch()
+	}
+	switch f.Do {
+	case "kill":
+		m.Kill()
+	case "terminate":
+		if err := m.Terminate(endPatience); err != nil {
+			b.blame("%s: %v", m.Name, err)
+		}
+	case "freeze":
+		m.Freeze()
+		defer m.Thaw()
+		b.sleep(ctx, f.Lasts)
+		return nil
+	case "cut":
+		if err := m.Cut(ctx, f.What); err != nil {
+			return fmt.Errorf("%w: %w", errMissed, err)
+		}
+		b.sleep(ctx, f.Lasts)
+		return m.Heal(context.WithoutCancel(ctx), f.What)
+	}
+	b.sleep(ctx, f.Lasts)
+	return m.Launch()
+}
+
+// fell notes a program that ended although nothing was done to it.
+func (b *breaker) fell(name, tail string) { b.blame("%s ended by itself:\n%s", name, tail) }
+
+func (b *breaker) blame(format string, args ...any) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.wrong = append(b.wrong, fmt.Sprintf(format, args...))
+}
+
+func (b *breaker) replica(ctx context.Context, f Fault) (string, error) {
+	finding, cancel := context.WithTimeout(ctx, findPatience)
+	leader, err := b.rig.Leader(finding)
+	cancel()
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", errMissed, err)
+	}
+	var followers []*rig.Member
+	for _, m := range b.rig.Replicas {
+		if m != leader {
+			followers = append(followers, m)
+		}
+	}
+	if f.Target == "follower" {
+		m := followers[f.Nth%len(followers)]
+		return m.Name, b.member(ctx, f, m)
+	}
+	if f.Do != "trap-kill" && f.Do != "trap-stop" {
+		return leader.Name, b.member(ctx, f, leader)
+	}
+	if f.What != fault.Elected && f.What != fault.Claimed {
+		return b.trap(ctx, f, leader)
+	}
+	// The next leader is to be caught, whoever that will be.
+	f.Nth = 1
+	name, err := b.trap(ctx, f, followers...)
+	return name, err
+}
+
+// trap sets a trap for some, catches one and lets it go.
+func (b *breaker) trap(ctx context.Context, f Fault, members ...*rig.Member) (string, error) {
+	do := f.Do[len("trap-"):]
+	var set []*rig.Member
+	for _, m := range members {
+		if m.Running() && m.Trap(ctx, f.What, f.Nth, do) == nil {
+			set = append(set, m)
+		}
+	}
+	defer func() {
+		for _, m := range set {
+			if m.Running() {
+				_ = m.Untrap(context.WithoutCancel(ctx), f.What)
+			}
+		}
+	}()
+	if f.What == fault.Elected || f.What == fault.Claimed {
+		leader, err := b.rig.Leader(ctx)
+		if err != nil {
+			return "", fmt.Errorf("%w: %w", errMissed, err)
+		}
+		leader.Kill()
+		defer func() {
+			if err := leader.Launch(); err != nil {
+				b.blame("%v", err)
+			}
+		}()
+	}
+	for deadline := time.Now().Add(trapPatience); ; {
+		for i, m := range set {
+			switch {
+			case !m.Running():
+				set = append(set[:i:i], set[i+1:]...)
+				b.sleep(ctx, f.Lasts)
+				return m.Name, m.Launch()
+			case m.Frozen():
+				defer m.Thaw()
+				leading, cancel := context.WithTimeout(ctx, 4*b.ttl)
+				_, _ = b.rig.Leader(leading) // the frozen one does not answer
+				cancel()
+				b.sleep(ctx, f.Lasts)
+				return m.Name, nil
+			}
+		}
+		if time.Now().After(deadline) || !b.sleep(ctx, 10*time.Millisecond) {
+			return "", fmt.Errorf("%w: the point was not passed", errMissed)
+		}
+	}
+}
+
+func (b *breaker) mongod(ctx context.Context, f Fault) (string, error) {
+	set := b.rig.Mongo
+	primary, err := set.Primary()
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", errMissed, err)
+	}
+	chosen := []int{primary}
+	switch f.Target {
+	case "secondary":
+		chosen = []int{(primary + 1 + f.Nth%(len(set.Members)-1)) % len(set.Members)}
+	case "mongod quorum":
+		for i := range len(set.Members) / 2 {
+			chosen = append(chosen, (primary+1+i)%len(set.Members))
+		}
+	}
+	names := ""
+	for _, i := range chosen {
+		m := set.Members[i]
+		names += fmt.Sprintf(" mongod-%d", i+1)
+		switch f.Do {
+		case "kill":
+			m.Kill()
+		case "terminate":
+			_ = m.Terminate(endPatience)
+		case "freeze":
+			m.Freeze()
+			defer m.Thaw()
+		}
+	}
+	b.sleep(ctx, f.Lasts)
+	if f.Do == "freeze" {
+		return names[1:], nil
+	}
+	var starting sync.WaitGroup
+	errs := make([]error, len(chosen))
+	for at, i := range chosen {
+		starting.Go(func() { errs[at] = set.Members[i].Start() })
+	}
+	starting.Wait()
+	if err := errors.Join(errs...); err != nil {
+		b.blame("%v", err)
+	}
+	return names[1:], nil
+}
+
+// Revive has everything run and serve again.
+func (b *breaker) Revive(ctx context.Context) error {
+	for _, members := range [][]*rig.Member{b.rig.Etcds, b.rig.Replicas, b.rig.Agents} {
+		for _, m := range members {
+			if !m.Running() {
+				b.fell(m.Name, m.Tail())
+				if err := m.Launch(); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	for _, members := range [][]*rig.Member{b.rig.Etcds, b.rig.Replicas, b.rig.Agents} {
+		for _, m := range members {
+			if err := m.Serves(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
