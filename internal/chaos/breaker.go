@@ -28,7 +28,9 @@ type breaker struct {
 	rig   *rig.Rig
 	begun time.Time
 	ttl   time.Duration
-	say   func(string, ...any)
+	// duration is when no fault begins any more.
+	duration time.Duration
+	say      func(string, ...any)
 
 	mu     sync.Mutex
 	done   map[string]int // faults, by kind
@@ -49,6 +51,10 @@ func (b *breaker) Run(ctx context.Context, schedule []Fault) {
 				if !b.sleep(ctx, time.Until(b.begun.Add(f.At))) {
 					return
 				}
+				if time.Since(b.begun) > b.duration { // the lane is behind
+					b.late()
+					continue
+				}
 				b.strike(ctx, f)
 			}
 		})
@@ -63,6 +69,12 @@ func (b *breaker) sleep(ctx context.Context, d time.Duration) bool {
 	case <-ctx.Done():
 		return false
 	}
+}
+
+func (b *breaker) late() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.missed++
 }
 
 // strike does one fault and mends it.
@@ -209,13 +221,7 @@ func (b *breaker) trap(ctx context.Context, f Fault, members ...*rig.Member) (st
 			set = append(set, m)
 		}
 	}
-	defer func() {
-		for _, m := range set {
-			if m.Running() {
-				_ = m.Untrap(context.WithoutCancel(ctx), f.What)
-			}
-		}
-	}()
+	defer func() { b.free(context.WithoutCancel(ctx), f.What, set) }()
 	if f.What == fault.Elected || f.What == fault.Claimed {
 		leader, err := b.rig.Leader(ctx)
 		if err != nil {
@@ -230,22 +236,41 @@ func (b *breaker) trap(ctx context.Context, f Fault, members ...*rig.Member) (st
 	}
 	for deadline := time.Now().Add(trapPatience); ; {
 		for i, m := range set {
-			switch {
-			case !m.Running():
-				set = append(set[:i:i], set[i+1:]...)
-				b.sleep(ctx, f.Lasts)
-				return m.Name, m.Launch()
-			case m.Frozen():
+			killed, stopped := !m.Running(), m.Frozen()
+			if !killed && !stopped {
+				continue
+			}
+			b.free(ctx, f.What, append(set[:i:i], set[i+1:]...))
+			set = nil
+			if stopped {
 				defer m.Thaw()
 				leading, cancel := context.WithTimeout(ctx, 4*b.ttl)
-				_, _ = b.rig.Leader(leading) // the frozen one does not answer
+				_, _ = b.rig.Leader(leading) // the stopped one does not answer
 				cancel()
-				b.sleep(ctx, f.Lasts)
-				return m.Name, nil
 			}
+			b.sleep(ctx, f.Lasts)
+			if killed {
+				return m.Name, m.Launch()
+			}
+			return m.Name, nil
 		}
 		if time.Now().After(deadline) || !b.sleep(ctx, 10*time.Millisecond) {
 			return "", fmt.Errorf("%w: the point was not passed", errMissed)
+		}
+	}
+}
+
+// free takes traps away; who was caught meanwhile goes on at once.
+func (b *breaker) free(ctx context.Context, point string, members []*rig.Member) {
+	for _, m := range members {
+		if m.Running() && !m.Frozen() {
+			_ = m.Untrap(ctx, point)
+		}
+		m.Thaw()
+		if !m.Running() {
+			if err := m.Launch(); err != nil {
+				b.blame("%v", err)
+			}
 		}
 	}
 }

@@ -45,7 +45,7 @@ type Summary struct {
 	Seed       uint64            `json:"seed"`
 	Seconds    float64           `json:"seconds"`
 	Faults     map[string]int    `json:"faults"` // by kind
-	Missed     int               `json:"missed"` // faults that found nothing to break
+	Missed     int               `json:"missed"` // faults that found nothing to break, or whose turn came too late
 	Runs       map[string]int    `json:"runs"`   // by final state
 	Starts     int               `json:"starts"` // of commands
 	Takeovers  int64             `json:"takeovers"`
@@ -82,7 +82,7 @@ func Run(ctx context.Context, config Config) (Summary, error) {
 	}
 	say("everything runs after %.0fs; here it goes", time.Since(begun).Seconds())
 
-	b := &breaker{rig: r, begun: time.Now(), ttl: config.LeaseTTL, say: say, done: map[string]int{}, busy: map[*rig.Member]bool{}}
+	b := &breaker{rig: r, begun: time.Now(), ttl: config.LeaseTTL, duration: config.Duration, say: say, done: map[string]int{}, busy: map[*rig.Member]bool{}}
 	working, stop := context.WithCancel(ctx)
 	var all sync.WaitGroup
 	all.Go(func() { operators.Run(working) })
@@ -140,20 +140,26 @@ func (c Config) install(ctx context.Context) (*rig.Rig, error) {
 	if err := rig.Build(ctx, programs, "faults"); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(filepath.Join(c.Dir, "histories"), 0o700); err != nil {
-		return nil, err
-	}
-	script := filepath.Join(c.Dir, "work.sh")
-	if err := os.WriteFile(script, work, 0o600); err != nil {
-		return nil, err
-	}
-	return rig.New(ctx, rig.Config{
+	config := rig.Config{
 		Dir: c.Dir, Programs: programs, Mongod: c.Mongod, LeaseTTL: c.LeaseTTL, Env: c.Env,
 		Etcds: c.Etcds, Replicas: c.Replicas, Mongods: c.Mongods, Agents: c.Agents, ClusterOf: clusterOf,
-		AgentYAML: func(id string) string {
-			return fmt.Sprintf("actions: {work: {command: [/bin/bash, %q, %q], timeout: 30s}}", script, filepath.Join(c.Dir, "histories", id))
-		},
-	})
+	}
+	if err := Work(&config); err != nil {
+		return nil, err
+	}
+	return rig.New(ctx, config)
+}
+
+// Work gives agents the action work, whose commands write their histories into files in the directory histories.
+func Work(config *rig.Config) error {
+	histories, script := filepath.Join(config.Dir, "histories"), filepath.Join(config.Dir, "work.sh")
+	if err := os.MkdirAll(histories, 0o700); err != nil {
+		return err
+	}
+	config.AgentYAML = func(id string) string {
+		return fmt.Sprintf("actions: {work: {command: [/bin/bash, %q, %q], timeout: 30s}}", script, filepath.Join(histories, id))
+	}
+	return os.WriteFile(script, work, 0o600)
 }
 
 func (c Config) histories() ([]check.Work, error) {

@@ -47,23 +47,31 @@ func newOperators(ctx context.Context, servers, clusters []string, seed uint64, 
 		return nil, err
 	}
 	o := &operators{plane: plane, clusters: clusters, seed: seed, say: say}
-	entries, err := texts.ReadDir("books")
-	if err != nil {
-		return nil, err
-	}
-	var files []client.File
-	for _, e := range entries {
-		text, err := texts.ReadFile("books/" + e.Name())
-		if err != nil {
-			return nil, err
-		}
-		files = append(files, client.File{Name: e.Name(), Data: text})
-		o.books = append(o.books, strings.TrimSuffix(e.Name(), ".yaml"))
+	files := Books()
+	for _, f := range files {
+		o.books = append(o.books, strings.TrimSuffix(f.Name, ".yaml"))
 	}
 	if _, err := plane.Apply(ctx, files); err != nil {
 		return nil, fmt.Errorf("apply the playbooks: %w", err)
 	}
 	return o, nil
+}
+
+// Books are the playbooks that are run; each has its file's name.
+func Books() []client.File {
+	entries, err := texts.ReadDir("books")
+	if err != nil {
+		panic(err) // they are in the program
+	}
+	var files []client.File
+	for _, e := range entries {
+		text, err := texts.ReadFile("books/" + e.Name())
+		if err != nil {
+			panic(err)
+		}
+		files = append(files, client.File{Name: e.Name(), Data: text})
+	}
+	return files
 }
 
 // Run goes on until ctx ends; what is asked for then is still answered.

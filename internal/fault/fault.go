@@ -33,6 +33,7 @@ const (
 
 // Promises that can be broken.
 const (
-	Fence = "fence" // a stale leader's commits and requests are refused
-	Save  = "save"  // an action is saved before it is sent
+	Deadline = "deadline" // a leader stops before its lease can be over: instead, seconds after it noticed
+	Fence    = "fence"    // a stale leader's commits and requests are refused
+	Save     = "save"     // an action is saved before it is sent
 )

@@ -56,7 +56,7 @@ func (r *Replica) lead(ctx context.Context, l *election.Leadership) (err error) 
 	defer resign()
 	var yielding sync.WaitGroup
 	yielding.Go(func() { r.yield(working, stop) })
-	err = work.Lead(working, term)
+	err = work.Lead(outlast(working), term)
 	if cause := context.Cause(working); errors.Is(cause, errStoreElsewhere) {
 		err = cause
 	}
@@ -67,6 +67,16 @@ func (r *Replica) lead(ctx context.Context, l *election.Leadership) (err error) 
 		r.floor.Store(max(r.floor.Load(), higher.Term))
 	}
 	return err
+}
+
+// outlast is ctx. Where the promise to stop in time is broken on purpose, it ends seconds later.
+func outlast(ctx context.Context) context.Context {
+	if !fault.Broken(fault.Deadline) {
+		return ctx
+	}
+	late, end := context.WithCancel(context.WithoutCancel(ctx))
+	context.AfterFunc(ctx, func() { time.AfterFunc(5*time.Second, end) })
+	return late
 }
 
 // begin turns a won election into a term, trying again while the store cannot be reached.

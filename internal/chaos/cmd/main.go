@@ -90,7 +90,7 @@ func show(w io.Writer, s chaos.Summary) {
 		fmt.Fprintf(w, "%5d  %s\n", s.Faults[kind], kind)
 		faults += s.Faults[kind]
 	}
-	fmt.Fprintf(w, "%5d  faults, and %d found nothing to break\n", faults, s.Missed)
+	fmt.Fprintf(w, "%5d  faults, and %d that found nothing to break or came too late\n", faults, s.Missed)
 	fmt.Fprintf(w, "%5d  takeovers\n", s.Takeovers)
 	for _, state := range slices.Sorted(maps.Keys(s.Runs)) {
 		fmt.Fprintf(w, "%5d  runs %s\n", s.Runs[state], state)

@@ -1,0 +1,12 @@
+//go:build integration
+
+package chaos_test
+
+import (
+	"os"
+	"testing"
+
+	"github.com/replicante-io/playbooks/internal/testenv"
+)
+
+func TestMain(m *testing.M) { os.Exit(testenv.Main(m)) }
