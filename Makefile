@@ -8,13 +8,16 @@ STATICCHECK := .cache/staticcheck
 # How many nodes, and on which primary stores (URLs; "" is the embedded one), make bench runs.
 NODES ?= 1000 10000
 STORES ?= ""
+# How long, and by which seed (0: a random one), make chaos breaks things.
+DURATION ?= 3m
+SEED ?= 0
 
 # Where make install puts things; packagers set both.
 DESTDIR ?=
 PREFIX ?= /usr/local
 PROGRAMS := replicore repliagent replictl replibench
 
-.PHONY: help build install demo test check test-deps integration bench
+.PHONY: help build install demo test check test-deps integration chaos soak bench
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
@@ -53,6 +56,12 @@ test-deps: ## install the servers that tests can use: MongoDB, Redis (needs root
 
 integration: ## all tests with -race, real servers and kills; REQUIRE=mongo,redis makes skips failures
 	tools/gotest -race -tags integration -count=1 -timeout 20m ./...
+
+chaos: ## breaks replicas, etcd, MongoDB and agents at random and checks what is left; DURATION=3m SEED=…
+	go run ./internal/chaos/cmd --duration $(DURATION) --seed $(SEED)
+
+soak: ## ten minutes of chaos
+	$(MAKE) chaos DURATION=10m
 
 bench: build ## a run over a simulated fleet, against the bare fan-out; NODES="1000 10000" STORES="mongodb://…"
 	@for store in $(STORES); do for n in $(NODES); do \
