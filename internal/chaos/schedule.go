@@ -110,8 +110,10 @@ func Schedule(seed uint64, duration, ttl time.Duration) []Fault {
 			if c.do == "trap-kill" || c.do == "trap-stop" {
 				f.Nth = 1 + random.IntN(3)
 			}
+			next := at + f.Lasts + between(lane.from, lane.to)
+			f.Lasts = min(f.Lasts, duration-at)
 			all = append(all, f)
-			at += f.Lasts + between(lane.from, lane.to)
+			at = next
 		}
 	}
 	slices.SortStableFunc(all, func(a, b Fault) int { return cmp.Compare(a.At, b.At) })
