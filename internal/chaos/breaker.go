@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -16,6 +19,8 @@ const (
 	trapPatience = 8 * time.Second
 	// findPatience is how long a leader or a primary is looked for.
 	findPatience = 15 * time.Second
+	// busyPatience is how long a busy agent is looked for.
+	busyPatience = time.Second
 	// endPatience is how long a program may take to end when it is asked to.
 	endPatience = 60 * time.Second
 )
@@ -35,8 +40,8 @@ type breaker struct {
 	mu     sync.Mutex
 	done   map[string]int // faults, by kind
 	missed int
-	wrong  []string // what programs did that they must not
-	busy   map[*rig.Member]bool
+	wrong  []string             // what programs did that they must not
+	taken  map[*rig.Member]bool // agents that a lane is at
 }
 
 func (b *breaker) Run(ctx context.Context, schedule []Fault) {
@@ -111,28 +116,51 @@ func (b *breaker) one(ctx context.Context, f Fault) (string, error) {
 	case "mongod":
 		return b.mongod(ctx, f)
 	default:
-		m := b.take(f.Nth)
+		m := b.take(ctx, f)
 		defer b.give(m)
 		return m.Name, b.members(ctx, f, m)
 	}
 }
 
-// take is an agent that no other lane is at.
-func (b *breaker) take(nth int) *rig.Member {
+// take is an agent that no other lane is at. A busy one has a command at work, if there is any soon.
+func (b *breaker) take(ctx context.Context, f Fault) *rig.Member {
+	for deadline := time.Now().Add(busyPatience); ; {
+		hurried := f.Target != "busy agent" || time.Now().After(deadline)
+		if m := b.unstruck(f.Nth, hurried); m != nil {
+			return m
+		}
+		if !b.sleep(ctx, 5*time.Millisecond) {
+			f.Target = ""
+		}
+	}
+}
+
+// unstruck is the next agent that no other lane is at; unless anyone will do, one with a command at work, or nil.
+func (b *breaker) unstruck(nth int, anyone bool) *rig.Member {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for ; ; nth++ {
-		if m := b.rig.Agents[nth%len(b.rig.Agents)]; !b.busy[m] {
-			b.busy[m] = true
+	for i := range b.rig.Agents {
+		at := (nth + i) % len(b.rig.Agents)
+		m := b.rig.Agents[at]
+		if !b.taken[m] && (anyone || atWork(filepath.Join(b.rig.Dir, "histories", b.rig.Nodes[at]))) {
+			b.taken[m] = true
 			return m
 		}
 	}
+	return nil
+}
+
+// atWork tells whether a history ends with a start.
+func atWork(history string) bool {
+	text, err := os.ReadFile(history)
+	last := strings.LastIndexByte(strings.TrimSuffix(string(text), "\n"), '\n') + 1
+	return err == nil && strings.HasPrefix(string(text[last:]), "S ")
 }
 
 func (b *breaker) give(m *rig.Member) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	delete(b.busy, m)
+	delete(b.taken, m)
 }
 
 // members breaks and mends some at once.

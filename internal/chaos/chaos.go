@@ -72,7 +72,7 @@ func Run(ctx context.Context, config Config) (Summary, error) {
 	for i := range clusters {
 		names = append(names, clusterOf(i))
 	}
-	operators, err := newOperators(ctx, r.Servers(), names, config.Seed, say)
+	operators, err := newOperators(ctx, r.Servers(), names, config.Seed)
 	if err != nil {
 		return summary, err
 	}
@@ -82,7 +82,7 @@ func Run(ctx context.Context, config Config) (Summary, error) {
 	}
 	say("everything runs after %.0fs; here it goes", time.Since(begun).Seconds())
 
-	b := &breaker{rig: r, begun: time.Now(), ttl: config.LeaseTTL, duration: config.Duration, say: say, done: map[string]int{}, busy: map[*rig.Member]bool{}}
+	b := &breaker{rig: r, begun: time.Now(), ttl: config.LeaseTTL, duration: config.Duration, say: say, done: map[string]int{}, taken: map[*rig.Member]bool{}}
 	working, stop := context.WithCancel(ctx)
 	var all sync.WaitGroup
 	all.Go(func() { operators.Run(working) })

@@ -28,11 +28,10 @@ const (
 
 // operators ask for runs and meddle with them, through any replica, and write down what they asked for.
 type operators struct {
-	plane    *client.Client
 	clusters []string
+	planes   map[string]*client.Client // by cluster
 	books    []string
 	seed     uint64
-	say      func(string, ...any)
 
 	mu    sync.Mutex
 	asked []check.Asked
@@ -40,13 +39,19 @@ type operators struct {
 	odd   []string // refusals that have no reason to be
 }
 
-func newOperators(ctx context.Context, servers, clusters []string, seed uint64, say func(string, ...any)) (*operators, error) {
-	// The first server is asked until it fails, then the next: all of them come to be forwarded and to forward.
-	plane, err := client.New(client.Config{Servers: servers, Actor: actor, Patience: 30 * time.Second})
-	if err != nil {
-		return nil, err
+func newOperators(ctx context.Context, servers, clusters []string, seed uint64) (*operators, error) {
+	o := &operators{clusters: clusters, planes: map[string]*client.Client{}, seed: seed}
+	var plane *client.Client
+	for i, cluster := range clusters {
+		// A client stays with a server until that fails: some are at followers, whoever leads.
+		first := i % len(servers)
+		var err error
+		plane, err = client.New(client.Config{Servers: slices.Concat(servers[first:], servers[:first]), Actor: actor, Patience: 30 * time.Second})
+		if err != nil {
+			return nil, err
+		}
+		o.planes[cluster] = plane
 	}
-	o := &operators{plane: plane, clusters: clusters, seed: seed, say: say}
 	files := Books()
 	for _, f := range files {
 		o.books = append(o.books, strings.TrimSuffix(f.Name, ".yaml"))
@@ -100,7 +105,7 @@ func (o *operators) start(ctx context.Context, cluster string, random *rand.Rand
 }
 
 func (o *operators) ask(ctx context.Context, start record.Start) {
-	run, err := o.plane.Start(ctx, start)
+	run, err := o.planes[start.Cluster].Start(ctx, start)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.asked = append(o.asked, check.Asked{Reason: start.Reason, RunID: run.ID})
@@ -125,7 +130,7 @@ var openStates = []string{
 func (o *operators) open(ctx context.Context, cluster string) ([]record.Run, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	return o.plane.Runs(ctx, client.RunFilter{Cluster: cluster, States: openStates})
+	return o.planes[cluster].Runs(ctx, client.RunFilter{Cluster: cluster, States: openStates})
 }
 
 // meddle pauses, resumes and cancels runs of a cluster.
@@ -137,12 +142,12 @@ func (o *operators) meddle(ctx context.Context, cluster string, random *rand.Ran
 			continue
 		}
 		o.resume(context.WithoutCancel(ctx), open)
-		run, dice := open[random.IntN(len(open))], random.IntN(100)
+		run, dice := &open[random.IntN(len(open))], random.IntN(100)
 		switch {
 		case dice < 10:
-			o.tell(context.WithoutCancel(ctx), run.ID, record.Command{Verb: record.VerbCancel, Kill: dice < 5})
+			o.tell(context.WithoutCancel(ctx), run, record.Command{Verb: record.VerbCancel, Kill: dice < 5})
 		case dice < 45 && run.State == record.RunRunning:
-			o.tell(context.WithoutCancel(ctx), run.ID, record.Command{Verb: record.VerbPause})
+			o.tell(context.WithoutCancel(ctx), run, record.Command{Verb: record.VerbPause})
 		}
 	}
 }
@@ -151,22 +156,22 @@ func (o *operators) meddle(ctx context.Context, cluster string, random *rand.Ran
 func (o *operators) resume(ctx context.Context, runs []record.Run) {
 	for i := range runs {
 		if runs[i].State == record.RunPaused {
-			o.tell(ctx, runs[i].ID, record.Command{Verb: record.VerbResume})
+			o.tell(ctx, &runs[i], record.Command{Verb: record.VerbResume})
 		}
 	}
 }
 
-func (o *operators) tell(ctx context.Context, run string, command record.Command) {
-	_, err := o.plane.Command(ctx, run, command)
+func (o *operators) tell(ctx context.Context, run *record.Run, command record.Command) {
+	_, err := o.planes[run.Cluster].Command(ctx, run.ID, command)
 	refusal := refused(err)
 	if refusal != nil && refusal.Status == http.StatusConflict { // its state has changed meanwhile: nothing was done
 		return
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.told = append(o.told, check.Told{RunID: run, Verb: string(command.Verb), Acknowledged: err == nil})
+	o.told = append(o.told, check.Told{RunID: run.ID, Verb: string(command.Verb), Acknowledged: err == nil})
 	if refusal != nil {
-		o.odd = append(o.odd, fmt.Sprintf("%s run %s: %s: %s", command.Verb, run, refusal.Code, refusal.Message))
+		o.odd = append(o.odd, fmt.Sprintf("%s run %s: %s: %s", command.Verb, run.ID, refusal.Code, refusal.Message))
 	}
 }
 

@@ -71,8 +71,10 @@ func lanes(ttl time.Duration) []lane {
 		replicas = append(replicas, card{"trap-kill", "leader", point, 0, s}, card{"trap-stop", "leader", point, 0, 1500 * ms})
 	}
 	agents := []card{
-		{"kill", "agent", "", 0, 3 * s}, {"kill", "agent", "", 0, 3 * s}, {"kill", "agent", "", 20 * s, 25 * s}, // longer than lease and grace
-		{"terminate", "agent", "", 0, 3 * s}, {"freeze", "agent", "", 300 * ms, 4 * s}, {"freeze", "agent", "", 9 * s, 13 * s}, // longer than a step may take
+		{"kill", "busy agent", "", 0, 3 * s}, {"kill", "busy agent", "", 0, 3 * s}, {"kill", "busy agent", "", 0, 3 * s},
+		{"kill", "agent", "", 20 * s, 25 * s}, // longer than lease and grace
+		{"terminate", "busy agent", "", 0, 3 * s}, {"freeze", "busy agent", "", 300 * ms, 4 * s},
+		{"freeze", "busy agent", "", 9 * s, 13 * s}, // longer than a step may take
 		{"cut", "agent", fault.Etcd, 2 * s, 15 * s},
 	}
 	return []lane{

@@ -39,7 +39,7 @@ func TestTenMinutesHaveEveryKindOfFault(t *testing.T) {
 				}
 			}
 		}
-		for _, kind := range []string{"kill leader", "kill etcd quorum", "kill mongod quorum", "kill primary", "freeze primary", "kill agent", "cut leader from etcd"} {
+		for _, kind := range []string{"kill leader", "kill etcd quorum", "kill mongod quorum", "kill primary", "freeze primary", "kill agent", "kill busy agent", "cut leader from etcd"} {
 			if kinds[kind] == 0 {
 				t.Errorf("seed %d: no %s", seed, kind)
 			}
