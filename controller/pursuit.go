@@ -21,7 +21,8 @@ const (
 	cancelTimeout = 15 * time.Second
 	// quickWait is how long an answer is awaited before the action is called accepted: most short ones end within it.
 	quickWait = 20 * time.Millisecond
-	holdWait  = 30 * time.Second
+	// holdWait is how long an agent that is cut off can be taken for one whose action runs.
+	holdWait = 10 * time.Second
 	// silentAfter is when a run says that it waits for an agent; giveUpAfter when an action that was certainly never sent
 	// is given up.
 	silentAfter = 3 * time.Second
@@ -60,7 +61,9 @@ type pursuit struct {
 	tell     func(policy.Input) bool // false: stop
 	higher   func(term int64)        // an agent has seen a higher term
 
-	failing time.Time // since when the agent has not answered
+	asked   time.Time     // when it was asked last
+	held    time.Duration // for how long it may hold its answer
+	failing time.Time     // since when the agent has not answered
 	silent  bool
 	backoff time.Duration
 }
@@ -130,10 +133,15 @@ func (p *pursuit) tryDeliver(ctx context.Context) (done, await bool) {
 		p.sent, p.accepted = true, true
 		fault.Point(fault.Sent)
 		p.answered()
-		if action, err := p.get(ctx, quickWait); err == nil && p.heard(action) {
+		action, err := p.get(ctx, quickWait)
+		if err == nil && p.heard(action) {
 			return true, false
 		}
-		return true, p.tell(policy.Accepted{Node: p.Node, ActionID: p.Action.ID})
+		await = p.tell(policy.Accepted{Node: p.Node, ActionID: p.Action.ID})
+		if err != nil && !errors.Is(err, wire.ErrNotFound) {
+			p.failed(err)
+		}
+		return true, await
 	case errors.Is(err, wire.ErrExists):
 		p.sent = true // what it has is looked at by the next try
 		return false, false
@@ -167,6 +175,7 @@ func (p *pursuit) post(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
+	p.asked, p.held = time.Now(), 0
 	return p.agents.Post(ctx, p.URL, wire.ActionRequest{
 		ID: p.Action.ID, Kind: p.Action.Kind, Args: args, CreatedTime: p.Action.StartTS, Metadata: metadata,
 	})
@@ -175,6 +184,7 @@ func (p *pursuit) post(ctx context.Context) error {
 func (p *pursuit) get(ctx context.Context, wait time.Duration) (wire.Action, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait+callTimeout)
 	defer cancel()
+	p.asked, p.held = time.Now(), wait
 	return p.agents.Get(ctx, p.URL, p.Action.ID, wait)
 }
 
@@ -236,6 +246,7 @@ func (p *pursuit) cancel(ctx context.Context) {
 }
 
 func (p *pursuit) tryCancel(ctx context.Context) bool {
+	p.asked, p.held = time.Now(), cancelTimeout-callTimeout
 	callCtx, stop := context.WithTimeout(ctx, cancelTimeout)
 	answer, err := p.agents.Cancel(callCtx, p.URL, p.Action.ID,
 		wire.CancelRequest{Kill: p.Kill, Code: p.Cancel, Metadata: p.metadata()})
@@ -324,6 +335,11 @@ func failure(raw json.RawMessage) *record.Error {
 func (p *pursuit) failed(err error) {
 	if p.failing.IsZero() {
 		p.failing = time.Now()
+		if errors.Is(err, wire.ErrNotSent) {
+			p.failing = p.asked
+		} else if due := p.asked.Add(p.held); due.Before(p.failing) {
+			p.failing = due
+		}
 	}
 	if !p.silent && time.Since(p.failing) > silentAfter {
 		p.silent = p.tell(policy.Silent{Node: p.Node, Why: err.Error()})
