@@ -44,6 +44,8 @@ type Config struct {
 	Store store.Store
 	// Leader says who leads, as last seen.
 	Leader func() (election.Leader, bool)
+	// Changed returns a channel that is closed when Leader may answer differently; it may be nil.
+	Changed func() <-chan struct{}
 	// Owner is nil while this replica does not lead.
 	Owner func() Owner
 	// Ready names what this replica misses to serve; nothing when it is ready.

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/replicante-io/playbooks/election"
 	"github.com/replicante-io/playbooks/internal/fault"
 	"github.com/replicante-io/playbooks/record"
 )
@@ -37,7 +39,9 @@ func (s *server) pass(w http.ResponseWriter, r *http.Request, body []byte, reque
 		// A replica that has won the election and does not lead yet is no leader either.
 		return errNoLeader
 	}
-	onward, err := http.NewRequestWithContext(r.Context(), r.Method,
+	ctx, stop := s.whileLeads(r.Context(), leader)
+	defer stop()
+	onward, err := http.NewRequestWithContext(ctx, r.Method,
 		strings.TrimSuffix(leader.Advertise, "/")+r.URL.RequestURI(), bytes.NewReader(body))
 	if err != nil {
 		return fail(http.StatusServiceUnavailable, "leader_unreachable",
@@ -76,6 +80,29 @@ func (s *server) pass(w http.ResponseWriter, r *http.Request, body []byte, reque
 	w.WriteHeader(answer.StatusCode)
 	_, _ = w.Write(content)
 	return nil
+}
+
+// whileLeads is a context that ends once another leads, or nobody does: a leader that hangs may never answer.
+func (s *server) whileLeads(ctx context.Context, leader election.Leader) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	if s.Changed == nil {
+		return ctx, cancel
+	}
+	go func() {
+		defer cancel()
+		for {
+			changed := s.Changed()
+			if now, ok := s.Leader(); !ok || now.Instance != leader.Instance {
+				return
+			}
+			select {
+			case <-changed:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return ctx, cancel
 }
 
 // forwarder is never empty: an empty header would not be seen.

@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -73,6 +74,26 @@ func TestALeaderThatCannotBeReachedLeavesNoDoubt(t *testing.T) {
 	_ = listener.Close()
 	p.Elect("core-1", "http://"+listener.Addr().String())
 	refused(t, call(t, p.Replica("core-2"), "POST", "/api/v1/runs", startDemo), 503, "leader_unreachable", "nothing happened")
+}
+
+func TestAWriteIsNotLeftWithALeaderThatIsReplaced(t *testing.T) {
+	p := apitest.New(t)
+	asked := make(chan struct{})
+	leader := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		close(asked)
+		<-r.Context().Done() // it hangs
+	}))
+	defer leader.Close()
+	p.Elect("core-1", leader.URL)
+	changed := make(chan struct{})
+	follower := p.Replica("core-2", func(c *api.Config) { c.Changed = func() <-chan struct{} { return changed } })
+	go func() {
+		<-asked
+		p.Elect("core-3", "http://192.0.2.1")
+		close(changed)
+	}()
+	refused(t, call(t, follower, "POST", "/api/v1/runs", startDemo, "Idempotency-Key", "k"), 503, "in_doubt", "same Idempotency-Key")
 }
 
 func TestALeaderThatHangsUpLeavesDoubt(t *testing.T) {

@@ -65,8 +65,12 @@ type Config struct {
 	Log   hclog.Logger
 }
 
-// attempt bounds one try on one server: a server that hangs must not keep us from the next.
-const attempt = 15 * time.Second
+// attempt bounds one try on one server: a server that hangs must not keep us from the next. firstAttempt is for the first
+// time that all are tried, of which one may hang while the others would answer.
+const (
+	firstAttempt = 5 * time.Second
+	attempt      = 15 * time.Second
+)
 
 // maxAnswer bounds what is read of an answer.
 const maxAnswer = 256 << 20
@@ -159,8 +163,13 @@ func (c *Client) open(ctx context.Context, server string, r request, headers htt
 
 // call asks until a server answers, and reads the answer into answer.
 func (c *Client) call(ctx context.Context, r request, answer any) error {
+	tries := 0
 	return c.patiently(ctx, c.Patience, c.Patience/20, func(server string) error {
-		ctx, cancel := context.WithTimeout(ctx, attempt)
+		bound := attempt
+		if tries++; tries <= len(c.Servers) && len(c.Servers) > 1 {
+			bound = firstAttempt
+		}
+		ctx, cancel := context.WithTimeout(ctx, bound)
 		defer cancel()
 		got, err := c.open(ctx, server, r, nil)
 		if err != nil {
