@@ -3,6 +3,7 @@ package replica
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -20,6 +21,10 @@ func (r *Replica) watchStore() {
 		return err
 	}, r.log)
 	around := &store.Around{Store: inner, Call: func(ctx context.Context, method string, do func() error) error {
+		if method != "Follow" { // which lasts as long as somebody follows
+			late := time.AfterFunc(patience, r.outage.late)
+			defer late.Stop()
+		}
 		err := do()
 		if err != nil && !errors.Is(ctx.Err(), context.Canceled) { // whoever asked is still there
 			r.outage.failed(err)
@@ -32,7 +37,7 @@ func (r *Replica) watchStore() {
 	r.store = countedStore{around, r.metrics}
 }
 
-// outage knows whether the primary store answers. A call that failed makes it suspect; it counts as away once a question
+// outage knows whether the primary store answers. A call that failed or takes long makes it suspect; it counts as away once a question
 // of our own failed too, and until one is answered.
 type outage struct {
 	ask func(ctx context.Context) error
@@ -51,14 +56,23 @@ func newOutage(ask func(ctx context.Context) error, log hclog.Logger) *outage {
 
 // failed is told of each call that failed, and why.
 func (o *outage) failed(err error) {
-	if !errors.Is(err, store.ErrUnavailable) {
-		return
+	if errors.Is(err, store.ErrUnavailable) {
+		o.doubt(err)
 	}
+}
+
+// errLate is why a store is suspect while nothing has failed yet.
+var errLate = fmt.Errorf("%w: it has not answered in %s", store.ErrUnavailable, patience)
+
+// late is told of each call that has taken patience.
+func (o *outage) late() { o.doubt(errLate) }
+
+func (o *outage) doubt(why error) {
 	o.mu.Lock()
 	if o.since.IsZero() {
 		o.since = time.Now()
 	}
-	o.why = err
+	o.why = why
 	o.mu.Unlock()
 	select {
 	case o.suspect <- struct{}{}:

@@ -115,7 +115,7 @@ func (r *Replica) Run(ctx context.Context) (err error) {
 	defer endStreams()
 	server := &http.Server{
 		Handler: api.New(api.Config{
-			Store: r.store, Leader: r.leader, Owner: r.apiOwner, Ready: r.Missing, StoreWaits: r.outage.waits,
+			Store: r.store, Leader: r.leader, Changed: r.candidate.Changed, Owner: r.apiOwner, Ready: r.Missing, StoreWaits: r.outage.waits,
 			Name: r.config.Name, Instance: r.instance, Version: r.config.Version,
 			Metrics: r.metrics.handler(), Log: r.config.Log.Named("api"),
 		}),

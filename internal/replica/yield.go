@@ -19,13 +19,13 @@ var errStoreElsewhere = errors.New("the primary store answers another replica, a
 
 const (
 	// yieldAfter is how long the store may be away before a leader asks whether it is so for all; yieldEvery how often.
-	yieldAfter = 10 * time.Second
+	yieldAfter = 5 * time.Second
 	yieldEvery = 2 * time.Second
 )
 
 // yield calls stop, with errStoreElsewhere, once the store has been away from here for a while and another candidate is
-// ready, and both stays so for longer than this replica needs to notice that the store is back. While no other can use the store either, this replica goes on: it knows the runs from memory. It returns when
-// ctx ends.
+// ready, and both stays so for longer than this replica needs to notice that the store is back. While no other can use the
+// store either, this replica goes on: it knows the runs from memory. It returns when ctx ends.
 func (r *Replica) yield(ctx context.Context, stop context.CancelCauseFunc) {
 	peers := &http.Client{Timeout: patience, Transport: &http.Transport{
 		DialContext:       fault.Dial(fault.Replica, (&net.Dialer{Timeout: patience}).DialContext),
