@@ -36,6 +36,8 @@ type breaker struct {
 	// duration is when no fault begins any more.
 	duration time.Duration
 	say      func(string, ...any)
+	// more has operators ask for one more run.
+	more func()
 
 	mu     sync.Mutex
 	done   map[string]int // faults, by kind
@@ -234,10 +236,7 @@ func (b *breaker) replica(ctx context.Context, f Fault) (string, error) {
 	if f.What != fault.Elected && f.What != fault.Claimed {
 		return b.trap(ctx, f, leader)
 	}
-	// The next leader is to be caught, whoever that will be.
-	f.Nth = 1
-	name, err := b.trap(ctx, f, followers...)
-	return name, err
+	return b.trap(ctx, f, followers...) // the next leader is to be caught, whoever that will be
 }
 
 // trap sets a trap for some, catches one and lets it go.
@@ -261,6 +260,9 @@ func (b *breaker) trap(ctx context.Context, f Fault, members ...*rig.Member) (st
 				b.blame("%v", err)
 			}
 		}()
+	}
+	if f.What == fault.Creating || f.What == fault.Created {
+		b.more()
 	}
 	for deadline := time.Now().Add(trapPatience); ; {
 		for i, m := range set {

@@ -82,7 +82,10 @@ func Run(ctx context.Context, config Config) (Summary, error) {
 	}
 	say("everything runs after %.0fs; here it goes", time.Since(begun).Seconds())
 
-	b := &breaker{rig: r, begun: time.Now(), ttl: config.LeaseTTL, duration: config.Duration, say: say, done: map[string]int{}, taken: map[*rig.Member]bool{}}
+	b := &breaker{
+		rig: r, begun: time.Now(), ttl: config.LeaseTTL, duration: config.Duration, say: say, more: operators.More,
+		done: map[string]int{}, taken: map[*rig.Member]bool{},
+	}
 	working, stop := context.WithCancel(ctx)
 	var all sync.WaitGroup
 	all.Go(func() { operators.Run(working) })

@@ -32,6 +32,7 @@ type operators struct {
 	planes   map[string]*client.Client // by cluster
 	books    []string
 	seed     uint64
+	extra    chan struct{}
 
 	mu    sync.Mutex
 	asked []check.Asked
@@ -40,7 +41,7 @@ type operators struct {
 }
 
 func newOperators(ctx context.Context, servers, clusters []string, seed uint64) (*operators, error) {
-	o := &operators{clusters: clusters, planes: map[string]*client.Client{}, seed: seed}
+	o := &operators{clusters: clusters, planes: map[string]*client.Client{}, seed: seed, extra: make(chan struct{}, 1)}
 	var plane *client.Client
 	for i, cluster := range clusters {
 		// A client stays with a server until that fails: some are at followers, whoever leads.
@@ -86,7 +87,27 @@ func (o *operators) Run(ctx context.Context) {
 		all.Go(func() { o.start(ctx, cluster, rand.New(rand.NewPCG(o.seed, uint64(100+i)))) })
 		all.Go(func() { o.meddle(ctx, cluster, rand.New(rand.NewPCG(o.seed, uint64(200+i)))) })
 	}
+	all.Go(func() {
+		for n := 1; ; n++ {
+			select {
+			case <-o.extra:
+			case <-ctx.Done():
+				return
+			}
+			o.ask(context.WithoutCancel(ctx), record.Start{
+				Playbook: o.books[n%len(o.books)], Cluster: o.clusters[n%len(o.clusters)], Reason: fmt.Sprintf("more %d", n),
+			})
+		}
+	})
 	all.Wait()
+}
+
+// More has one more run asked for soon, however busy its cluster is.
+func (o *operators) More() {
+	select {
+	case o.extra <- struct{}{}:
+	default: // it is about to be
+	}
 }
 
 // start keeps a cluster busy.
