@@ -60,11 +60,14 @@ func (p *Plan) resume(c Command) *record.Refusal {
 		return p.wrongState(c, "PAUSED or PAUSING")
 	}
 	p.setRun(record.RunRunning)
+	accepts := p.run.Error != nil && p.run.Error.Code == record.CodeMaxFailures // what the operator was told
 	p.run.Error = nil
 	p.said(record.EventRunResumed, c, "")
 	if p.started() {
 		st := p.stage()
-		st.Forgiven = p.stageFailures()
+		if accepts {
+			st.Forgiven = p.stageFailures()
+		}
 		if st.GateTS != nil {
 			st.GateTS = nil
 			p.unobserve(p.decisionKey("gate"))

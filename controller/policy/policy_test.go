@@ -94,6 +94,32 @@ func TestPauseOnFailureGoesOnAfterAResume(t *testing.T) {
 	w.want("node-3", record.NodeDone)
 }
 
+func TestResumeAcceptsNoFailuresThatItsPauseWasNotFor(t *testing.T) {
+	for _, onFailure := range []string{"abort", "pause"} {
+		w := newWorld(t, 3, strings.Replace(oneStep, "      steps", "      on_failure: "+onFailure+"\n      steps", 1))
+		w.apply(policy.Admit{})
+		w.observe()
+		w.apply(command(record.VerbPause))
+		w.end("node-1", record.ActionFailed, "exit")
+		w.crash()
+		w.apply(command(record.VerbResume))
+		if len(w.pursuits) > 0 {
+			t.Errorf("%s: goes on with %v", onFailure, w.pursuits)
+		}
+		if onFailure == "abort" {
+			w.ended(record.RunFailed)
+			w.want("node-2", record.NodeNotReached)
+			continue
+		}
+		if w.run.State != record.RunPaused || w.run.Error == nil {
+			t.Fatalf("the run is %s, error %v", w.run.State, w.run.Error)
+		}
+		w.apply(command(record.VerbResume)) // now the operator has been told
+		w.work()
+		w.want("node-2", record.NodeDone)
+	}
+}
+
 func TestStepIsRetriedAfterItsBackoff(t *testing.T) {
 	w := newWorld(t, 1, strings.Replace(oneStep, "timeout: 1m", "retry: {attempts: 3, backoff: 10s}", 1))
 	w.apply(policy.Admit{})

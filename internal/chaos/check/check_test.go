@@ -216,6 +216,20 @@ func TestEachRuleFindsWhatBreaksItAndNoOtherDoes(t *testing.T) {
 			e.Work = append(e.Work, Work{"b-1-2-1", "n2", 2, at(1120), ptr(at(1180)), 0})
 			e.Runs[1].Counts = map[string]int{"FAILED": 1, "DONE": 1}
 		}},
+		{"max_failures", "a resume accepted what the run had not paused for", func(e *Evidence) {
+			n := &e.Nodes[3]
+			n.State, n.Stages = "DONE", []NodeStage{{"one", 2, "DONE"}}
+			n.Actions = []Action{action("b-1-2-1", "one", 1, 2, "DONE", "", 1150, 1190)}
+			e.Work = append(e.Work, Work{"b-1-2-1", "n2", 2, at(1160), ptr(at(1180)), 0})
+			e.Runs[1].Counts = map[string]int{"FAILED": 1, "DONE": 1}
+			e.Runs[1].Playbook.Spec.Stages[0].OnFailure = "pause"
+			last := e.Events[len(e.Events)-1]
+			for i, kind := range []string{"run.pausing", "run.paused", "run.resumed"} {
+				e.Events[len(e.Events)-1] = Event{RunID: "b", Seq: int64(4 + i), TS: at(1100 + i), Type: kind, FinishTS: last.FinishTS}
+				e.Events = append(e.Events, last)
+			}
+			e.Events[len(e.Events)-1].Seq, e.Runs[1].Seq = 7, 7
+		}},
 		{"paused", "a command began", func(e *Evidence) {
 			e.action("a-2-1-1").StartTS = at(430)
 			e.action("a-2-1-1").Term = 1

@@ -130,5 +130,6 @@ type Event struct {
 type Data struct {
 	Action string `bson:"action"`
 	State  string `bson:"state"`
+	Code   string `bson:"code"`
 	Term   int64  `bson:"term"`
 }

@@ -186,14 +186,16 @@ func (c *court) maxFailures() {
 				}
 			}
 			var exceeded, resumed *time.Time
-			count := 0
+			count, told := 0, false // the run has paused for it
 			for _, e := range c.happens[r.ID] {
 				switch {
 				case e.Type == "node.state" && failed[e.Node] && (e.Data.State == "FAILED" || e.Data.State == "UNKNOWN"):
 					if count++; count == spec.failures(c.total(r, spec.Name))+1 {
 						exceeded = &e.TS
 					}
-				case e.Type == "run.resumed" && spec.OnFailure == "pause" && exceeded != nil && resumed == nil:
+				case e.Type == "run.pausing" && e.Data.Code == "max_failures":
+					told = exceeded != nil
+				case e.Type == "run.resumed" && spec.OnFailure == "pause" && told && resumed == nil:
 					resumed = &e.TS
 				}
 			}
