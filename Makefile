@@ -17,6 +17,9 @@ DESTDIR ?=
 PREFIX ?= /usr/local
 PROGRAMS := replicore repliagent replictl replibench
 
+# Packages whose tests start many processes or measure times: one after the other, beside nothing else.
+ALONE := ./cmd/... ./election ./examples/... ./internal/chaos/... ./internal/replica ./internal/rig/... ./store/mongo
+
 .PHONY: help build install demo test check test-deps integration chaos soak bench
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,7 +47,9 @@ check: $(STATICCHECK) ## format, vet, lint, import rules, units where systemd's 
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "make check: run gofmt -w on"; echo "$$unformatted"; exit 1; }
 	go vet ./...
 	go vet -tags integration ./...
+	go vet -tags faults ./...
 	$(STATICCHECK) -tags integration ./...
+	$(STATICCHECK) -tags faults ./internal/fault
 	go test -count=1 ./internal/imports
 	tools/check-deploy
 
@@ -55,7 +60,8 @@ test-deps: ## install the servers that tests can use: MongoDB, Redis (needs root
 	tools/test-deps
 
 integration: ## all tests with -race, real servers and kills; REQUIRE=mongo,redis makes skips failures
-	tools/gotest -race -tags integration -count=1 -timeout 20m ./...
+	tools/gotest -race -tags integration -count=1 -timeout 20m $$(go list ./... | grep -vxFf <(go list $(ALONE)))
+	tools/gotest -race -tags integration -count=1 -timeout 20m -p 1 $(ALONE)
 
 chaos: ## breaks replicas, etcd, MongoDB and agents at random and checks what is left; DURATION=3m SEED=…
 	go run ./internal/chaos/cmd --duration $(DURATION) --seed $(SEED)
