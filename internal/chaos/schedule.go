@@ -78,15 +78,15 @@ func lanes(ttl time.Duration) []lane {
 		{"cut", "agent", fault.Etcd, 2 * s, 15 * s},
 	}
 	return []lane{
-		{"replicas", replicas, 500 * ms, 2500 * ms},
+		{"replicas", replicas, s, 4 * s},
 		{"etcd", []card{
 			{"kill", "etcd", "", 500 * ms, 4 * s}, {"kill", "etcd", "", 500 * ms, 4 * s}, {"terminate", "etcd", "", 0, 2 * s},
 			{"freeze", "etcd", "", s, 5 * s}, {"kill", "etcd quorum", "", s, 5 * s}, {"freeze", "etcd quorum", "", s, 5 * s},
-		}, 5 * s, 12 * s},
+		}, 6 * s, 14 * s},
 		{"mongod", []card{
 			{"kill", "primary", "", 500 * ms, 4 * s}, {"kill", "secondary", "", s, 5 * s}, {"terminate", "primary", "", s, 3 * s},
 			{"freeze", "primary", "", s, 6 * s}, {"kill", "mongod quorum", "", s, 4 * s},
-		}, 9 * s, 18 * s},
+		}, 10 * s, 20 * s},
 		{"agents 1", agents, 300 * ms, 2 * s},
 		{"agents 2", agents, 300 * ms, 3 * s},
 	}
