@@ -17,7 +17,7 @@ func TestAMinuteOfChaosBreaksNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	summary, err := chaos.Run(t.Context(), chaos.Config{
-		Dir: dir, Mongod: testenv.Mongod(t), Seed: 4, Duration: time.Minute, Patience: 3 * time.Minute, LeaseTTL: 3 * time.Second,
+		Dir: dir, Mongod: testenv.Mongod(t), Seed: 7, Duration: time.Minute, Patience: 3 * time.Minute, LeaseTTL: 3 * time.Second,
 		Replicas: 3, Etcds: 3, Mongods: 3, Agents: 20, Log: t.Output(),
 	})
 	if err != nil {
