@@ -8,6 +8,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Process is a running program. It is killed when this process ends.
@@ -71,6 +73,15 @@ func (p *Process) Freeze() { _ = p.cmd.Process.Signal(syscall.SIGSTOP) }
 
 // Thaw lets a frozen program go on.
 func (p *Process) Thaw() { _ = p.cmd.Process.Signal(syscall.SIGCONT) }
+
+// Limit keeps the program from writing beyond this size of any file, as a disk that is full does; 0 ends it.
+func (p *Process) Limit(bytes uint64) error {
+	if bytes == 0 {
+		bytes = unix.RLIM_INFINITY
+	}
+	limit := unix.Rlimit{Cur: bytes, Max: unix.RLIM_INFINITY}
+	return unix.Prlimit(p.cmd.Process.Pid, unix.RLIMIT_FSIZE, &limit, nil)
+}
 
 // Frozen tells whether the program is stopped, by Freeze or by itself.
 func (p *Process) Frozen() bool {
