@@ -95,7 +95,11 @@ func (p *pursuit) Start(ctx context.Context, over func()) {
 }
 
 func (p *pursuit) metadata() map[string]string {
-	return map[string]string{wire.MetaTerm: strconv.FormatInt(p.term, 10), wire.MetaInstallation: p.installation}
+	metadata := map[string]string{wire.MetaTerm: strconv.FormatInt(p.term, 10), wire.MetaInstallation: p.installation}
+	if p.Action.JournalID != "" {
+		metadata[wire.MetaJournal] = p.Action.JournalID
+	}
+	return metadata
 }
 
 // deliver tries again until the agent has the action. It is false when there is nothing to await.
@@ -165,9 +169,6 @@ func (p *pursuit) tryDeliver(ctx context.Context) (done, await bool) {
 
 func (p *pursuit) post(ctx context.Context) error {
 	metadata := p.metadata()
-	if p.Action.JournalID != "" {
-		metadata[wire.MetaJournal] = p.Action.JournalID
-	}
 	metadata[wire.MetaTimeout] = p.Action.DeadlineTS.Sub(p.Action.StartTS).String()
 	args, err := json.Marshal(p.Action.Args)
 	if err != nil {
@@ -255,7 +256,10 @@ func (p *pursuit) tryCancel(ctx context.Context) bool {
 	switch {
 	case err == nil && answer.State.Phase.Ended():
 		return p.heard(wire.Action{ID: p.Action.ID, Kind: p.Action.Kind, State: answer.State})
-	case errors.As(err, &fenced) && fenced.Reason != wire.FencedJournal:
+	case errors.As(err, &fenced) && fenced.Reason == wire.FencedJournal && !p.Action.State.InFlight():
+		p.failed(fenced) // this agent cannot know whether the action is over; the one that can may come back
+		return false
+	case errors.As(err, &fenced):
 		return p.fenced(fenced)
 	case err != nil && !errors.Is(err, wire.ErrNotFound):
 		p.failed(err)
