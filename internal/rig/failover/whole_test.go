@@ -4,6 +4,7 @@ package failover
 
 import (
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -41,6 +42,7 @@ func (f *field) killedUnderStarts() {
 	leader := f.leader()
 	plane := f.asking(append(f.others(leader), leader)...)
 	acknowledged := make(chan []string)
+	var count atomic.Int32
 	stop := make(chan struct{})
 	go func() {
 		var ids []string
@@ -58,10 +60,12 @@ func (f *field) killedUnderStarts() {
 				continue
 			}
 			ids = append(ids, run.ID)
-			time.Sleep(200 * time.Millisecond)
+			count.Add(1)
 		}
 	}()
 	for range 5 {
+		before := count.Load()
+		f.until("runs are started", 30*time.Second, func() bool { return count.Load() >= before+3 })
 		f.killLeader()
 	}
 	close(stop)
@@ -84,7 +88,7 @@ func (f *field) killedUnderStarts() {
 		}
 	}
 	f.t.Logf("%d runs were acknowledged, %d exist", len(ids), len(runs))
-	for _, id := range ids {
-		f.done(id, time.Minute)
+	for _, run := range runs { // also those that nobody was told of
+		f.done(run.ID, time.Minute)
 	}
 }
