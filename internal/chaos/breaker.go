@@ -55,7 +55,7 @@ func (b *breaker) Run(ctx context.Context, schedule []Fault) {
 	for _, faults := range byLane {
 		lanes.Go(func() {
 			for _, f := range faults {
-				if !b.sleep(ctx, time.Until(b.begun.Add(f.At))) {
+				if !rest(ctx, time.Until(b.begun.Add(f.At))) {
 					return
 				}
 				if time.Since(b.begun) > b.duration { // the lane is behind
@@ -67,15 +67,6 @@ func (b *breaker) Run(ctx context.Context, schedule []Fault) {
 		})
 	}
 	lanes.Wait()
-}
-
-func (b *breaker) sleep(ctx context.Context, d time.Duration) bool {
-	select {
-	case <-time.After(d):
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 func (b *breaker) late() {
@@ -131,7 +122,7 @@ func (b *breaker) take(ctx context.Context, f Fault) *rig.Member {
 		if m := b.unstruck(f.Nth, hurried); m != nil {
 			return m
 		}
-		if !b.sleep(ctx, 5*time.Millisecond) {
+		if !rest(ctx, 5*time.Millisecond) {
 			f.Target = ""
 		}
 	}
@@ -191,16 +182,16 @@ func (b *breaker) member(ctx context.Context, f Fault, m *rig.Member) error {
 	case "freeze":
 		m.Freeze()
 		defer m.Thaw()
-		b.sleep(ctx, f.Lasts)
+		rest(ctx, f.Lasts)
 		return nil
 	case "cut":
 		if err := m.Cut(ctx, f.What); err != nil {
 			return fmt.Errorf("%w: %w", errMissed, err)
 		}
-		b.sleep(ctx, f.Lasts)
+		rest(ctx, f.Lasts)
 		return m.Heal(context.WithoutCancel(ctx), f.What)
 	}
-	b.sleep(ctx, f.Lasts)
+	rest(ctx, f.Lasts)
 	return m.Launch()
 }
 
@@ -278,13 +269,13 @@ func (b *breaker) trap(ctx context.Context, f Fault, members ...*rig.Member) (st
 				_, _ = b.rig.Leader(leading) // the stopped one does not answer
 				cancel()
 			}
-			b.sleep(ctx, f.Lasts)
+			rest(ctx, f.Lasts)
 			if killed {
 				return m.Name, m.Launch()
 			}
 			return m.Name, nil
 		}
-		if time.Now().After(deadline) || !b.sleep(ctx, 10*time.Millisecond) {
+		if time.Now().After(deadline) || !rest(ctx, 10*time.Millisecond) {
 			return "", fmt.Errorf("%w: the point was not passed", errMissed)
 		}
 	}
@@ -334,7 +325,7 @@ func (b *breaker) mongod(ctx context.Context, f Fault) (string, error) {
 			defer m.Thaw()
 		}
 	}
-	b.sleep(ctx, f.Lasts)
+	rest(ctx, f.Lasts)
 	if f.Do == "freeze" {
 		return names[1:], nil
 	}

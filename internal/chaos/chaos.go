@@ -101,8 +101,8 @@ func Run(ctx context.Context, config Config) (Summary, error) {
 	if err != nil {
 		return summary, err
 	}
-	odd := []string{}
-	evidence.Asked, evidence.Told, odd = operators.record()
+	asked, told, odd := operators.record()
+	evidence.Asked, evidence.Told = asked, told
 	if evidence.Work, err = config.histories(); err != nil {
 		return summary, err
 	}
@@ -171,13 +171,7 @@ func (c Config) histories() ([]check.Work, error) {
 
 // progress tells now and then how it goes.
 func (c Config) progress(ctx context.Context, b *breaker, o *operators) {
-	for tick := time.NewTicker(10 * time.Second); ; {
-		select {
-		case <-ctx.Done():
-			tick.Stop()
-			return
-		case <-tick.C:
-		}
+	for rest(ctx, 10*time.Second) {
 		works, err := c.histories()
 		asked, told, _ := o.record()
 		b.mu.Lock()
@@ -188,6 +182,16 @@ func (c Config) progress(ctx context.Context, b *breaker, o *operators) {
 		b.mu.Unlock()
 		b.say("%7.1fs  so far: %d faults, %d runs asked for, %d other commands, %d starts%s",
 			time.Since(b.begun).Seconds(), faults, len(asked), len(told), len(works), because(err))
+	}
+}
+
+// rest passes some time, unless ctx ends before.
+func rest(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-time.After(d):
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
 
@@ -214,7 +218,7 @@ func (c Config) settle(ctx context.Context, r *rig.Rig, o *operators, say func(s
 			say("everything is at rest: %t, after %.0fs", rests, time.Since(begun).Seconds())
 			return evidence, err
 		}
-		if !(&breaker{}).sleep(ctx, time.Second) {
+		if !rest(ctx, time.Second) {
 			return evidence, ctx.Err()
 		}
 	}

@@ -121,7 +121,7 @@ func (o *operators) start(ctx context.Context, cluster string, random *rand.Rand
 			n++
 			continue
 		}
-		o.rest(ctx, 100*time.Millisecond)
+		rest(ctx, 100*time.Millisecond)
 	}
 }
 
@@ -157,7 +157,7 @@ func (o *operators) open(ctx context.Context, cluster string) ([]record.Run, err
 // meddle pauses, resumes and cancels runs of a cluster.
 func (o *operators) meddle(ctx context.Context, cluster string, random *rand.Rand) {
 	for ctx.Err() == nil {
-		o.rest(ctx, time.Duration(300+random.IntN(1500))*time.Millisecond)
+		rest(ctx, time.Duration(300+random.IntN(1500))*time.Millisecond)
 		open, err := o.open(ctx, cluster)
 		if err != nil || len(open) == 0 {
 			continue
@@ -193,13 +193,6 @@ func (o *operators) tell(ctx context.Context, run *record.Run, command record.Co
 	o.told = append(o.told, check.Told{RunID: run.ID, Verb: string(command.Verb), Acknowledged: err == nil})
 	if refusal != nil {
 		o.odd = append(o.odd, fmt.Sprintf("%s run %s: %s: %s", command.Verb, run.ID, refusal.Code, refusal.Message))
-	}
-}
-
-func (o *operators) rest(ctx context.Context, d time.Duration) {
-	select {
-	case <-time.After(d):
-	case <-ctx.Done():
 	}
 }
 
