@@ -56,6 +56,9 @@ type Summary struct {
 // Run builds the programs, starts them, breaks them and judges what is left.
 func Run(ctx context.Context, config Config) (Summary, error) {
 	summary := Summary{Seed: config.Seed, Dir: config.Dir}
+	if config.Replicas < 2 || config.Etcds < 1 || config.Mongods < 2 || config.Agents < clusters {
+		return summary, fmt.Errorf("chaos needs 2 replicas, 1 member of etcd, 2 of MongoDB and %d agents at least", clusters)
+	}
 	begun := time.Now()
 	say := config.printer()
 	schedule := Schedule(config.Seed, config.Duration, config.LeaseTTL)

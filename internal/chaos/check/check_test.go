@@ -92,6 +92,7 @@ func story() *Evidence {
 		{"a-2-2-1", "n2", 2, at(720), ptr(at(790)), 0},
 		{"b-1-1-1", "n1", 2, at(1020), ptr(at(1090)), 1},
 	}
+	e.Keys = []Key{{"key-a", "a", ptr(at(1300))}, {"key-b", "b", ptr(at(1300))}, {"of an apply", "", ptr(at(0))}}
 	e.Asked = []Asked{{"first", "a"}, {"second", "b"}, {"third, of which nobody knows", ""}}
 	e.Told = []Told{{"a", "pause", true}, {"a", "resume", true}, {"a", "cancel", false}}
 	return e
@@ -242,7 +243,7 @@ func TestEachRuleFindsWhatBreaksItAndNoOtherDoes(t *testing.T) {
 			e.Asked = slices.Delete(e.Asked, 1, 2)
 		}},
 		{"asked once", "nobody asked for it", func(e *Evidence) { e.Asked = e.Asked[:1] }},
-		{"asked once", "two runs have one key", func(e *Evidence) { e.Runs[1].IdempotencyKey = "key-a" }},
+		{"asked once", "a run has no key", func(e *Evidence) { e.Runs[1].IdempotencyKey, e.Keys[1].Key = "", "" }},
 		{"told", "an acknowledged command did nothing", func(e *Evidence) { e.Told = append(e.Told, Told{"b", "cancel", true}) }},
 		{"told", "a command took effect twice", func(e *Evidence) { e.Told = e.Told[1:]; e.Told = append(e.Told, Told{"a", "pause", false}); e.twice() }},
 		{"ended", "a run is stuck", func(e *Evidence) {
@@ -253,6 +254,8 @@ func TestEachRuleFindsWhatBreaksItAndNoOtherDoes(t *testing.T) {
 		{"ended", "an action is unsettled", func(e *Evidence) { e.Runs[1].Unsettled = 1 }},
 		{"finished", "a record has no finish_ts", func(e *Evidence) { e.Nodes[3].FinishTS = nil }},
 		{"finished", "an event has no finish_ts", func(e *Evidence) { e.Events[5].FinishTS = nil }},
+		{"finished", "a key is gone", func(e *Evidence) { e.Keys = e.Keys[1:] }},
+		{"finished", "a key has no finish_ts", func(e *Evidence) { e.Keys[1].FinishTS = nil }},
 		{"finished", "a run is not sealed", func(e *Evidence) { e.Runs[0].Sealed = false }},
 		{"finished", "a record belongs to no run", func(e *Evidence) {
 			e.Nodes = append(e.Nodes, Node{RunID: "x", Node: "n1", State: "DONE", FinishTS: ptr(at(0))})

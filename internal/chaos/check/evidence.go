@@ -7,6 +7,7 @@ type Evidence struct {
 	Runs   []Run
 	Nodes  []Node
 	Events []Event
+	Keys   []Key
 	Term   int64 // of the terms record
 	Work   []Work
 	Asked  []Asked
@@ -123,6 +124,13 @@ type Event struct {
 	Stage    string     `bson:"stage"`
 	Data     Data       `bson:"data"`
 	Actor    string     `bson:"actor"`
+	FinishTS *time.Time `bson:"finish_ts"`
+}
+
+// Key is a document of idempotency_keys.
+type Key struct {
+	Key      string     `bson:"_id"`
+	RunID    string     `bson:"run_id"`
 	FinishTS *time.Time `bson:"finish_ts"`
 }
 

@@ -32,6 +32,7 @@ func Store(ctx context.Context, url, database string) (Evidence, error) {
 	}
 	err = errors.Join(
 		all(ctx, db, "playbook_runs", &e.Runs), all(ctx, db, "playbook_run_agents", &e.Nodes), all(ctx, db, "playbook_run_events", &e.Events),
+		all(ctx, db, "idempotency_keys", &e.Keys),
 		db.Collection("terms").FindOne(ctx, bson.D{{Key: "_id", Value: "terms"}}).Decode(&terms))
 	e.Term = terms.Term
 	return e, err

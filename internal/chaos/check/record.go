@@ -82,11 +82,22 @@ func (c *court) ended() {
 	}
 }
 
-// finished: every record of a run that has ended is final and stamped.
+// finished: every record of a run that has ended is final and stamped, and so are its idempotency keys.
 func (c *court) finished() {
+	keys := map[string]string{}
+	for _, k := range c.Keys {
+		keys[k.Key] = k.RunID
+		if k.RunID != "" && k.FinishTS == nil {
+			c.find(Violation{Run: k.RunID}, "its idempotency key %s has no finish_ts", k.Key)
+		}
+	}
 	for i := range c.Runs {
-		if r := &c.Runs[i]; !r.Sealed {
+		r := &c.Runs[i]
+		if !r.Sealed {
 			c.find(Violation{Run: r.ID}, "it is not sealed")
+		}
+		if keys[r.IdempotencyKey] != r.ID {
+			c.find(Violation{Run: r.ID}, "its idempotency key %s is kept for run %q", r.IdempotencyKey, keys[r.IdempotencyKey])
 		}
 	}
 	for i := range c.Nodes {
