@@ -64,9 +64,20 @@ func (r *Replica) lead(ctx context.Context, l *election.Leadership) (err error) 
 	yielding.Wait()
 	var higher *controller.HigherTermError
 	if errors.As(err, &higher) {
-		r.floor.Store(max(r.floor.Load(), higher.Term))
+		r.surpass(ctx, higher.Term)
 	}
 	return err
+}
+
+// surpass makes the next term, whoever begins it, later than this one, which an agent knows: other replicas would only
+// count on from the store's, and could come to the very same term a second time.
+func (r *Replica) surpass(ctx context.Context, term int64) {
+	r.floor.Store(max(r.floor.Load(), term)) // where the store cannot be asked now
+	ctx, cancel := context.WithTimeout(ctx, beginTry)
+	defer cancel()
+	if _, err := r.store.Lead(ctx, term); err != nil && ctx.Err() == nil {
+		r.log.Warn("the store's term is not above the one that an agent knows", "term", term, "error", err)
+	}
 }
 
 // outlast is ctx. Where the promise to stop in time is broken on purpose, it ends seconds later.

@@ -44,6 +44,7 @@ func TestReplica(t *testing.T) {
 		{"AFalseAlarmCostsOneElectionAndNoAction", falseAlarm},
 		{"ALeaderThatStopsClosesItsPortBeforeItResigns", portBeforeLease},
 		{"AnAgentThatKnowsAHigherTermMakesTheNextTermHigher", higherTerm},
+		{"ATermThatAnAgentKnowsIsNotBegunAgainByAnother", higherTermElsewhere},
 		{"ASecondReplicaOnOneSQLiteFileDoesNotLead", oneFile},
 		{"AReplicaWithoutEtcdSaysSo", noEtcd},
 		{"ALeaderThatAloneIsCutOffFromTheStoreYields", storeElsewhere},
@@ -366,6 +367,33 @@ func higherTerm(t *testing.T, f *field) {
 		t.Fatal(err)
 	}
 	if run := ping(t, r.plane, 1); run.State != record.RunDone || run.Term <= 41 {
+		t.Errorf("the run ended %s in term %d", run.State, run.Term)
+	}
+}
+
+// higherTermElsewhere has an agent know the very term that another replica would begin next.
+func higherTermElsewhere(t *testing.T, f *field) {
+	url, journal := f.agent("a")
+	memory := storetest.NewMemory()
+	r := f.start(f.config("core-1", ""), shared{memory})
+	r.ready()
+	other := f.start(f.config("core-2", ""), shared{memory})
+	other.ready()
+	apply(t, r.plane)
+	term, err := memory.Term(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	agents := agentclient.New(agentclient.Config{})
+	defer agents.Close()
+	err = agents.Post(t.Context(), url, wire.ActionRequest{
+		ID: uuid.NewString(), Kind: wire.KindSuccess, Args: json.RawMessage("{}"), CreatedTime: time.Now(),
+		Metadata: map[string]string{wire.MetaTerm: "2", wire.MetaInstallation: term.Installation, wire.MetaJournal: journal},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if run := ping(t, r.plane, 1); run.State != record.RunDone || run.Term <= 2 {
 		t.Errorf("the run ended %s in term %d", run.State, run.Term)
 	}
 }
