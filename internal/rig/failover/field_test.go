@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -160,10 +161,7 @@ func (f *field) asking(replicas ...*rig.Member) *client.Client {
 		servers = append(servers, m.URL)
 	}
 	plane, err := client.New(client.Config{Servers: servers, Patience: time.Minute})
-	f.t.Helper()
-	if err != nil {
-		f.t.Fatal(err)
-	}
+	f.must(err)
 	return plane
 }
 
@@ -193,7 +191,7 @@ func (f *field) leader(not ...*rig.Member) *rig.Member {
 	var found *rig.Member
 	f.until("another replica leads", 30*time.Second, func() bool {
 		for _, m := range f.Replicas {
-			if !contains(not, m) && leading(m) {
+			if !slices.Contains(not, m) && leading(m) {
 				found = m
 				return true
 			}
@@ -203,24 +201,9 @@ func (f *field) leader(not ...*rig.Member) *rig.Member {
 	return found
 }
 
-func contains(members []*rig.Member, m *rig.Member) bool {
-	for _, other := range members {
-		if other == m {
-			return true
-		}
-	}
-	return false
-}
-
 // others are the replicas besides one.
 func (f *field) others(m *rig.Member) []*rig.Member {
-	var others []*rig.Member
-	for _, other := range f.Replicas {
-		if other != m {
-			others = append(others, other)
-		}
-	}
-	return others
+	return slices.DeleteFunc(slices.Clone(f.Replicas), func(other *rig.Member) bool { return other == m })
 }
 
 // ask is what a replica answers at a path, within 5 s.
@@ -256,13 +239,10 @@ func leading(m *rig.Member) bool {
 func (f *field) ready(members ...*rig.Member) {
 	f.t.Helper()
 	for _, m := range members {
-		var last string
 		f.until(m.Name+" is ready", 30*time.Second, func() bool {
-			status, body := ask(m, "/readyz")
-			last = body
+			status, _ := ask(m, "/readyz")
 			return status == http.StatusOK
 		})
-		_ = last
 	}
 }
 

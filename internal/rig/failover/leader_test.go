@@ -92,12 +92,7 @@ func zombie(f *field, point string) {
 			}
 		}
 	}
-	for _, b := range f.began(run.ID) {
-		// What it had saved the next leader counts, so its agent may have it from either.
-		if b.Term <= term && b.At.After(stopped.Add(lease)) {
-			f.t.Logf("%s: a saved action came from the earlier leader", b.Node)
-		}
-	}
+	// What it had saved before that the next leader counts: its agent may have it from either.
 }
 
 // follows waits until a replica that led follows another.
