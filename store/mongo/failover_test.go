@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -164,6 +165,36 @@ func TestAPrimaryKilledAmongCommitsLosesNothingAndLandsEachOnce(t *testing.T) {
 
 // A commit is in doubt because no majority has it yet. When it is repeated, the majority gets it while the repetition asks
 // why it was refused: between its look at the run and its look at the key.
+// TestAPrimaryWithoutRoomIsWaitedFor has the server answer as it does when it refuses to write on a disk that is full. One
+// whose journal cannot be written at all ends itself, and another becomes primary.
+func TestAPrimaryWithoutRoomIsWaitedFor(t *testing.T) {
+	set := testenv.MongoSet(t, 1, "--setParameter", "enableTestCommands=1")
+	a := at{set.URL, "replicante"}
+	s := a.open(t)
+	ctx := soon(t)
+	term, err := s.Lead(ctx, 0)
+	must(t, err)
+	create := newRun(1)
+	must(t, s.Create(ctx, term.Term, create))
+	full := func(mode any) {
+		must(t, a.raw(t).Client().Database("admin").RunCommand(ctx, bson.D{
+			{Key: "configureFailPoint", Value: "failCommand"}, {Key: "mode", Value: mode},
+			{Key: "data", Value: bson.D{{Key: "errorCode", Value: 14031}, {Key: "failCommands", Value: bson.A{"update", "insert", "bulkWrite"}}}},
+		}).Err())
+	}
+	full("alwaysOn")
+	commit := next(create.Run)
+	err = s.Commit(ctx, term.Term, commit)
+	if !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), "is full, make room on it") {
+		t.Errorf("a commit without room: %v", err)
+	}
+	if _, err := s.Term(ctx); !errors.Is(err, store.ErrUnavailable) { // by which readiness is told
+		t.Errorf("a question without room: %v", err)
+	}
+	full("off")
+	must(t, s.Commit(ctx, term.Term, commit))
+}
+
 func TestACommitThatLandsWhileItsRepetitionAsksWhyHasLandedOnce(t *testing.T) {
 	set := testenv.MongoSet(t, 3, "--setParameter", "enableTestCommands=1")
 	a := at{set.URL, "replicante"}

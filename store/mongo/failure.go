@@ -23,13 +23,14 @@ const (
 	codeIllegalOperation     = 20
 	codeNamespaceExists      = 48
 	codeInterrupted          = 11601
+	codeOutOfDiskSpace       = 14031
 	codeDocumentTooLarge     = 10334
 	codeUpdateTooLarge       = 17419
 	codeReplaceTooLarge      = 17420
 )
 
-// gone are the codes of a server that is no longer primary, is going down, or ran out of time.
-var gone = []int{6, 7, 50, 64, 89, 91, 112, 189, 251, 262, 9001, 10107, 11600, codeInterrupted, 11602, 13435, 13436}
+// gone are the codes of a server that is no longer primary, is going down, has too much to do, or ran out of time.
+var gone = []int{6, 7, 50, 64, 89, 91, 112, 189, 251, 262, 365, 9001, 10107, 11600, codeInterrupted, 11602, 13435, 13436}
 
 func hasCode(err error, codes ...int) bool {
 	var server mongo.ServerError
@@ -65,6 +66,8 @@ func explain(err error) error {
 		return fmt.Errorf("%w: %s: %w", store.ErrUnusable, standalone, err)
 	case hasCode(err, codeDocumentTooLarge, codeUpdateTooLarge, codeReplaceTooLarge):
 		return fmt.Errorf("the record has grown over 16 MiB, the most that MongoDB's documents hold: %w", err)
+	case hasCode(err, codeOutOfDiskSpace):
+		return fmt.Errorf("the disk of MongoDB's primary is full, make room on it: %w: %w", store.ErrUnavailable, err)
 	case unavailable(err):
 		return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
 	}
