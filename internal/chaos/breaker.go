@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -227,7 +228,8 @@ func (b *breaker) replica(ctx context.Context, f Fault) (string, error) {
 	if f.What != fault.Elected && f.What != fault.Claimed {
 		return b.trap(ctx, f, leader)
 	}
-	return b.trap(ctx, f, followers...) // the next leader is to be caught, whoever that will be
+	// The next leader is to be caught, whoever that will be.
+	return b.trap(ctx, f, followers...)
 }
 
 // trap sets a trap for some, catches one and lets it go.
@@ -240,14 +242,13 @@ func (b *breaker) trap(ctx context.Context, f Fault, members ...*rig.Member) (st
 		}
 	}
 	defer func() { b.free(context.WithoutCancel(ctx), f.What, set) }()
-	if f.What == fault.Elected || f.What == fault.Claimed {
-		leader, err := b.rig.Leader(ctx)
-		if err != nil {
-			return "", fmt.Errorf("%w: %w", errMissed, err)
+	for _, m := range b.rig.Replicas {
+		if slices.Contains(members, m) || !slices.Contains([]string{fault.Elected, fault.Claimed}, f.What) {
+			continue
 		}
-		leader.Kill()
+		m.Kill() // it leads, and does not stand in the way of the others any more
 		defer func() {
-			if err := leader.Launch(); err != nil {
+			if err := m.Launch(); err != nil {
 				b.blame("%v", err)
 			}
 		}()

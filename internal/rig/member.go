@@ -26,8 +26,11 @@ type Member struct {
 	socket  string // where a build that can be broken listens
 }
 
-// Launch begins a life, without waiting until it serves.
+// Launch begins a life, without waiting until it serves. The one before has ended.
 func (m *Member) Launch() error {
+	if m.Running() {
+		return fmt.Errorf("%s runs already", m.Name)
+	}
 	process, err := Start(m.log, m.env, m.program, m.args...)
 	if err != nil {
 		return fmt.Errorf("%s: %w", m.Name, err)
