@@ -121,8 +121,12 @@ func (m *Member) fault(ctx context.Context, what string, form url.Values) error 
 	defer cancel()
 	client := &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", m.socket)
+		DialContext: func(ctx context.Context, _, _ string) (conn net.Conn, err error) {
+			err = until(ctx, m.Process, func() error { // it listens from its first moment, but not before
+				conn, err = new(net.Dialer).DialContext(ctx, "unix", m.socket)
+				return err
+			})
+			return conn, err
 		},
 	}}
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://faults/"+what, strings.NewReader(form.Encode()))

@@ -93,7 +93,7 @@ func (m *Mongod) Start() error {
 	})
 	if err != nil {
 		process.Kill()
-		return fmt.Errorf("%w\n%s", err, process.Tail())
+		return fmt.Errorf("mongod at %s: %w\n%s", m.Addr, err, process.Tail())
 	}
 	return nil
 }
@@ -120,9 +120,9 @@ func until(ctx context.Context, process *Process, try func() error) error {
 		}
 		select {
 		case <-process.Ended():
-			return errors.New("mongod ended")
+			return errors.New("it ended")
 		case <-ctx.Done():
-			return fmt.Errorf("mongod: %w: %w", ctx.Err(), err)
+			return fmt.Errorf("%w: %w", ctx.Err(), err)
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
