@@ -172,17 +172,40 @@ func zombie(p *plant) {
 	})
 }
 
-// storeless: a leader is cut off from the store in the middle of the run, and killed before it can save anything.
+// storeless: a leader is cut off from the store in the middle of the run, and killed once something has started that is not
+// saved. A cut in the middle of a commit shows nothing: it is healed, and done again.
 func storeless(p *plant) {
-	p.watch("the first starts", func() bool { return p.starts() >= 2 })
-	if err := p.leader.Cut(p.t.Context(), fault.Store); err != nil {
-		p.t.Fatal(err)
-	}
-	was := p.starts()
-	// Nothing can be watched where nothing happens: a command takes 300 ms at most.
-	for deadline := time.Now().Add(3 * time.Second); p.starts() < was+2 && time.Now().Before(deadline); {
-		time.Sleep(20 * time.Millisecond)
+	for try := 0; ; try++ {
+		was := p.starts()
+		p.watch("another start, and its record", func() bool { return p.starts() > was && !p.unsaved() })
+		if err := p.leader.Cut(p.t.Context(), fault.Store); err != nil {
+			p.t.Fatal(err)
+		}
+		// What stays unsaved cannot be watched. A command takes 300 ms at most; the next one has started by then.
+		time.Sleep(1500 * time.Millisecond)
+		if p.unsaved() || try == 3 {
+			break
+		}
+		if err := p.leader.Heal(p.t.Context(), fault.Store); err != nil {
+			p.t.Fatal(err)
+		}
 	}
 	p.leader.Kill()
 	p.ends()
+}
+
+// unsaved tells whether a command has started whose action is not in the store.
+func (p *plant) unsaved() bool {
+	work := p.work()
+	evidence, err := check.Store(p.t.Context(), p.store, "replicante")
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	saved := map[string]bool{}
+	for _, n := range evidence.Nodes {
+		for _, a := range n.Actions {
+			saved[a.ID] = true
+		}
+	}
+	return slices.ContainsFunc(work, func(w check.Work) bool { return !saved[w.Action] })
 }
