@@ -148,10 +148,9 @@ store: {url: %q, database: takeover}
 	starts := startsAfter(t, file, 0)
 	ordinary := ordinary(starts)
 	t.Logf("between two steps of a node: %s", ordinary)
-	// On a machine that is busy with other things all takes longer, and by turns: the best handover is compared with what any
-	// step takes.
-	if took, most := slices.Min(resigned), max(100*time.Millisecond, 3*ordinary); took > most {
-		t.Errorf("the next dispatch comes %s after the leader resigned, at best; more than %s", took, most)
+	// On a machine that is busy with other things all takes longer: a handover is compared with what any step takes.
+	if took, most := median(resigned), max(100*time.Millisecond, 5*ordinary); took > most {
+		t.Errorf("the next dispatch comes %s after the leader resigned; more than %s", took, most)
 	}
 	started := map[string]bool{}
 	for _, s := range starts {

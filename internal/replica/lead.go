@@ -117,8 +117,10 @@ func (r *Replica) cannotLead(err error) {
 func (r *Replica) beginOnce(ctx context.Context, l *election.Leadership) (record.Term, error) {
 	ctx, cancel := context.WithTimeout(ctx, beginTry)
 	defer cancel()
-	if err := r.store.Init(ctx); err != nil {
-		return record.Term{}, fmt.Errorf("prepare the primary store: %w", err)
+	if !r.prepared.Swap(false) {
+		if err := r.store.Init(ctx); err != nil {
+			return record.Term{}, fmt.Errorf("prepare the primary store: %w", err)
+		}
 	}
 	before, err := r.store.Term(ctx)
 	if err != nil {

@@ -108,7 +108,8 @@ func reasonOf(cause, err error) (reason string, why error) {
 	return "failed", err
 }
 
-// followLeaders says when another replica leads, and remembers the last one, until ctx ends.
+// followLeaders says when another replica leads, and remembers the last one, until ctx ends. It looks at the store that
+// the other has prepared, so that this replica need not do it in the haste of a takeover.
 func (r *Replica) followLeaders(ctx context.Context) error {
 	var last election.Leader
 	for {
@@ -118,6 +119,10 @@ func (r *Replica) followLeaders(ctx context.Context) error {
 			r.lastLeader.Store(&leader)
 			if leader.Instance != r.instance {
 				r.log.Info("leadership changed", "leadership", "followed", "leader", leader.Name, "url", leader.Advertise, "term", leader.Term)
+				checking, cancel := context.WithTimeout(ctx, beginTry)
+				wrong, err := r.store.Check(checking)
+				cancel()
+				r.prepared.Store(err == nil && len(wrong) == 0)
 			}
 		}
 		select {

@@ -63,6 +63,7 @@ type Replica struct {
 	fault atomic.Pointer[string]
 
 	lastLeader atomic.Pointer[election.Leader] // that was seen
+	prepared   atomic.Bool                     // the store was, by the leader that this replica follows
 	yieldAfter time.Duration
 	declined   string // why this replica last did not lead although it was elected
 }
