@@ -83,18 +83,23 @@ func (l *landed) records() []record.Node {
 // Recall is a run of this leader as its last commit left it. waits is true while the store keeps it waiting, which the
 // run's WaitsFor then says. It asks nobody.
 func (c *Controller) Recall(runID string) (run record.Run, waits, ok bool) {
-	l, err := c.leading()
-	if err != nil {
-		return record.Run{}, false, false
-	}
-	l.mu.Lock()
-	r := l.runners[runID]
-	l.mu.Unlock()
+	r := c.owner(runID)
 	if r == nil {
 		return record.Run{}, false, false
 	}
 	run, waits = c.recall(r)
 	return run, waits, true
+}
+
+// owner is the runner of a run; nil if there is none, or this controller does not lead.
+func (c *Controller) owner(runID string) *runner {
+	l, err := c.leading()
+	if err != nil {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.runners[runID]
 }
 
 func (c *Controller) recall(r *runner) (record.Run, bool) {
@@ -113,13 +118,7 @@ func (c *Controller) recall(r *runner) (record.Run, bool) {
 
 // RecallNodes is the node records of a run, as Recall is of the run, by name.
 func (c *Controller) RecallNodes(runID string) ([]record.Node, bool) {
-	l, err := c.leading()
-	if err != nil {
-		return nil, false
-	}
-	l.mu.Lock()
-	r := l.runners[runID]
-	l.mu.Unlock()
+	r := c.owner(runID)
 	if r == nil {
 		return nil, false
 	}

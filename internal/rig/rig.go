@@ -134,16 +134,6 @@ func urls(members []*Member) []string {
 	return all
 }
 
-// Replica is the replica of this name; nil if there is none.
-func (r *Rig) Replica(name string) *Member {
-	for _, m := range r.Replicas {
-		if m.Name == name {
-			return m
-		}
-	}
-	return nil
-}
-
 // member prepares a program of the installation. What it says is in <dir>/<name>.log.
 func (r *Rig) member(name, program, probe string, port int, args ...string) *Member {
 	socket := filepath.Join(os.TempDir(), fmt.Sprintf("faults-%d-%d", os.Getpid(), port)) // paths of sockets must be short
