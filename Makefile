@@ -18,7 +18,7 @@ PREFIX ?= /usr/local
 PROGRAMS := replicore repliagent replictl replibench
 
 # Packages whose tests start many processes or measure times: one after the other, beside nothing else.
-ALONE := ./cmd/... ./election ./examples/... ./internal/chaos/... ./internal/replica ./internal/rig/... ./store/mongo
+ALONE := ./cmd/... ./election ./examples/... ./tests/robustness/... ./internal/replica ./store/mongo
 
 .PHONY: help build install demo test check test-deps integration chaos soak bench
 help: ## what there is to make
@@ -49,7 +49,7 @@ check: $(STATICCHECK) ## format, vet, lint, import rules, units where systemd's 
 	go vet -tags integration ./...
 	go vet -tags faults ./...
 	$(STATICCHECK) -tags integration ./...
-	$(STATICCHECK) -tags faults ./internal/fault
+	$(STATICCHECK) -tags faults ./internal/failpoint
 	go test -count=1 ./internal/imports
 	tools/check-deploy
 
@@ -64,7 +64,7 @@ integration: ## all tests with -race, real servers and kills; REQUIRE=mongo,redi
 	tools/gotest -race -tags integration -count=1 -timeout 20m -p 1 $(ALONE)
 
 chaos: ## breaks replicas, etcd, MongoDB and agents at random and checks what is left; DURATION=3m SEED=…
-	go run ./internal/chaos/cmd --duration $(DURATION) --seed $(SEED)
+	go run ./tests/robustness/traffic/cmd --duration $(DURATION) --seed $(SEED)
 
 soak: ## ten minutes of chaos
 	$(MAKE) chaos DURATION=10m

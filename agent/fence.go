@@ -5,7 +5,7 @@ import (
 	"strconv"
 
 	"github.com/replicante-io/playbooks/agent/wire"
-	"github.com/replicante-io/playbooks/internal/fault"
+	"github.com/replicante-io/playbooks/internal/failpoint"
 )
 
 const (
@@ -49,7 +49,7 @@ func (a *Agent) admit(f fence) error {
 	highest, known := a.terms[f.installation]
 	if f.installation != "" {
 		switch {
-		case f.term < highest && !fault.Broken(fault.Fence):
+		case f.term < highest && !failpoint.Broken(failpoint.Fence):
 			return &wire.Fenced{Reason: wire.FencedTerm, Term: highest, Message: fmt.Sprintf(
 				"term %d is over: this agent has heard from term %d", f.term, highest)}
 		case !known && len(a.terms) >= maxInstallations:

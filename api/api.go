@@ -24,9 +24,9 @@ import (
 // Owner takes the words that change something. It exists while this replica leads.
 //
 // It recognises a repetition by the request's key, and answers it as it answered before. What it refuses is a
-// *record.Refusal; other errors are the store's.
+// *record.RejectedError; other errors are the store's.
 type Owner interface {
-	Start(ctx context.Context, request record.Request, start record.Start) (record.Run, error)
+	Start(ctx context.Context, request record.Request, start record.RunRequest) (record.Run, error)
 	Command(ctx context.Context, request record.Request, runID string, command record.Command) (record.Run, error)
 	Forget(ctx context.Context, request record.Request, key record.NodeKey) error
 
@@ -34,7 +34,7 @@ type Owner interface {
 	// store keeps it waiting, which its WaitsFor then says.
 	Recall(runID string) (run record.Run, waits, ok bool)
 	// RecallNodes is that run's node records, by name.
-	RecallNodes(runID string) ([]record.Node, bool)
+	RecallNodes(runID string) ([]record.RunNode, bool)
 	// RecallRuns is all unfinished runs, newest first, without their playbooks' specs.
 	RecallRuns() []record.Run
 }

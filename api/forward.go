@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/replicante-io/playbooks/election"
-	"github.com/replicante-io/playbooks/internal/fault"
+	"github.com/replicante-io/playbooks/internal/failpoint"
 	"github.com/replicante-io/playbooks/record"
 )
 
@@ -19,7 +19,7 @@ import (
 func newForwardClient() *http.Client {
 	return &http.Client{
 		Transport: &http.Transport{
-			DialContext:           fault.Dial(fault.Replica, (&net.Dialer{Timeout: 2 * time.Second}).DialContext),
+			DialContext:           failpoint.Dial(failpoint.Replica, (&net.Dialer{Timeout: 2 * time.Second}).DialContext),
 			TLSHandshakeTimeout:   2 * time.Second,
 			ResponseHeaderTimeout: writeTimeout + 5*time.Second,
 			IdleConnTimeout:       time.Minute,

@@ -33,8 +33,8 @@ type nodesInput struct {
 	PageInput
 }
 
-func (s *server) nodes(ctx context.Context, in *nodesInput) (*listOutput[record.KnownNode], error) {
-	items, next, err := s.Store.KnownNodes(ctx, in.Cluster, in.page())
+func (s *server) nodes(ctx context.Context, in *nodesInput) (*listOutput[record.Node], error) {
+	items, next, err := s.Store.Nodes(ctx, in.Cluster, in.page())
 	if err == nil && len(items) == 0 && in.Cursor == "" {
 		return nil, fail(http.StatusNotFound, "not_found", fmt.Sprintf("no node of a cluster %q is known", in.Cluster))
 	}
@@ -55,9 +55,9 @@ func (in *nodeInput) unknown(err error) error {
 	return err
 }
 
-func (s *server) node(ctx context.Context, in *nodeInput) (*oneOutput[record.KnownNode], error) {
-	node, err := s.Store.KnownNode(ctx, in.key())
-	return &oneOutput[record.KnownNode]{Body: node}, in.unknown(err)
+func (s *server) node(ctx context.Context, in *nodeInput) (*oneOutput[record.Node], error) {
+	node, err := s.Store.Node(ctx, in.key())
+	return &oneOutput[record.Node]{Body: node}, in.unknown(err)
 }
 
 func (s *server) forget(ctx context.Context, in *nodeInput) (*struct{}, error) {

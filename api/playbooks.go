@@ -69,7 +69,7 @@ func (s *server) registerPlaybooks() {
 func (s *server) apply(ctx context.Context, in *textInput) (*appliedOutput, error) {
 	request := requestOf(ctx)
 	if request.Key != "" {
-		effect, err := s.Store.Effect(ctx, request.Key, request.Digest)
+		effect, err := s.Store.IdempotencyRecord(ctx, request.Key, request.Digest)
 		if err == nil {
 			return answered(effect)
 		}
@@ -97,9 +97,9 @@ func (s *server) apply(ctx context.Context, in *textInput) (*appliedOutput, erro
 		}
 		return items
 	}
-	var effect *record.Effect
+	var effect *record.IdempotencyRecord
 	if request.Key != "" {
-		effect = &record.Effect{Key: request.Key, Digest: request.Digest}
+		effect = &record.IdempotencyRecord{Key: request.Key, Digest: request.Digest}
 	}
 	revisions, err := s.Store.Apply(ctx, playbooks, effect, func(revisions []record.Playbook) string {
 		text, _ := json.Marshal(answer(revisions)) // strings and numbers only
@@ -107,7 +107,7 @@ func (s *server) apply(ctx context.Context, in *textInput) (*appliedOutput, erro
 	})
 	if errors.Is(err, store.ErrExists) && effect != nil {
 		// The same request was answered in between.
-		landed, err := s.Store.Effect(ctx, request.Key, request.Digest)
+		landed, err := s.Store.IdempotencyRecord(ctx, request.Key, request.Digest)
 		if err != nil {
 			return nil, s.problemOfWrite(ctx, fmt.Errorf("look for the idempotency key: %w", err))
 		}
@@ -126,7 +126,7 @@ func (s *server) apply(ctx context.Context, in *textInput) (*appliedOutput, erro
 	return out, nil
 }
 
-func answered(effect record.Effect) (*appliedOutput, error) {
+func answered(effect record.IdempotencyRecord) (*appliedOutput, error) {
 	out := &appliedOutput{}
 	if err := json.Unmarshal([]byte(effect.Answer), &out.Body.Items); err != nil {
 		return nil, fmt.Errorf("read the answer kept with the idempotency key: %w", err)
@@ -159,26 +159,26 @@ func read(in *textInput) ([]record.Playbook, error) {
 		return nil, failure
 	}
 	var playbooks []record.Playbook
-	var problems playbook.Problems
+	var problems record.Problems
 	from := map[string]string{}
 	now := record.Now()
 	for _, f := range files {
 		parsed, err := playbook.Parse(f.name, f.data)
-		var found playbook.Problems
+		var found record.Problems
 		if err != nil && !errors.As(err, &found) {
 			return nil, fmt.Errorf("read %s: %w", f.name, err)
 		}
 		for _, p := range parsed {
 			found = append(found, playbook.Unsupported(p)...)
 		}
-		slices.SortStableFunc(found, func(a, b playbook.Problem) int { return cmp.Compare(a.Line, b.Line) })
+		slices.SortStableFunc(found, func(a, b record.Problem) int { return cmp.Compare(a.Line, b.Line) })
 		problems = append(problems, found...)
 		if err != nil {
 			continue
 		}
 		for _, p := range parsed {
 			if other, twice := from[p.Name]; twice {
-				problems = append(problems, playbook.Problem{File: f.name, Line: 1, Column: 1, Path: "metadata.name",
+				problems = append(problems, record.Problem{File: f.name, Line: 1, Column: 1, Path: "metadata.name",
 					Code: "duplicate", Message: fmt.Sprintf("playbook %s is in %s too: send each name once", p.Name, other)})
 				continue
 			}

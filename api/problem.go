@@ -10,19 +10,18 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"github.com/replicante-io/playbooks/playbook"
 	"github.com/replicante-io/playbooks/record"
 	"github.com/replicante-io/playbooks/store"
 )
 
 // Failure is the body of every answer that is not a success: an RFC 9457 problem with a stable code.
 type Failure struct {
-	Type     string             `json:"type,omitempty"`
-	Title    string             `json:"title"`
-	Status   int                `json:"status"`
-	Detail   string             `json:"detail"`
-	Code     string             `json:"code" doc:"Stable: what programs decide by."`
-	Problems []playbook.Problem `json:"problems,omitempty" doc:"Where in what was sent."`
+	Type     string           `json:"type,omitempty"`
+	Title    string           `json:"title"`
+	Status   int              `json:"status"`
+	Detail   string           `json:"detail"`
+	Code     string           `json:"code" doc:"Stable: what programs decide by."`
+	Problems []record.Problem `json:"problems,omitempty" doc:"Where in what was sent."`
 
 	retryAfter int // seconds
 }
@@ -112,7 +111,7 @@ var codes = map[int]string{
 // problem is the answer to err. What nobody expected is logged here.
 func (s *server) problem(ctx context.Context, err error) error {
 	var failure *Failure
-	var refusal *record.Refusal
+	var refusal *record.RejectedError
 	switch {
 	case errors.As(err, &failure):
 		return failure
@@ -140,7 +139,7 @@ func (s *server) problem(ctx context.Context, err error) error {
 
 // problemOfWrite is problem where the owner may have stopped leading, or the time may have run out, in between.
 func (s *server) problemOfWrite(ctx context.Context, err error) error {
-	if errors.As(err, new(*record.Refusal)) || errors.As(err, new(*Failure)) {
+	if errors.As(err, new(*record.RejectedError)) || errors.As(err, new(*Failure)) {
 		return err
 	}
 	if ctx.Err() != nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {

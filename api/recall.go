@@ -79,7 +79,7 @@ func (s *server) recalledRun(ctx context.Context, id string) (run record.Run, er
 // memoryCursor begins the cursors of pages from memory: no store's cursor has a colon.
 const memoryCursor = "memory:"
 
-func (s *server) recalledNodes(ctx context.Context, id string, states []record.NodeState, page store.Page) (items []record.Node, next string, err error) {
+func (s *server) recalledNodes(ctx context.Context, id string, states []record.NodeState, page store.Page) (items []record.RunNode, next string, err error) {
 	_, waits, owner := s.recall(id)
 	after, fromMemory := strings.CutPrefix(page.Cursor, memoryCursor)
 	known := owner != nil && (fromMemory || page.Cursor == "") // what the store began, it alone goes on with
@@ -111,7 +111,7 @@ func (s *server) recalledNodes(ctx context.Context, id string, states []record.N
 	return items, "", nil
 }
 
-func (s *server) recalledNode(ctx context.Context, id, name string) (node record.Node, err error) {
+func (s *server) recalledNode(ctx context.Context, id, name string) (node record.RunNode, err error) {
 	_, waits, owner := s.recall(id)
 	recalled, err := s.recalling(ctx, owner != nil, waits, func(ctx context.Context) (err error) {
 		node, err = s.Store.RunNode(ctx, id, name)
@@ -124,7 +124,7 @@ func (s *server) recalledNode(ctx context.Context, id, name string) (node record
 	if !there {
 		return node, fmt.Errorf("read the record of node %s: %w", name, store.ErrUnavailable)
 	}
-	at, found := slices.BinarySearchFunc(nodes, name, func(n record.Node, name string) int { return cmp.Compare(n.Node, name) })
+	at, found := slices.BinarySearchFunc(nodes, name, func(n record.RunNode, name string) int { return cmp.Compare(n.Node, name) })
 	if !found {
 		return node, store.ErrNotFound
 	}

@@ -25,7 +25,7 @@ const (
 
 func (s *shaky) of(p *apitest.Plane) func(*api.Config) {
 	return func(c *api.Config) {
-		c.Store = &store.Around{Store: p.Memory, Call: func(ctx context.Context, method string, do func() error) error {
+		c.Store = &store.Interceptor{Store: p.Memory, Call: func(ctx context.Context, method string, do func() error) error {
 			switch s.mode.Load() {
 			case refuses:
 				return fmt.Errorf("%s: %w", method, store.ErrUnavailable)
@@ -57,15 +57,15 @@ func TestTheLeaderAnswersFromMemoryWhileTheStoreIsAway(t *testing.T) {
 	if run.WaitsFor != words {
 		t.Errorf("it waits for %q", run.WaitsFor)
 	}
-	page := into[items[record.Node]](t, ok(t, call(t, leader, "GET", "/api/v1/runs/"+id+"/nodes?limit=2", ""), 200))
-	rest := into[items[record.Node]](t, ok(t, call(t, leader, "GET", "/api/v1/runs/"+id+"/nodes?limit=2&cursor="+page.NextCursor, ""), 200))
+	page := into[items[record.RunNode]](t, ok(t, call(t, leader, "GET", "/api/v1/runs/"+id+"/nodes?limit=2", ""), 200))
+	rest := into[items[record.RunNode]](t, ok(t, call(t, leader, "GET", "/api/v1/runs/"+id+"/nodes?limit=2&cursor="+page.NextCursor, ""), 200))
 	if len(page.Items) != 2 || len(rest.Items) != 1 || rest.Items[0].Node != "node-3" || rest.NextCursor != "" {
 		t.Errorf("nodes: %+v, then %+v", page, rest)
 	}
-	if none := into[items[record.Node]](t, ok(t, call(t, leader, "GET", "/api/v1/runs/"+id+"/nodes?state=DONE", ""), 200)); len(none.Items) != 0 {
+	if none := into[items[record.RunNode]](t, ok(t, call(t, leader, "GET", "/api/v1/runs/"+id+"/nodes?state=DONE", ""), 200)); len(none.Items) != 0 {
 		t.Errorf("nodes that are DONE: %+v", none)
 	}
-	node := into[record.Node](t, ok(t, call(t, leader, "GET", "/api/v1/runs/"+id+"/nodes/node-2", ""), 200))
+	node := into[record.RunNode](t, ok(t, call(t, leader, "GET", "/api/v1/runs/"+id+"/nodes/node-2", ""), 200))
 	if node.Node != "node-2" {
 		t.Errorf("node: %+v", node)
 	}

@@ -30,7 +30,7 @@ func (s *server) registerRuns() {
 }
 
 type startInput struct {
-	Body record.Start
+	Body record.RunRequest
 }
 
 type runOutput = oneOutput[record.Run]
@@ -116,7 +116,7 @@ type runNodesInput struct {
 	PageInput
 }
 
-func (s *server) runNodes(ctx context.Context, in *runNodesInput) (*listOutput[record.Node], error) {
+func (s *server) runNodes(ctx context.Context, in *runNodesInput) (*listOutput[record.RunNode], error) {
 	if err := known(in.State, nodeStates); err != nil {
 		return nil, err
 	}
@@ -129,12 +129,12 @@ type runNodeInput struct {
 	Node string `path:"node"`
 }
 
-func (s *server) runNode(ctx context.Context, in *runNodeInput) (*oneOutput[record.Node], error) {
+func (s *server) runNode(ctx context.Context, in *runNodeInput) (*oneOutput[record.RunNode], error) {
 	node, err := s.recalledNode(ctx, in.ID, in.Node)
 	if errors.Is(err, store.ErrNotFound) {
 		err = fail(http.StatusNotFound, "not_found", fmt.Sprintf("there is no run %q with a node %q", in.ID, in.Node))
 	}
-	return &oneOutput[record.Node]{Body: node}, err
+	return &oneOutput[record.RunNode]{Body: node}, err
 }
 
 // notSupported answers what the interface has a place for.

@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"github.com/replicante-io/playbooks/api/apitest"
-	"github.com/replicante-io/playbooks/playbook"
 	"github.com/replicante-io/playbooks/record"
 	"github.com/replicante-io/playbooks/store"
 )
@@ -66,8 +65,8 @@ func TestBodiesAreStrict(t *testing.T) {
 
 func TestARefusalOfTheOwnerIsItsAnswer(t *testing.T) {
 	p, h := leading(t)
-	p.Refuse(fmt.Errorf("start: %w", &record.Refusal{Status: http.StatusConflict, Code: "cluster_busy", Message: "run x has it",
-		Problems: []playbook.Problem{{Path: "grace", Code: "type", Message: "not a duration"}}}))
+	p.Refuse(fmt.Errorf("start: %w", &record.RejectedError{Status: http.StatusConflict, Code: "cluster_busy", Message: "run x has it",
+		Problems: []record.Problem{{Path: "grace", Code: "type", Message: "not a duration"}}}))
 	f := refused(t, call(t, h, "POST", "/api/v1/runs", `{"playbook":"restart","cluster":"demo"}`), 409, "cluster_busy", "run x has it")
 	if len(f.Problems) != 1 || f.Problems[0].Path != "grace" {
 		t.Fatalf("%+v", f)
@@ -145,21 +144,21 @@ func TestRunsAreFilteredAndPaged(t *testing.T) {
 func TestARunAndItsNodesAreRead(t *testing.T) {
 	p, h := leading(t)
 	id := started(t, h)
-	p.Move(id, apitest.Change{State: record.RunRunning, Event: record.EventNodeState, Nodes: []record.Node{
+	p.Move(id, apitest.Change{State: record.RunRunning, Event: record.EventNodeState, Nodes: []record.RunNode{
 		{Node: "node-2", State: record.NodeFailed, Error: &record.Error{Code: "exit", Message: "status 1"}}}})
 	run := into[record.Run](t, ok(t, call(t, h, "GET", "/api/v1/runs/"+id, ""), 200))
 	if run.Playbook.Spec == nil || run.Counts[record.NodeFailed] != 1 || run.Counts[record.NodePending] != 2 {
 		t.Fatalf("%+v", run)
 	}
-	failed := into[items[record.Node]](t, ok(t, call(t, h, "GET", "/api/v1/runs/"+id+"/nodes?state=FAILED", ""), 200))
+	failed := into[items[record.RunNode]](t, ok(t, call(t, h, "GET", "/api/v1/runs/"+id+"/nodes?state=FAILED", ""), 200))
 	if len(failed.Items) != 1 || failed.Items[0].Error.Message != "status 1" {
 		t.Fatalf("%+v", failed)
 	}
-	page := into[items[record.Node]](t, ok(t, call(t, h, "GET", "/api/v1/runs/"+id+"/nodes?limit=2", ""), 200))
+	page := into[items[record.RunNode]](t, ok(t, call(t, h, "GET", "/api/v1/runs/"+id+"/nodes?limit=2", ""), 200))
 	if len(page.Items) != 2 || page.NextCursor == "" {
 		t.Fatalf("%+v", page)
 	}
-	node := into[record.Node](t, ok(t, call(t, h, "GET", "/api/v1/runs/"+id+"/nodes/node-2", ""), 200))
+	node := into[record.RunNode](t, ok(t, call(t, h, "GET", "/api/v1/runs/"+id+"/nodes/node-2", ""), 200))
 	if node.State != record.NodeFailed {
 		t.Fatalf("%+v", node)
 	}
@@ -200,12 +199,12 @@ func TestNodesAreListedAndForgotten(t *testing.T) {
 	if fmt.Sprint(clusters.Items) != "[{demo 3 3} {other 1 1}]" {
 		t.Fatalf("%+v", clusters)
 	}
-	page := into[items[record.KnownNode]](t, ok(t, call(t, h, "GET", "/api/v1/clusters/demo/nodes?limit=2", ""), 200))
+	page := into[items[record.Node]](t, ok(t, call(t, h, "GET", "/api/v1/clusters/demo/nodes?limit=2", ""), 200))
 	if len(page.Items) != 2 || page.NextCursor == "" {
 		t.Fatalf("%+v", page)
 	}
 	odd := "/api/v1/clusters/other/nodes/a%2Fb%20c"
-	if node := into[record.KnownNode](t, ok(t, call(t, h, "GET", odd, ""), 200)); node.NodeID != "a/b c" {
+	if node := into[record.Node](t, ok(t, call(t, h, "GET", odd, ""), 200)); node.NodeID != "a/b c" {
 		t.Fatalf("%+v", node)
 	}
 	ok(t, call(t, h, "DELETE", odd, "", "Idempotency-Key", "k"), 204)

@@ -3,7 +3,6 @@ package controller
 import (
 	"sync"
 
-	"github.com/replicante-io/playbooks/playbook"
 	"github.com/replicante-io/playbooks/record"
 )
 
@@ -17,7 +16,7 @@ type admission struct {
 // place is a run's place in the queue of its cluster, from before it is created until it has ended.
 type place struct {
 	id          string
-	concurrency playbook.Concurrency
+	concurrency record.Concurrency
 	admitted    bool
 	runner      *runner // nil until it runs
 }
@@ -37,9 +36,9 @@ func (a *admission) enter(run *record.Run, admitted, queueing bool) (inTheWay st
 }
 
 // blocking is the first of the places before a run that keeps it waiting; "" when none does.
-func blocking(before []*place, concurrency playbook.Concurrency) string {
+func blocking(before []*place, concurrency record.Concurrency) string {
 	for _, p := range before {
-		if concurrency != playbook.Shared || p.concurrency != playbook.Shared {
+		if concurrency != record.Shared || p.concurrency != record.Shared {
 			return p.id
 		}
 	}

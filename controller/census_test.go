@@ -12,7 +12,7 @@ func TestACensusOf10000NodesIsCheap(t *testing.T) {
 	h := newHouse(t, nodes, `  stages: [{name: a, health: none, steps: [{name: a, action: x/a, args: {delay: 1h}}]}]`)
 	h.lead()
 	defer h.kill()
-	h.start(record.Request{}, record.Start{})
+	h.start(record.Request{}, record.RunRequest{})
 	begun := time.Now()
 	const times = 20
 	for range times {

@@ -65,10 +65,10 @@ func New(config Config) *Controller {
 	return &Controller{config: config}
 }
 
-// Lead advances all unfinished runs under term until ctx ends (nil), a later term has taken over (store.ErrStaleTerm),
+// Run advances all unfinished runs under term until ctx ends (nil), a later term has taken over (store.ErrStaleTerm),
 // an agent has seen a higher one (*HigherTermError), or the store or etcd cannot be used. When it returns, nothing that
 // it started goes on.
-func (c *Controller) Lead(ctx context.Context, term record.Term) error {
+func (c *Controller) Run(ctx context.Context, term record.Term) error {
 	l := newLeadership(c.config, term)
 	defer func() {
 		c.mu.Lock()
@@ -97,7 +97,7 @@ func (c *Controller) leading() (*leadership, error) {
 
 // Start creates a run of the latest or the named revision of a playbook and queues it. The same request again, by its
 // idempotency key, answers the same run.
-func (c *Controller) Start(ctx context.Context, request record.Request, start record.Start) (record.Run, error) {
+func (c *Controller) Start(ctx context.Context, request record.Request, start record.RunRequest) (record.Run, error) {
 	l, err := c.leading()
 	if err != nil {
 		return record.Run{}, err
@@ -111,7 +111,7 @@ func (c *Controller) Start(ctx context.Context, request record.Request, start re
 }
 
 // Command tells a run what an operator wants and returns the run once that has landed. A word that the run's state does
-// not allow is a *record.Refusal.
+// not allow is a *record.RejectedError.
 func (c *Controller) Command(ctx context.Context, request record.Request, runID string, command record.Command) (record.Run, error) {
 	l, err := c.leading()
 	if err != nil {
@@ -132,12 +132,12 @@ func (c *Controller) Forget(ctx context.Context, request record.Request, key rec
 		return err
 	}
 	if request.Key != "" {
-		if _, err := l.store.Effect(ctx, request.Key, request.Digest); !errors.Is(err, store.ErrNotFound) {
+		if _, err := l.store.IdempotencyRecord(ctx, request.Key, request.Digest); !errors.Is(err, store.ErrNotFound) {
 			return err
 		}
 	}
 	if l.inventory.Present(key) {
-		return &record.Refusal{Status: 409, Code: "node_present", Message: fmt.Sprintf(
+		return &record.RejectedError{Status: 409, Code: "node_present", Message: fmt.Sprintf(
 			"node %s of cluster %s has a live key: stop its agent first", key.Node, key.Cluster)}
 	}
 	effect := effectOf(request, "")
@@ -148,11 +148,11 @@ func (c *Controller) Forget(ctx context.Context, request record.Request, key rec
 	return nil
 }
 
-func effectOf(request record.Request, runID string) *record.Effect {
+func effectOf(request record.Request, runID string) *record.IdempotencyRecord {
 	if request.Key == "" {
 		return nil
 	}
-	return &record.Effect{Key: request.Key, Digest: request.Digest, RunID: runID}
+	return &record.IdempotencyRecord{Key: request.Key, Digest: request.Digest, RunID: runID}
 }
 
 func orZero(run *record.Run) record.Run {

@@ -30,12 +30,12 @@ func TestRunGoesToItsEnd(t *testing.T) {
 		h := newHouse(t, 5, slow)
 		h.lead()
 		defer h.kill()
-		run := h.await(h.start(record.Request{}, record.Start{}).ID, record.RunDone)
+		run := h.await(h.start(record.Request{}, record.RunRequest{}).ID, record.RunDone)
 		h.onceEach()
 		if _, byNode := h.fleet.starts(); byNode["node-1"] != 3 || byNode["node-5"] != 3 {
 			t.Errorf("starts by node: %v", byNode)
 		}
-		for !run.Sealed {
+		for !run.Stamped {
 			time.Sleep(time.Millisecond)
 			run, _ = h.store.Run(t.Context(), run.ID)
 		}
@@ -60,7 +60,7 @@ func TestNextLeaderGoesOnWhereTheLastOneWasKilled(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 1))
 			h := newHouse(t, 5, slow)
 			h.lead()
-			id := h.start(record.Request{}, record.Start{}).ID
+			id := h.start(record.Request{}, record.RunRequest{}).ID
 			for range 5 {
 				time.Sleep(time.Duration(random.IntN(400)) * time.Millisecond)
 				h.kill()
@@ -82,7 +82,7 @@ func TestCommitInDoubtLandsOnce(t *testing.T) {
 			h := newHouse(t, 3, slow)
 			h.lead()
 			defer h.kill()
-			id := h.start(record.Request{}, record.Start{}).ID
+			id := h.start(record.Request{}, record.RunRequest{}).ID
 			for range 20 {
 				time.Sleep(50 * time.Millisecond)
 				h.store.FailNext("Commit", landed)
@@ -98,7 +98,7 @@ func TestNothingIsSentWhileTheStoreIsAway(t *testing.T) {
 		h := newHouse(t, 3, slow)
 		h.lead()
 		defer h.kill()
-		id := h.start(record.Request{}, record.Start{}).ID
+		id := h.start(record.Request{}, record.RunRequest{}).ID
 		time.Sleep(100 * time.Millisecond)
 		h.store.Intercept(func(op string, do func() error) error { return fmt.Errorf("%s: %w", op, store.ErrUnavailable) })
 		before, _ := h.fleet.starts()
@@ -115,14 +115,14 @@ func TestLeaderWhoseTermIsOverStops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, 3, slow)
 		h.lead()
-		id := h.start(record.Request{}, record.Start{}).ID
+		id := h.start(record.Request{}, record.RunRequest{}).ID
 		time.Sleep(100 * time.Millisecond)
 		old, oldEnded := h.current, h.ended
 		h.lead() // without the first one's knowing
 		if err := <-oldEnded; !errors.Is(err, store.ErrStaleTerm) {
 			t.Errorf("it ended with %v", err)
 		}
-		if _, err := old.Start(t.Context(), record.Request{}, record.Start{}); !errors.Is(err, controller.ErrNotLeading) {
+		if _, err := old.Start(t.Context(), record.Request{}, record.RunRequest{}); !errors.Is(err, controller.ErrNotLeading) {
 			t.Errorf("it takes words: %v", err)
 		}
 		defer h.kill()
@@ -136,7 +136,7 @@ func TestAgentThatHasSeenAHigherTermMakesTheLeaderStepDown(t *testing.T) {
 		h := newHouse(t, 2, slow)
 		h.fleet.term = 77
 		h.lead()
-		h.start(record.Request{}, record.Start{})
+		h.start(record.Request{}, record.RunRequest{})
 		var higher *controller.HigherTermError
 		if err := <-h.ended; !errors.As(err, &higher) || higher.Term != 77 {
 			t.Fatalf("it ended with %v", err)
@@ -149,12 +149,12 @@ func TestExclusiveRunsOfAClusterGoOneAfterTheOther(t *testing.T) {
 		h := newHouse(t, 2, slow)
 		h.apply("shared", "  concurrency: shared\n"+slow)
 		h.lead()
-		first := h.start(record.Request{}, record.Start{Playbook: "shared"})
-		beside := h.start(record.Request{}, record.Start{Playbook: "shared"})
-		exclusive := h.start(record.Request{}, record.Start{})
-		late := h.start(record.Request{}, record.Start{Playbook: "shared"})
-		_, err := h.current.Start(t.Context(), record.Request{}, record.Start{Cluster: "c", Playbook: "test", IfBusy: "fail"})
-		var refusal *record.Refusal
+		first := h.start(record.Request{}, record.RunRequest{Playbook: "shared"})
+		beside := h.start(record.Request{}, record.RunRequest{Playbook: "shared"})
+		exclusive := h.start(record.Request{}, record.RunRequest{})
+		late := h.start(record.Request{}, record.RunRequest{Playbook: "shared"})
+		_, err := h.current.Start(t.Context(), record.Request{}, record.RunRequest{Cluster: "c", Playbook: "test", IfBusy: "fail"})
+		var refusal *record.RejectedError
 		if !errors.As(err, &refusal) || refusal.Code != "cluster_busy" {
 			t.Errorf("if_busy: fail answers %v", err)
 		}
@@ -183,7 +183,7 @@ func TestSharedRunsNeverActOnOneNodeAtTheSameTime(t *testing.T) {
 		h := newHouse(t, 3, "  concurrency: shared\n"+slow)
 		h.lead()
 		defer h.kill()
-		ids := []string{h.start(record.Request{}, record.Start{}).ID, h.start(record.Request{}, record.Start{}).ID, h.start(record.Request{}, record.Start{}).ID}
+		ids := []string{h.start(record.Request{}, record.RunRequest{}).ID, h.start(record.Request{}, record.RunRequest{}).ID, h.start(record.Request{}, record.RunRequest{}).ID}
 		type span struct{ from, to time.Time }
 		spans := map[string][]span{}
 		for _, id := range ids {
@@ -215,7 +215,7 @@ func TestSameRequestAgainStartsNoSecondRun(t *testing.T) {
 		ids := make(chan string, 10)
 		for range 10 {
 			go func() {
-				run, err := h.current.Start(t.Context(), request, record.Start{Cluster: "c", Playbook: "test"})
+				run, err := h.current.Start(t.Context(), request, record.RunRequest{Cluster: "c", Playbook: "test"})
 				if err != nil {
 					t.Error(err)
 				}
@@ -231,11 +231,11 @@ func TestSameRequestAgainStartsNoSecondRun(t *testing.T) {
 		h.kill()
 		h.lead()
 		defer h.kill()
-		if run := h.start(request, record.Start{}); run.ID != first {
+		if run := h.start(request, record.RunRequest{}); run.ID != first {
 			t.Errorf("after a takeover: run %s and run %s", first, run.ID)
 		}
 		request.Digest = "d2"
-		if _, err := h.current.Start(t.Context(), request, record.Start{Cluster: "c", Playbook: "test"}); !errors.Is(err, store.ErrKeyReused) {
+		if _, err := h.current.Start(t.Context(), request, record.RunRequest{Cluster: "c", Playbook: "test"}); !errors.Is(err, store.ErrKeyReused) {
 			t.Errorf("another request under the same key: %v", err)
 		}
 	})
@@ -246,7 +246,7 @@ func TestCommandIsAnsweredOnceItLanded(t *testing.T) {
 		h := newHouse(t, 3, slow)
 		h.lead()
 		defer h.kill()
-		id := h.start(record.Request{}, record.Start{}).ID
+		id := h.start(record.Request{}, record.RunRequest{}).ID
 		time.Sleep(50 * time.Millisecond)
 		run, err := h.current.Command(t.Context(), record.Request{Key: "p", Digest: "p"}, id, record.Command{Verb: record.VerbPause})
 		if err != nil || run.State != record.RunPausing {
@@ -261,7 +261,7 @@ func TestCommandIsAnsweredOnceItLanded(t *testing.T) {
 			t.Fatal(err)
 		}
 		h.await(id, record.RunDone)
-		var refusal *record.Refusal
+		var refusal *record.RejectedError
 		_, err = h.current.Command(t.Context(), record.Request{}, id, record.Command{Verb: record.VerbPause})
 		if !errors.As(err, &refusal) || refusal.Status != 409 || !strings.Contains(refusal.Message, "DONE") {
 			t.Fatalf("pausing an ended run: %v", err)
@@ -275,7 +275,7 @@ func TestUnreachableAgentFailsItsNodeWithoutWaitingForTheTimeout(t *testing.T) {
 		h.fleet.down["http://node-1"] = true
 		h.lead()
 		defer h.kill()
-		run := h.await(h.start(record.Request{}, record.Start{}).ID, record.RunFailed)
+		run := h.await(h.start(record.Request{}, record.RunRequest{}).ID, record.RunFailed)
 		n, _ := h.store.RunNode(t.Context(), run.ID, "node-1")
 		if n.Error == nil || n.Error.Code != record.CodeUnreachable || run.FinishTS.Sub(*run.StartTS) > 30*time.Second {
 			t.Errorf("error %+v after %s", n.Error, run.FinishTS.Sub(*run.StartTS))
@@ -288,7 +288,7 @@ func TestNodeThatJoinsTakesPart(t *testing.T) {
 		h := newHouse(t, 2, slow)
 		h.lead()
 		defer h.kill()
-		id := h.start(record.Request{}, record.Start{}).ID
+		id := h.start(record.Request{}, record.RunRequest{}).ID
 		time.Sleep(100 * time.Millisecond)
 		h.join <- membership.Update{Changes: []membership.Change{h.key("node-9")}}
 		h.await(id, record.RunDone)

@@ -227,7 +227,7 @@ func (h *house) apply(name, spec string) {
 // lead starts a new leader, as a takeover does, and returns its term.
 func (h *house) lead() int64 {
 	h.t.Helper()
-	term, err := h.store.Lead(h.t.Context(), 0)
+	term, err := h.store.BeginTerm(h.t.Context(), 0)
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -266,7 +266,7 @@ func (h *house) leadAs(term record.Term) {
 	ended := make(chan error, 1)
 	h.stop, h.ended = stop, ended
 	leader := h.current
-	go func() { ended <- leader.Lead(ctx, term) }()
+	go func() { ended <- leader.Run(ctx, term) }()
 }
 
 func (h *house) key(name string) membership.Change {
@@ -279,7 +279,7 @@ func (h *house) kill() {
 	<-h.ended
 }
 
-func (h *house) start(request record.Request, start record.Start) record.Run {
+func (h *house) start(request record.Request, start record.RunRequest) record.Run {
 	h.t.Helper()
 	start.Cluster = "c"
 	if start.Playbook == "" {

@@ -12,7 +12,6 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/replicante-io/playbooks/membership"
-	"github.com/replicante-io/playbooks/playbook"
 	"github.com/replicante-io/playbooks/record"
 	"github.com/replicante-io/playbooks/store"
 )
@@ -36,11 +35,11 @@ type inventory struct {
 	term        int64
 	forgetAfter time.Duration
 	log         hclog.Logger
-	slots       chan struct{}                                                                  // bounds the nodes asked at once
-	tell        func(cluster string, complete bool, present []record.KnownNode, gone []string) // who is there
+	slots       chan struct{}                                                             // bounds the nodes asked at once
+	tell        func(cluster string, complete bool, present []record.Node, gone []string) // who is there
 
 	mu    sync.Mutex
-	nodes map[string]map[string]*record.KnownNode // by cluster, by node
+	nodes map[string]map[string]*record.Node // by cluster, by node
 	dirty map[record.NodeKey]struct{}
 	save  chan struct{} // holds one signal
 	ready chan struct{} // closed by the first complete snapshot
@@ -49,7 +48,7 @@ type inventory struct {
 
 // Load reads the nodes that were known before.
 func (v *inventory) Load(ctx context.Context) error {
-	known, _, err := v.store.KnownNodes(ctx, "", store.Page{})
+	known, _, err := v.store.Nodes(ctx, "", store.Page{})
 	if err != nil {
 		return fmt.Errorf("read the known nodes: %w", err)
 	}
@@ -62,20 +61,20 @@ func (v *inventory) Load(ctx context.Context) error {
 }
 
 // cluster is the nodes of a cluster. The caller holds mu.
-func (v *inventory) cluster(id string) map[string]*record.KnownNode {
+func (v *inventory) cluster(id string) map[string]*record.Node {
 	nodes := v.nodes[id]
 	if nodes == nil {
-		nodes = map[string]*record.KnownNode{}
+		nodes = map[string]*record.Node{}
 		v.nodes[id] = nodes
 	}
 	return nodes
 }
 
 // Known is the nodes of a cluster, by id.
-func (v *inventory) Known(cluster string) []record.KnownNode {
+func (v *inventory) Known(cluster string) []record.Node {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	known := make([]record.KnownNode, 0, len(v.nodes[cluster]))
+	known := make([]record.Node, 0, len(v.nodes[cluster]))
 	for _, id := range slices.Sorted(maps.Keys(v.nodes[cluster])) {
 		known = append(known, *v.nodes[cluster][id])
 	}
@@ -83,10 +82,10 @@ func (v *inventory) Known(cluster string) []record.KnownNode {
 }
 
 // Introduce tells who of a cluster has a live key, in step with what Deliver tells: nobody is missed between the two.
-func (v *inventory) Introduce(cluster string, tell func(present []record.KnownNode)) {
+func (v *inventory) Introduce(cluster string, tell func(present []record.Node)) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	present := make([]record.KnownNode, 0, len(v.nodes[cluster]))
+	present := make([]record.Node, 0, len(v.nodes[cluster]))
 	for _, known := range v.nodes[cluster] {
 		if known.Present {
 			present = append(present, *known)
@@ -98,7 +97,7 @@ func (v *inventory) Introduce(cluster string, tell func(present []record.KnownNo
 // Deliver takes in what membership saw. What it tells must not block.
 func (v *inventory) Deliver(update membership.Update) error {
 	now := record.Now()
-	present := map[string][]record.KnownNode{}
+	present := map[string][]record.Node{}
 	gone := map[string][]string{}
 	seen := map[record.NodeKey]bool{}
 	v.mu.Lock()
@@ -116,7 +115,7 @@ func (v *inventory) Deliver(update membership.Update) error {
 	if update.Complete {
 		for cluster, nodes := range v.nodes {
 			if present[cluster] == nil {
-				present[cluster] = []record.KnownNode{}
+				present[cluster] = []record.Node{}
 			}
 			for id := range nodes {
 				if key := (record.NodeKey{Cluster: cluster, Node: id}); !seen[key] {
@@ -143,10 +142,10 @@ func (v *inventory) Deliver(update membership.Update) error {
 }
 
 // appear takes in a live key. The caller holds mu.
-func (v *inventory) appear(n *membership.Node, now time.Time) *record.KnownNode {
+func (v *inventory) appear(n *membership.Node, now time.Time) *record.Node {
 	known := v.cluster(n.ClusterID)[n.NodeID]
 	if known == nil {
-		known = &record.KnownNode{NodeID: n.NodeID, ClusterID: n.ClusterID, Status: record.StatusUnknown}
+		known = &record.Node{NodeID: n.NodeID, ClusterID: n.ClusterID, Status: record.StatusUnknown}
 		v.nodes[n.ClusterID][n.NodeID] = known
 	}
 	if known.Status == record.StatusUnreachable {
@@ -176,8 +175,8 @@ func (v *inventory) appear(n *membership.Node, now time.Time) *record.KnownNode 
 	return known
 }
 
-func document(values map[string]any) playbook.Document {
-	normal, err := playbook.Normalize(values)
+func document(values map[string]any) record.Document {
+	normal, err := record.Normalize(values)
 	if err != nil {
 		return nil
 	}
@@ -267,10 +266,10 @@ func (v *inventory) Save(ctx context.Context) error {
 	}
 }
 
-func (v *inventory) takeDirty() []record.KnownNode {
+func (v *inventory) takeDirty() []record.Node {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	var batch []record.KnownNode
+	var batch []record.Node
 	for key := range v.dirty {
 		if len(batch) == saveMax {
 			break
@@ -283,7 +282,7 @@ func (v *inventory) takeDirty() []record.KnownNode {
 	return batch
 }
 
-func (v *inventory) putBack(batch []record.KnownNode) {
+func (v *inventory) putBack(batch []record.Node) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for i := range batch {

@@ -15,13 +15,13 @@ import (
 type landed struct {
 	mu    sync.Mutex
 	run   record.Run
-	nodes []record.Node // by name
-	stuck time.Time     // since when the next commit does not land; zero: none waits
+	nodes []record.RunNode // by name
+	stuck time.Time        // since when the next commit does not land; zero: none waits
 	why   error
 }
 
 // newLanded takes over nodes, which are by name.
-func newLanded(run *record.Run, nodes []record.Node) *landed {
+func newLanded(run *record.Run, nodes []record.RunNode) *landed {
 	for i := range nodes {
 		nodes[i] = apart(nodes[i])
 	}
@@ -29,12 +29,12 @@ func newLanded(run *record.Run, nodes []record.Node) *landed {
 }
 
 // apart is a record that shares nothing with the plan that a plan changes: a history is only added to.
-func apart(n record.Node) record.Node {
+func apart(n record.RunNode) record.RunNode {
 	n.Stages, n.Actions, n.History = slices.Clone(n.Stages), slices.Clone(n.Actions), slices.Clip(n.History)
 	return n
 }
 
-func byName(n record.Node, name string) int { return cmp.Compare(n.Node, name) }
+func byName(n record.RunNode, name string) int { return cmp.Compare(n.Node, name) }
 
 // take notes a commit that has landed.
 func (l *landed) take(commit *record.Commit) {
@@ -45,7 +45,7 @@ func (l *landed) take(commit *record.Commit) {
 	for i := range commit.Nodes {
 		at, found := slices.BinarySearchFunc(l.nodes, commit.Nodes[i].Node, byName)
 		if !found {
-			l.nodes = slices.Insert(l.nodes, at, record.Node{})
+			l.nodes = slices.Insert(l.nodes, at, record.RunNode{})
 		}
 		l.nodes[at] = apart(commit.Nodes[i])
 	}
@@ -74,7 +74,7 @@ func (l *landed) state() record.RunState {
 	return l.run.State
 }
 
-func (l *landed) records() []record.Node {
+func (l *landed) records() []record.RunNode {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return slices.Clone(l.nodes)
@@ -117,7 +117,7 @@ func (c *Controller) recall(r *runner) (record.Run, bool) {
 }
 
 // RecallNodes is the node records of a run, as Recall is of the run, by name.
-func (c *Controller) RecallNodes(runID string) ([]record.Node, bool) {
+func (c *Controller) RecallNodes(runID string) ([]record.RunNode, bool) {
 	r := c.owner(runID)
 	if r == nil {
 		return nil, false

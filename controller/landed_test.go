@@ -33,7 +33,7 @@ func TestWhatIsRecalledIsWhatLanded(t *testing.T) {
 			h := newHouse(t, 5, slow)
 			h.lead()
 			defer h.kill()
-			id := h.start(record.Request{}, record.Start{}).ID
+			id := h.start(record.Request{}, record.RunRequest{}).ID
 			waited := 0
 			for range 30 {
 				time.Sleep(time.Duration(random.IntN(100)) * time.Millisecond)
@@ -87,7 +87,7 @@ func TestAWordThatWaitsForTheStoreIsSaidOnce(t *testing.T) {
 		h := newHouse(t, 3, slow)
 		h.lead()
 		defer h.kill()
-		id := h.start(record.Request{}, record.Start{}).ID
+		id := h.start(record.Request{}, record.RunRequest{}).ID
 		time.Sleep(100 * time.Millisecond)
 		h.away(true)
 		pause := func(patience time.Duration) error {
@@ -131,7 +131,7 @@ func TestAStartThatWaitsForTheStoreIsNotInItsOwnWay(t *testing.T) {
 		start := func(patience time.Duration) (record.Run, error) {
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
-			return h.current.Start(ctx, record.Request{Key: "k", Digest: "d"}, record.Start{Playbook: "test", Cluster: "c", IfBusy: "fail"})
+			return h.current.Start(ctx, record.Request{Key: "k", Digest: "d"}, record.RunRequest{Playbook: "test", Cluster: "c", IfBusy: "fail"})
 		}
 		for range 2 {
 			if _, err := start(5 * time.Second); !errors.Is(err, store.ErrUnavailable) {

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/replicante-io/playbooks/controller/policy"
-	"github.com/replicante-io/playbooks/internal/fault"
+	"github.com/replicante-io/playbooks/internal/failpoint"
 	"github.com/replicante-io/playbooks/record"
 	"github.com/replicante-io/playbooks/store"
 )
@@ -53,7 +53,7 @@ func newLeadership(config Config, term record.Term) *leadership {
 	l.inventory = &inventory{
 		store: config.Store, agents: config.Agents, term: term.Term, forgetAfter: config.ForgetAfter,
 		log: l.log, slots: make(chan struct{}, config.Concurrency), tell: l.members,
-		nodes: map[string]map[string]*record.KnownNode{}, dirty: map[record.NodeKey]struct{}{},
+		nodes: map[string]map[string]*record.Node{}, dirty: map[record.NodeKey]struct{}{},
 		save: make(chan struct{}, 1), ready: make(chan struct{}),
 	}
 	l.watch = func(ctx context.Context) error { return config.Watch(ctx, l.inventory.Deliver) }
@@ -128,7 +128,7 @@ func (l *leadership) takeOver(ctx context.Context, ready func(open int)) error {
 			l.admission.enter(&c.run, c.run.State != record.RunPending, true)
 		}
 	}
-	fault.Point(fault.Claimed)
+	failpoint.Point(failpoint.Claimed)
 	select {
 	case <-l.inventory.ready:
 	case <-ctx.Done():
@@ -144,7 +144,7 @@ func (l *leadership) takeOver(ctx context.Context, ready func(open int)) error {
 // claimed is a run as a claim has read it, or as it was created.
 type claimed struct {
 	run    record.Run
-	nodes  []record.Node
+	nodes  []record.RunNode
 	anew   bool // created by this leader just now: nothing to take over
 	runner *runner
 }
@@ -173,9 +173,9 @@ func (l *leadership) claim(ctx context.Context, id string) (*claimed, error) {
 }
 
 // runner makes the runner of a run, with nodes, its records by name.
-func (l *leadership) runner(run *record.Run, nodes []record.Node) *runner {
+func (l *leadership) runner(run *record.Run, nodes []record.RunNode) *runner {
 	r := &runner{
-		id: run.ID, cluster: run.Cluster, lead: l, log: l.log.With("run", run.ID), mailbox: newMailbox(), sealed: run.Sealed,
+		id: run.ID, cluster: run.Cluster, lead: l, log: l.log.With("run", run.ID), mailbox: newMailbox(), stamped: run.Stamped,
 		landed: newLanded(run, slices.Clone(nodes)),
 	}
 	r.ended.Store(run.FinishTS != nil)
@@ -225,7 +225,7 @@ func (l *leadership) keep(c *claimed) error {
 			l.runners[c.run.ID] = c.runner
 			l.mu.Unlock()
 			l.admission.attach(c.runner)
-			l.inventory.Introduce(c.run.Cluster, func(present []record.KnownNode) {
+			l.inventory.Introduce(c.run.Cluster, func(present []record.Node) {
 				c.runner.mailbox.Members(true, present, nil)
 			})
 			err = c.runner.Run(l.ctx)
@@ -251,7 +251,7 @@ func (l *leadership) keep(c *claimed) error {
 }
 
 // members tells the runs of a cluster who is there.
-func (l *leadership) members(cluster string, complete bool, present []record.KnownNode, gone []string) {
+func (l *leadership) members(cluster string, complete bool, present []record.Node, gone []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, r := range l.runners {

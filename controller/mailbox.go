@@ -41,7 +41,7 @@ type mailbox struct {
 type merged struct {
 	any      bool
 	complete bool
-	present  map[string]record.KnownNode
+	present  map[string]record.Node
 	gone     map[string]struct{}
 	freed    map[string]struct{}
 	admit    bool
@@ -94,10 +94,10 @@ func (m *mailbox) merge(change func(*merged)) {
 }
 
 // Members tells who is there.
-func (m *mailbox) Members(complete bool, present []record.KnownNode, gone []string) {
+func (m *mailbox) Members(complete bool, present []record.Node, gone []string) {
 	m.merge(func(w *merged) {
 		if complete || w.present == nil {
-			w.present, w.gone = map[string]record.KnownNode{}, map[string]struct{}{}
+			w.present, w.gone = map[string]record.Node{}, map[string]struct{}{}
 			w.complete = w.complete || complete
 		}
 		for _, n := range present {

@@ -17,8 +17,8 @@ import (
 
 // Observe asks the agents of a cluster's nodes (nil: all known) what they are like now. A node whose agent does not
 // answer is UNREACHABLE. It returns early, with nothing, when ctx ends.
-func (v *inventory) Observe(ctx context.Context, cluster string, names []string) []record.KnownNode {
-	var asked []record.KnownNode
+func (v *inventory) Observe(ctx context.Context, cluster string, names []string) []record.Node {
+	var asked []record.Node
 	v.mu.Lock()
 	if names == nil {
 		names = slices.Sorted(maps.Keys(v.nodes[cluster]))
@@ -27,7 +27,7 @@ func (v *inventory) Observe(ctx context.Context, cluster string, names []string)
 		if known := v.nodes[cluster][name]; known != nil {
 			asked = append(asked, *known)
 		} else {
-			asked = append(asked, record.KnownNode{NodeID: name, ClusterID: cluster})
+			asked = append(asked, record.Node{NodeID: name, ClusterID: cluster})
 		}
 	}
 	v.mu.Unlock()
@@ -54,7 +54,7 @@ func (v *inventory) Observe(ctx context.Context, cluster string, names []string)
 }
 
 // ask fills in what the node's agent says now.
-func (v *inventory) ask(ctx context.Context, n *record.KnownNode) {
+func (v *inventory) ask(ctx context.Context, n *record.Node) {
 	ctx, cancel := context.WithTimeout(ctx, observeTimeout)
 	defer cancel()
 	info, err := v.nodeInfo(ctx, n.AgentURL)
@@ -107,7 +107,7 @@ func (v *inventory) nodeInfo(ctx context.Context, url string) (wire.NodeInfo, er
 }
 
 // keep takes over the facts that were observed.
-func (v *inventory) keep(observed []record.KnownNode) {
+func (v *inventory) keep(observed []record.Node) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	changed := false

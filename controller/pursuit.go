@@ -10,8 +10,7 @@ import (
 
 	"github.com/replicante-io/playbooks/agent/wire"
 	"github.com/replicante-io/playbooks/controller/policy"
-	"github.com/replicante-io/playbooks/internal/fault"
-	"github.com/replicante-io/playbooks/playbook"
+	"github.com/replicante-io/playbooks/internal/failpoint"
 	"github.com/replicante-io/playbooks/record"
 )
 
@@ -129,13 +128,13 @@ func (p *pursuit) tryDeliver(ctx context.Context) (done, await bool) {
 			return true, false
 		}
 	}
-	fault.Point(fault.Sending)
+	failpoint.Point(failpoint.Sending)
 	err := p.post(ctx)
 	var fenced *wire.Fenced
 	switch {
 	case err == nil:
 		p.sent, p.accepted = true, true
-		fault.Point(fault.Sent)
+		failpoint.Point(failpoint.Sent)
 		p.answered()
 		action, err := p.get(ctx, quickWait)
 		if err == nil && p.heard(action) {
@@ -282,7 +281,7 @@ func (p *pursuit) heard(action wire.Action) bool {
 	if !action.State.Phase.Ended() {
 		return false
 	}
-	fault.Point(fault.Answered)
+	failpoint.Point(failpoint.Answered)
 	ended := policy.Ended{
 		Node: p.Node, ActionID: p.Action.ID, State: record.ActionDone, Payload: payload(action.State.Payload),
 		ExitCode: action.State.ExitCode, StdoutTail: action.State.StdoutTail, StderrTail: action.State.StderrTail,
@@ -305,17 +304,17 @@ func (p *pursuit) end(state record.ActionState, code, message string, unsettled 
 }
 
 // payload is an agent's payload as a document; what is no object stands under "value".
-func payload(raw json.RawMessage) playbook.Document {
+func payload(raw json.RawMessage) record.Document {
 	if len(raw) == 0 || string(raw) == "null" {
 		return nil
 	}
-	var object playbook.Document
+	var object record.Document
 	if json.Unmarshal(raw, &object) == nil {
 		return object
 	}
 	wrapped := append(append([]byte(`{"value":`), raw...), '}')
 	if json.Unmarshal(wrapped, &object) != nil {
-		return playbook.Document{"value": string(raw)}
+		return record.Document{"value": string(raw)}
 	}
 	return object
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/replicante-io/playbooks/controller/policy"
-	"github.com/replicante-io/playbooks/internal/fault"
+	"github.com/replicante-io/playbooks/internal/failpoint"
 	"github.com/replicante-io/playbooks/record"
 	"github.com/replicante-io/playbooks/store"
 )
@@ -36,7 +36,7 @@ type runner struct {
 	ended atomic.Bool
 
 	plan     *policy.Plan
-	sealed   bool
+	stamped  bool
 	pursuits map[string]pursued            // by node
 	asking   map[string]context.CancelFunc // by key of observation
 	work     sync.WaitGroup
@@ -76,9 +76,9 @@ func (r *runner) Run(ctx context.Context) error {
 		for i := range posts {
 			inputs[i] = posts[i].input
 		}
-		var refused map[int]*record.Refusal
+		var refused map[int]*record.RejectedError
 		commit, wants, refused = r.plan.Apply(record.Now(), inputs)
-		if fault.Broken(fault.Save) {
+		if failpoint.Broken(failpoint.Save) {
 			r.pursue(ctx, wants, false)
 			wants.Actions, wants.Observe, wants.Forget, wants.Release = nil, nil, nil, nil
 		}
@@ -91,7 +91,7 @@ func (r *runner) Run(ctx context.Context) error {
 	}
 }
 
-// rest seals an ended run and tells whether the runner can go.
+// rest stamps an ended run and tells whether the runner can go.
 func (r *runner) rest(ctx context.Context) (bool, error) {
 	run := r.plan.Run()
 	if run.FinishTS == nil {
@@ -102,16 +102,16 @@ func (r *runner) rest(ctx context.Context) (bool, error) {
 		r.lead.admission.leave(r.cluster, r.id)
 	}
 	retry := store.Retry()
-	for !r.sealed {
-		fault.Point(fault.Sealing)
-		err := r.lead.store.Seal(ctx, r.lead.term.Term, r.id)
+	for !r.stamped {
+		failpoint.Point(failpoint.Stamping)
+		err := r.lead.store.StampFinished(ctx, r.lead.term.Term, r.id)
 		switch {
 		case err == nil:
-			r.sealed = true
+			r.stamped = true
 		case ctx.Err() != nil:
 			return true, nil
 		case !errors.Is(err, store.ErrUnavailable):
-			return true, fmt.Errorf("seal run %s: %w", r.id, err)
+			return true, fmt.Errorf("stamp run %s: %w", r.id, err)
 		case !retry.Wait(ctx):
 			return true, nil
 		}
@@ -124,7 +124,7 @@ func (r *runner) land(ctx context.Context, commit record.Commit) error {
 	if commit.Empty() {
 		return nil
 	}
-	fault.Point(fault.Decided)
+	failpoint.Point(failpoint.Decided)
 	retry := store.Retry()
 	for try := 1; ; try++ {
 		tryCtx, cancel := context.WithTimeout(ctx, commitTimeout)
@@ -145,9 +145,9 @@ func (r *runner) land(ctx context.Context, commit record.Commit) error {
 			return err
 		}
 	}
-	fault.Point(fault.Committed)
+	failpoint.Point(failpoint.Committed)
 	r.landed.take(&commit)
-	r.sealed = false
+	r.stamped = false
 	r.story(commit.Events)
 	return nil
 }
@@ -183,7 +183,7 @@ func pairs(e *record.Event, with ...any) []any {
 	return args
 }
 
-func (r *runner) answer(posts []post, refused map[int]*record.Refusal) {
+func (r *runner) answer(posts []post, refused map[int]*record.RejectedError) {
 	for i, p := range posts {
 		if p.answer == nil {
 			continue

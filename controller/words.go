@@ -9,7 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/replicante-io/playbooks/controller/policy"
-	"github.com/replicante-io/playbooks/internal/fault"
+	"github.com/replicante-io/playbooks/internal/failpoint"
 	"github.com/replicante-io/playbooks/playbook"
 	"github.com/replicante-io/playbooks/record"
 	"github.com/replicante-io/playbooks/store"
@@ -80,7 +80,7 @@ func (l *leadership) done(ctx context.Context, request record.Request) (*record.
 	if request.Key == "" {
 		return nil, nil
 	}
-	effect, err := l.store.Effect(ctx, request.Key, request.Digest)
+	effect, err := l.store.IdempotencyRecord(ctx, request.Key, request.Digest)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, nil
 	}
@@ -94,13 +94,13 @@ func (l *leadership) done(ctx context.Context, request record.Request) (*record.
 	return &run, nil
 }
 
-func (l *leadership) start(ctx context.Context, request record.Request, start record.Start) (record.Run, error) {
+func (l *leadership) start(ctx context.Context, request record.Request, start record.RunRequest) (record.Run, error) {
 	create, err := l.prepare(ctx, request, start)
 	if err != nil {
 		return record.Run{}, err
 	}
 	if by := l.admission.enter(&create.Run, false, start.IfBusy != "fail"); by != "" {
-		return record.Run{}, &record.Refusal{Status: 409, Code: "cluster_busy", Message: fmt.Sprintf(
+		return record.Run{}, &record.RejectedError{Status: 409, Code: "cluster_busy", Message: fmt.Sprintf(
 			"cluster %s is busy with run %s; leave if_busy out to wait in its queue", start.Cluster, by)}
 	}
 	err = l.create(create)
@@ -118,7 +118,7 @@ func (l *leadership) start(ctx context.Context, request record.Request, start re
 // create stores a run and gives it its owner.
 func (l *leadership) create(create *record.Commit) error {
 	run := &create.Run
-	fault.Point(fault.Creating)
+	failpoint.Point(failpoint.Creating)
 	first := true
 	err := retryUnavailable(l.ctx, func() error {
 		ctx, cancel := context.WithTimeout(l.ctx, 6*commitTimeout)
@@ -141,21 +141,21 @@ func (l *leadership) create(create *record.Commit) error {
 		}
 		return fmt.Errorf("create run %s: %w", run.ID, err)
 	}
-	fault.Point(fault.Created)
+	failpoint.Point(failpoint.Created)
 	owned := snapshot(*run)
 	l.own(&claimed{run: owned, nodes: create.Nodes, anew: true, runner: l.runner(&owned, create.Nodes)})
 	return nil
 }
 
 // prepare makes the run, with its own copy of the playbook and a record for every known node.
-func (l *leadership) prepare(ctx context.Context, request record.Request, start record.Start) (*record.Commit, error) {
+func (l *leadership) prepare(ctx context.Context, request record.Request, start record.RunRequest) (*record.Commit, error) {
 	applied, err := l.store.Playbook(ctx, start.Playbook, start.Revision)
 	if errors.Is(err, store.ErrNotFound) {
 		message := fmt.Sprintf("there is no playbook %s", start.Playbook)
 		if start.Revision != 0 {
 			message = fmt.Sprintf("there is no revision %d of playbook %s", start.Revision, start.Playbook)
 		}
-		return nil, &record.Refusal{Status: 404, Code: "playbook_not_found", Message: message + "; apply it first: replictl apply -f FILE"}
+		return nil, &record.RejectedError{Status: 404, Code: "playbook_not_found", Message: message + "; apply it first: replictl apply -f FILE"}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read playbook %s: %w", start.Playbook, err)
@@ -166,11 +166,11 @@ func (l *leadership) prepare(ctx context.Context, request record.Request, start 
 	}
 	params, problems := spec.BindParams(start.Params)
 	if len(problems) > 0 {
-		return nil, &record.Refusal{Status: 422, Code: "bad_params", Message: problems.Error(), Problems: problems}
+		return nil, &record.RejectedError{Status: 422, Code: "bad_params", Message: problems.Error(), Problems: problems}
 	}
 	known := l.inventory.Known(start.Cluster)
 	if len(known) == 0 {
-		return nil, &record.Refusal{Status: 422, Code: "no_nodes", Message: fmt.Sprintf(
+		return nil, &record.RejectedError{Status: 422, Code: "no_nodes", Message: fmt.Sprintf(
 			"cluster %s has no known nodes; replictl cluster list shows the clusters that have", start.Cluster)}
 	}
 	id, err := uuid.NewV7()
@@ -190,19 +190,19 @@ func (l *leadership) prepare(ctx context.Context, request record.Request, start 
 	for _, stage := range spec.Stages {
 		run.Stages = append(run.Stages, record.RunStage{Name: stage.Name, State: record.StagePending})
 	}
-	create := &record.Commit{ID: run.CommitID, Run: run, Nodes: make([]record.Node, len(known)), Events: []record.Event{{
-		RunID: run.ID, Seq: 1, TS: now, Type: record.EventRunCreated, Actor: request.Actor, Data: playbook.Document{
+	create := &record.Commit{ID: run.CommitID, Run: run, Nodes: make([]record.RunNode, len(known)), Events: []record.Event{{
+		RunID: run.ID, Seq: 1, TS: now, Type: record.EventRunCreated, Actor: request.Actor, Data: record.Document{
 			"playbook": applied.Name, "revision": applied.Revision, "nodes": int64(len(known)),
 		},
 	}}}
 	for i := range known {
-		create.Nodes[i] = record.Node{
+		create.Nodes[i] = record.RunNode{
 			RunID: run.ID, Cluster: run.Cluster, Node: known[i].NodeID,
 			State: record.NodePending, Membership: record.MemberKnown, Absent: !known[i].Present,
 		}
 	}
 	if effect := effectOf(request, run.ID); effect != nil {
-		create.Effects = []record.Effect{*effect}
+		create.Idempotency = []record.IdempotencyRecord{*effect}
 	}
 	return create, nil
 }

@@ -18,7 +18,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/replicante-io/playbooks/internal/etcd"
-	"github.com/replicante-io/playbooks/internal/fault"
+	"github.com/replicante-io/playbooks/internal/failpoint"
 )
 
 const (
@@ -197,7 +197,7 @@ func asker(address string) *http.Client {
 	return &http.Client{
 		Transport: &http.Transport{
 			DialContext: func(ctx context.Context, network, named string) (net.Conn, error) {
-				return fault.Dial(fault.Replica, dialer.DialContext)(ctx, network, cmp.Or(address, named))
+				return failpoint.Dial(failpoint.Replica, dialer.DialContext)(ctx, network, cmp.Or(address, named))
 			},
 			DisableKeepAlives: true,
 		},

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/replicante-io/playbooks/playbook"
+	"github.com/replicante-io/playbooks/record"
 )
 
 var update = flag.Bool("update", false, "write what was found into testdata/bad.txt, to be read")
@@ -68,7 +69,7 @@ func TestBadPlaybooksAreRefusedWithPlaceCodeAndReason(t *testing.T) {
 		var found strings.Builder
 		t.Run(name, func(t *testing.T) {
 			_, err := playbook.Parse("bad.yaml", []byte(expand(text)))
-			var problems playbook.Problems
+			var problems record.Problems
 			if !errors.As(err, &problems) {
 				t.Fatalf("it was accepted: %v", err)
 			}

@@ -13,6 +13,8 @@ import (
 	"cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/common/types/traits"
 	"cel.dev/cel-go/interpreter"
+
+	"github.com/replicante-io/playbooks/record"
 )
 
 // CEL's cost limit counts steps before it knows how large values become: nodes.map(n, nodes) is cheap, since its items
@@ -144,7 +146,7 @@ func weigh(v any, left *int, depth int) {
 		for _, item := range v {
 			weigh(item, left, depth+1)
 		}
-	case Document:
+	case record.Document:
 		weigh(map[string]any(v), left, depth)
 	case []any:
 		for _, item := range v {

@@ -17,6 +17,8 @@ import (
 	"cel.dev/cel-go/common/types/traits"
 	"cel.dev/cel-go/interpreter"
 	"cel.dev/cel-go/parser"
+
+	"github.com/replicante-io/playbooks/record"
 )
 
 const (
@@ -118,7 +120,7 @@ func (v variables) ResolveName(name string) (any, bool) {
 		}
 		return nil, false
 	}
-	if document, ok := found.(Document); ok {
+	if document, ok := found.(record.Document); ok {
 		return map[string]any(document), true
 	}
 	return found, true

@@ -12,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/replicante-io/playbooks/playbook"
+	"github.com/replicante-io/playbooks/record"
 )
 
 const allParams = `
@@ -41,18 +42,18 @@ func condition(t testing.TB, text string) *playbook.Expr {
 func facts() playbook.Vars {
 	primary := map[string]any{
 		"id": "node-1", "cluster": "orders", "status": "HEALTHY", "role": "PRIMARY", "store_id": "redis-1",
-		"attributes": playbook.Document{"zone": "a", "rack": map[string]any{"row": int64(4)}, "nothing": nil},
+		"attributes": record.Document{"zone": "a", "rack": map[string]any{"row": int64(4)}, "nothing": nil},
 		"shards":     []any{map[string]any{"id": "s1", "role": "PRIMARY", "lag": map[string]any{"value": int64(3), "unit": "s"}}, map[string]any{"id": "s2"}},
 	}
-	bare := playbook.Document{"id": "node-2", "cluster": "orders", "status": "UNKNOWN", "role": "", "store_version": nil}
+	bare := record.Document{"id": "node-2", "cluster": "orders", "status": "UNKNOWN", "role": "", "store_version": nil}
 	return playbook.Vars{
-		"params": playbook.Document{"text": "x", "count": int64(3), "ratio": int64(2), "flag": true, "wait": "1m30s",
+		"params": record.Document{"text": "x", "count": int64(3), "ratio": int64(2), "flag": true, "wait": "1m30s",
 			"items": []any{"a", int64(1)}, "table": map[string]any{"k": "v"}},
 		"run":   map[string]any{"id": "r1", "cluster": "orders", "playbook": "restart"},
 		"node":  primary,
 		"nodes": []any{primary, bare},
 		"results": map[string]any{"a": map[string]any{"one": map[string]any{
-			"node-1": map[string]any{"state": "DONE", "payload": playbook.Document{"version": "7.2"}},
+			"node-1": map[string]any{"state": "DONE", "payload": record.Document{"version": "7.2"}},
 			"node-2": map[string]any{"state": "FAILED", "error": map[string]any{"code": "exit", "message": "exit 1"}},
 		}}},
 	}
@@ -144,7 +145,7 @@ func TestAnAbsentFactIsNamed(t *testing.T) {
 
 func TestMistakesAreNotAbsentFacts(t *testing.T) {
 	vars := facts()
-	delete(vars["params"].(playbook.Document), "text")
+	delete(vars["params"].(record.Document), "text")
 	for text, message := range map[string]string{
 		`params.text`:                          "param text was not given",
 		`params.table.other`:                   "no such key: other",
@@ -347,7 +348,7 @@ func TestTextAroundExpressions(t *testing.T) {
 		got, err := p.Spec.Stages[0].Steps[0].Args.Resolve(vars)
 		if err != nil {
 			t.Errorf("%s: %v", text, err)
-		} else if diff := cmp.Diff(playbook.Document{"a": want}, got); diff != "" {
+		} else if diff := cmp.Diff(record.Document{"a": want}, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", text, diff)
 		}
 	}
@@ -361,7 +362,7 @@ func TestTemplatesReachIntoListsAndMapsButNotKeys(t *testing.T) {
             plain: {a: [true, null, 1.5]}
 `+allParams)[0]
 	got, err := p.Spec.Stages[0].Steps[0].Args.Resolve(facts())
-	want := playbook.Document{
+	want := record.Document{
 		"list":       []any{int64(1), "node-1", []any{"${x}"}, map[string]any{"deep": "1m30s"}},
 		"${node.id}": "literal",
 		"plain":      map[string]any{"a": []any{true, nil, 1.5}},
@@ -385,7 +386,7 @@ func TestNoArgsAreAnEmptyDocument(t *testing.T) {
 func TestAnyTextSurvivesAsALiteral(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		text := rapid.StringOfN(rapid.RuneFrom([]rune("ab ${}$'\"\\é\n")), 0, 20, -1).Draw(r, "text")
-		spec, err := playbook.Load(playbook.Document{"stages": []any{map[string]any{"name": "a", "steps": []any{map[string]any{
+		spec, err := playbook.Load(record.Document{"stages": []any{map[string]any{"name": "a", "steps": []any{map[string]any{
 			"name": "one", "action": "x", "args": map[string]any{"a": strings.ReplaceAll(text, "${", "$${")},
 		}}}}})
 		if err != nil {
@@ -402,7 +403,7 @@ func TestAnyTextSurvivesAsALiteral(t *testing.T) {
 func TestAnyStringKeepsItsPlaceInATemplate(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		text := rapid.StringOfN(rapid.RuneFrom([]rune("ab ${}'\"\\é\n")), 0, 20, -1).Draw(r, "text")
-		spec, err := playbook.Load(playbook.Document{"stages": []any{map[string]any{"name": "a", "steps": []any{map[string]any{
+		spec, err := playbook.Load(record.Document{"stages": []any{map[string]any{"name": "a", "steps": []any{map[string]any{
 			"name": "one", "action": "x", "args": map[string]any{"a": fmt.Sprintf("${%+q}", text), "b": fmt.Sprintf("<${%+q}>", text)},
 		}}}}})
 		if err != nil {

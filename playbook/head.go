@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/replicante-io/playbooks/record"
 )
 
 const (
@@ -73,7 +75,7 @@ func (w *walk) metadata(n *yaml.Node, p *Playbook) *yaml.Node {
 	p.Version, _ = w.textOf(o.get("version"), o.at("version"), maxLine)
 	if n := o.get("source"); n != nil {
 		source, ok := w.object(n, o.at("source"))
-		p.Source = &Source{}
+		p.Source = &record.Source{}
 		p.Source.Repository, _ = w.textOf(source.get("repository"), source.at("repository"), maxDescription)
 		p.Source.Commit, _ = w.textOf(source.get("commit"), source.at("commit"), maxLine)
 		p.Source.Path, _ = w.textOf(source.get("path"), source.at("path"), maxDescription)
@@ -122,7 +124,7 @@ func (w *walk) spec(n *yaml.Node) *Spec {
 		})
 	}
 	spec.Approval = o.approval()
-	spec.Concurrency = choice(w, o.get("concurrency"), o.at("concurrency"), Exclusive, Shared)
+	spec.Concurrency = choice(w, o.get("concurrency"), o.at("concurrency"), record.Exclusive, record.Shared)
 	spec.Membership = MembershipPolicy{Added: AddedInclude, Removed: RemovedPause}
 	if n := o.get("membership"); n != nil {
 		if m, ok := w.object(n, o.at("membership")); ok {

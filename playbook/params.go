@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/replicante-io/playbooks/record"
 )
 
 // Param is a value that is given when a run starts. One that is neither required nor has a Default may be left out: it is
@@ -15,7 +17,7 @@ type Param struct {
 	Name     string
 	Type     string // string, int, float, bool, duration, list or map
 	Required bool
-	Default  any // as a Document's value; nil: none
+	Default  any // as a record.Document's value; nil: none
 }
 
 const (
@@ -63,13 +65,13 @@ func (w *walk) param(n *yaml.Node, path string, names map[string]int) Param {
 
 // BindParams checks what was given for the params and fills in defaults. Text is read as the type that is declared,
 // since a command line has only text. What it returns is what a run carries: durations are text such as 30s.
-func (s *Spec) BindParams(given Document) (Document, Problems) {
-	var problems Problems
+func (s *Spec) BindParams(given record.Document) (record.Document, record.Problems) {
+	var problems record.Problems
 	report := func(name, code, format string, args ...any) {
-		problems = append(problems, Problem{Path: "params." + name, Code: code,
+		problems = append(problems, record.Problem{Path: "params." + name, Code: code,
 			Message: "param " + name + ": " + fmt.Sprintf(format, args...)})
 	}
-	bound := Document{}
+	bound := record.Document{}
 	var known []string
 	for _, p := range s.Params {
 		known = append(known, p.Name)
@@ -83,7 +85,7 @@ func (s *Spec) BindParams(given Document) (Document, Problems) {
 		if !ok {
 			continue
 		}
-		normal, err := Normalize(raw)
+		normal, err := record.Normalize(raw)
 		if err != nil {
 			report(p.Name, codeWrongType, "%s", err)
 			continue
@@ -106,7 +108,7 @@ func (s *Spec) BindParams(given Document) (Document, Problems) {
 			if len(known) == 0 {
 				hint = "; the playbook has none"
 			}
-			problems = append(problems, Problem{Path: "params." + name, Code: codeUnknownParam,
+			problems = append(problems, record.Problem{Path: "params." + name, Code: codeUnknownParam,
 				Message: "unknown param " + quote(name) + hint})
 		}
 	}

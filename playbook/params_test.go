@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/replicante-io/playbooks/playbook"
+	"github.com/replicante-io/playbooks/record"
 )
 
 func TestParamsAreReadAsTheirTypes(t *testing.T) {
@@ -27,10 +28,10 @@ func TestParamsAreReadAsTheirTypes(t *testing.T) {
 		{"items", []any{"a"}, []any{"a"}}, {"items", `["a", 1]`, []any{"a", int64(1)}}, {"items", "[a, 1.0]", []any{"a", 1.0}},
 		{"items", "- a\n- b", []any{"a", "b"}},
 		{"table", `{"a": {"b": null}}`, map[string]any{"a": map[string]any{"b": nil}}}, {"table", "a: 1", map[string]any{"a": int64(1)}},
-		{"table", playbook.Document{"a": 1}, map[string]any{"a": int64(1)}},
+		{"table", record.Document{"a": 1}, map[string]any{"a": int64(1)}},
 	} {
-		bound, problems := spec.BindParams(playbook.Document{c.name: c.given})
-		if diff := cmp.Diff(playbook.Document{c.name: c.want}, bound); diff != "" || len(problems) > 0 {
+		bound, problems := spec.BindParams(record.Document{c.name: c.given})
+		if diff := cmp.Diff(record.Document{c.name: c.want}, bound); diff != "" || len(problems) > 0 {
 			t.Errorf("%s = %#v: %v\n%s", c.name, c.given, problems, diff)
 		}
 	}
@@ -63,16 +64,16 @@ func TestBadParamsAreRefusedByName(t *testing.T) {
 		{"txt", "unknown_param", "did you mean text?", "x"},
 		{"foo", "unknown_param", "known are text, count", "x"},
 	} {
-		_, problems := spec.BindParams(playbook.Document{"must": "x", c.name: c.given})
+		_, problems := spec.BindParams(record.Document{"must": "x", c.name: c.given})
 		if len(problems) != 1 || problems[0].Path != "params."+c.name || problems[0].Code != c.code || !strings.Contains(problems[0].Message, c.message) {
 			t.Errorf("%s = %#v: got %v", c.name, c.given, problems)
 		}
 	}
-	_, problems := spec.BindParams(playbook.Document{"foo": 1, "count": "x"})
+	_, problems := spec.BindParams(record.Document{"foo": 1, "count": "x"})
 	if len(problems) != 3 || strings.Contains(problems.Error(), ":0") { // all at once, the missing one too
 		t.Errorf("got %v", problems)
 	}
-	_, problems = parse(t, "STAGE\n")[0].Spec.BindParams(playbook.Document{"foo": 1})
+	_, problems = parse(t, "STAGE\n")[0].Spec.BindParams(record.Document{"foo": 1})
 	if len(problems) != 1 || !strings.Contains(problems[0].Message, "has none") {
 		t.Errorf("got %v", problems)
 	}
@@ -88,8 +89,8 @@ func TestDefaultsFillWhatIsNotGiven(t *testing.T) {
     - {name: e, type: list, default: [{x: 1}]}
     - {name: f, type: string, default: ""}
 `)[0].Spec
-	bound, problems := spec.BindParams(playbook.Document{"b": int64(7)})
-	want := playbook.Document{"a": "1m30s", "b": int64(7), "d": false, "e": []any{map[string]any{"x": int64(1)}}, "f": ""}
+	bound, problems := spec.BindParams(record.Document{"b": int64(7)})
+	want := record.Document{"a": "1m30s", "b": int64(7), "d": false, "e": []any{map[string]any{"x": int64(1)}}, "f": ""}
 	if diff := cmp.Diff(want, bound); diff != "" || problems != nil {
 		t.Error(problems, diff)
 	}
@@ -101,7 +102,7 @@ func TestBoundParamsBindToThemselves(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		item := rapid.OneOf(rapid.Just[any](nil), rapid.Just[any](true), rapid.Map(rapid.Int64(), func(i int64) any { return i }),
 			rapid.Map(rapid.StringN(0, 5, -1), func(s string) any { return s }))
-		given := playbook.Document{
+		given := record.Document{
 			"text":  rapid.String().Draw(r, "text"),
 			"count": rapid.Int64().Draw(r, "count"),
 			"ratio": rapid.Float64Range(-1e9, 1e9).Draw(r, "ratio"),
@@ -117,7 +118,7 @@ func TestBoundParamsBindToThemselves(t *testing.T) {
 		if err != nil {
 			r.Fatal(err)
 		}
-		var read playbook.Document
+		var read record.Document
 		if err := json.Unmarshal(encoded, &read); err != nil {
 			r.Fatal(err)
 		}
@@ -127,7 +128,7 @@ func TestBoundParamsBindToThemselves(t *testing.T) {
 		}
 		for _, name := range []string{"count", "ratio", "flag"} {
 			text, _ := json.Marshal(bound[name])
-			fromText, problems := spec.BindParams(playbook.Document{name: string(text)})
+			fromText, problems := spec.BindParams(record.Document{name: string(text)})
 			if problems != nil || fromText[name] != bound[name] {
 				r.Fatalf("%s as text: %v, %v", name, fromText, problems)
 			}

@@ -14,6 +14,8 @@ import (
 	"unicode/utf8"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/replicante-io/playbooks/record"
 )
 
 // The codes of problems. They are stable: programs may rely on them.
@@ -49,7 +51,7 @@ func Parse(file string, data []byte) ([]*Playbook, error) {
 	text, problem := decode(data)
 	if problem != nil {
 		problem.File = file
-		return nil, Problems{*problem}
+		return nil, record.Problems{*problem}
 	}
 	w := &walk{file: file, text: newSource(text)}
 	documents, bad := read(w.text)
@@ -75,7 +77,7 @@ func Parse(file string, data []byte) ([]*Playbook, error) {
 		bad.File = file
 		w.problems = append(w.problems, *bad)
 	case len(documents) == 0:
-		w.problems = append(w.problems, Problem{File: file, Line: 1, Column: 1, Code: codeMissing,
+		w.problems = append(w.problems, record.Problem{File: file, Line: 1, Column: 1, Code: codeMissing,
 			Message: "there is no playbook in this text"})
 	}
 	if problems := tidy(w.problems); len(problems) > 0 {
@@ -85,7 +87,7 @@ func Parse(file string, data []byte) ([]*Playbook, error) {
 }
 
 // Load compiles the spec that a playbook's Document holds. The error, when there is one, is Problems without places.
-func Load(spec Document) (*Spec, error) {
+func Load(spec record.Document) (*Spec, error) {
 	root, err := tree(map[string]any(spec))
 	if err != nil {
 		return nil, fmt.Errorf("read the spec of a playbook: %w", err)
@@ -102,8 +104,8 @@ func Load(spec Document) (*Spec, error) {
 }
 
 // tidy puts problems in the order of the text, without repetitions and bounded.
-func tidy(problems Problems) Problems {
-	slices.SortStableFunc(problems, func(a, b Problem) int {
+func tidy(problems record.Problems) record.Problems {
+	slices.SortStableFunc(problems, func(a, b record.Problem) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 	})
 	// What stands behind an anchor is checked wherever it is used, but wrong only once.
@@ -112,7 +114,7 @@ func tidy(problems Problems) Problems {
 		path, message string
 	}
 	seen := map[place]bool{}
-	problems = slices.DeleteFunc(problems, func(p Problem) bool {
+	problems = slices.DeleteFunc(problems, func(p record.Problem) bool {
 		key := place{p.Line, p.Column, "", p.Message}
 		if p.Line == 0 {
 			key.path = p.Path
@@ -131,14 +133,14 @@ func tidy(problems Problems) Problems {
 }
 
 // decode returns data as text, or the reason why it is none.
-func decode(data []byte) (string, *Problem) {
+func decode(data []byte) (string, *record.Problem) {
 	if len(data) > MaxText {
-		return "", &Problem{Line: 1, Column: 1, Code: codeTooLarge,
+		return "", &record.Problem{Line: 1, Column: 1, Code: codeTooLarge,
 			Message: fmt.Sprintf("the text has %d bytes; a file of playbooks may have at most %d", len(data), MaxText)}
 	}
 	for _, order := range []string{"\xff\xfe", "\xfe\xff"} {
 		if bytes.HasPrefix(data, []byte(order)) {
-			return "", &Problem{Line: 1, Column: 1, Code: codeEncoding,
+			return "", &record.Problem{Line: 1, Column: 1, Code: codeEncoding,
 				Message: "the text is UTF-16, as its first two bytes say; save it as UTF-8"}
 		}
 	}
@@ -156,7 +158,7 @@ func decode(data []byte) (string, *Problem) {
 		}
 		if message != "" {
 			line, column := newSource(text[:i]).place(i)
-			return "", &Problem{Line: line, Column: column, Code: codeEncoding, Message: message}
+			return "", &record.Problem{Line: line, Column: column, Code: codeEncoding, Message: message}
 		}
 		i += size
 	}
@@ -175,7 +177,7 @@ func printable(r rune) bool {
 }
 
 // read returns the documents of a text up to the first thing that is not YAML. Empty documents are left out.
-func read(text *source) ([]*yaml.Node, *Problem) {
+func read(text *source) ([]*yaml.Node, *record.Problem) {
 	var documents []*yaml.Node
 	problem := scan(text.text, func(document *yaml.Node) {
 		if root := document.Content[0]; root.Kind != yaml.ScalarNode || root.Tag != tagNull {
@@ -201,7 +203,7 @@ func read(text *source) ([]*yaml.Node, *Problem) {
 	} else {
 		problem = "this is not YAML: " + problem
 	}
-	return documents, &Problem{Line: line, Column: column, Code: codeYAML, Message: problem}
+	return documents, &record.Problem{Line: line, Column: column, Code: codeYAML, Message: problem}
 }
 
 // linePrefix is how yaml.v3 says where. The number is not to be trusted: it may be that of the line before, or of the
@@ -243,7 +245,7 @@ func (s *source) firstBad(problem string) int {
 
 // tree turns a Document's value into the tree that the parser makes of YAML.
 func tree(value any) (*yaml.Node, error) {
-	normal, err := Normalize(value)
+	normal, err := record.Normalize(value)
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/replicante-io/playbooks/playbook"
+	"github.com/replicante-io/playbooks/record"
 )
 
 var compareSpecs = cmp.Options{
@@ -27,7 +28,7 @@ var compareSpecs = cmp.Options{
 
 func someVars() playbook.Vars {
 	return playbook.Vars{
-		"params": playbook.Document{"grace": "30s", "count": int64(3), "tags": []any{"a", int64(1)}},
+		"params": record.Document{"grace": "30s", "count": int64(3), "tags": []any{"a", int64(1)}},
 		"run":    map[string]any{"id": "r1", "cluster": "orders", "playbook": "full"},
 		"node":   map[string]any{"id": "node-1", "cluster": "orders", "status": "HEALTHY", "role": "PRIMARY"},
 	}
@@ -54,7 +55,7 @@ func TestEveryKeyOfTheContractIsUnderstood(t *testing.T) {
 	}
 	spec := p.Spec
 	if spec.Description != "Restart every node, the primary last." || spec.Approval != playbook.ApprovalRequired ||
-		spec.Concurrency != playbook.Shared ||
+		spec.Concurrency != record.Shared ||
 		spec.Membership != (playbook.MembershipPolicy{Added: playbook.AddedPause, Removed: playbook.RemovedFail, Grace: 45 * time.Second}) {
 		t.Errorf("spec: %+v", spec)
 	}
@@ -112,7 +113,7 @@ func TestKeysAtTheirDefaultsAreSupported(t *testing.T) {
 func TestDefaultsAreThoseOfTheContract(t *testing.T) {
 	spec := parse(t, "STAGE\n")[0].Spec
 	want := &playbook.Spec{
-		Approval: playbook.ApprovalNone, Concurrency: playbook.Exclusive,
+		Approval: playbook.ApprovalNone, Concurrency: record.Exclusive,
 		Membership: playbook.MembershipPolicy{Added: playbook.AddedInclude, Removed: playbook.RemovedPause},
 		Stages: []playbook.Stage{{
 			Name: "a", Batch: []playbook.Amount{{Count: 1}}, Approval: playbook.ApprovalNone, OnFailure: playbook.FailureAbort,
@@ -136,7 +137,7 @@ func TestALoadedDocumentIsThePlaybookThatWasParsed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var document playbook.Document
+		var document record.Document
 		if err := json.Unmarshal(encoded, &document); err != nil {
 			t.Fatal(err)
 		}
@@ -154,8 +155,8 @@ func TestALoadedDocumentIsThePlaybookThatWasParsed(t *testing.T) {
 }
 
 func TestLoadingABadDocumentGivesProblemsWithPaths(t *testing.T) {
-	_, err := playbook.Load(playbook.Document{"stages": []any{map[string]any{"name": "a"}}, "foo": int64(1)})
-	var problems playbook.Problems
+	_, err := playbook.Load(record.Document{"stages": []any{map[string]any{"name": "a"}}, "foo": int64(1)})
+	var problems record.Problems
 	if !errors.As(err, &problems) || len(problems) != 2 || problems[0].Path == "" {
 		t.Errorf("got %v", err)
 	}
@@ -211,7 +212,7 @@ func TestTextThatIsNoUTF8IsRefusedAtItsFirstBadByte(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := playbook.Parse("x.yaml", []byte(c.text))
-			var problems playbook.Problems
+			var problems record.Problems
 			if !errors.As(err, &problems) || len(problems) != 1 {
 				t.Fatalf("got %v", err)
 			}
@@ -225,7 +226,7 @@ func TestTextThatIsNoUTF8IsRefusedAtItsFirstBadByte(t *testing.T) {
 
 func TestProblemsAreBounded(t *testing.T) {
 	_, err := playbook.Parse("x.yaml", []byte(expand("STEP\n          args: ["+strings.Repeat("!x y, ", 20_000)+"z]\n")))
-	var problems playbook.Problems
+	var problems record.Problems
 	if !errors.As(err, &problems) || len(problems) != 501 || !strings.Contains(problems[500].Message, "more problems") {
 		t.Fatalf("got %d problems", len(problems))
 	}
@@ -248,7 +249,7 @@ func TestSizesAreBounded(t *testing.T) {
 		"batch":  expand("STAGE\n      batch: [1" + strings.Repeat(", 1", 100) + "]"),
 	} {
 		_, err := playbook.Parse("x.yaml", []byte(text))
-		var problems playbook.Problems
+		var problems record.Problems
 		if !errors.As(err, &problems) || len(problems) != 1 || problems[0].Code != "too_large" || !strings.Contains(problems[0].Message, "at most 100") {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -270,7 +271,7 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		playbooks, err := playbook.Parse("fuzz.yaml", data)
-		var problems playbook.Problems
+		var problems record.Problems
 		if err != nil {
 			if !errors.As(err, &problems) || len(problems) == 0 {
 				t.Fatalf("an error that is no problem: %v", err)
@@ -290,7 +291,7 @@ func FuzzParse(f *testing.F) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			var document playbook.Document
+			var document record.Document
 			if err := json.Unmarshal(encoded, &document); err != nil {
 				t.Fatal(err)
 			}

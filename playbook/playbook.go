@@ -6,37 +6,34 @@
 // Parse and Load return may be used by many goroutines, as long as nobody changes it.
 package playbook
 
-import "time"
+import (
+	"time"
+
+	"github.com/replicante-io/playbooks/record"
+)
 
 // Playbook is one document of a text. Its Document is a full copy of its spec as written, aliases resolved.
 type Playbook struct {
 	Name     string
 	Version  string
-	Source   *Source
+	Source   *record.Source
 	Labels   map[string]string
-	Document Document
+	Document record.Document
 	Spec     *Spec
 
-	unsupported Problems
-}
-
-// Source says where a playbook's text is kept.
-type Source struct {
-	Repository string
-	Commit     string
-	Path       string
+	unsupported record.Problems
 }
 
 // Unsupported names the keys of p that were checked but that nothing acts on yet, where they are not at their default.
 // A playbook with such keys must be refused: ignoring a guard would be worse than not having one.
-func Unsupported(p *Playbook) Problems { return p.unsupported }
+func Unsupported(p *Playbook) record.Problems { return p.unsupported }
 
 // Spec is what a playbook does.
 type Spec struct {
 	Description string
 	Params      []Param
 	Approval    Approval
-	Concurrency Concurrency
+	Concurrency record.Concurrency
 	Membership  MembershipPolicy
 	Stages      []Stage
 }
@@ -93,15 +90,6 @@ type Health struct {
 	Interval time.Duration
 	Settle   time.Duration
 }
-
-// Concurrency says which other runs of a cluster may run beside one.
-type Concurrency string
-
-// The kinds of concurrency.
-const (
-	Exclusive Concurrency = "exclusive"
-	Shared    Concurrency = "shared"
-)
 
 // Approval says whether somebody must say yes first.
 type Approval string

@@ -11,6 +11,8 @@ import (
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/ext"
+
+	"github.com/replicante-io/playbooks/record"
 )
 
 // ErrAbsent is the error of an expression that needs a fact that is not known (yet). Its message names the fact.
@@ -59,7 +61,7 @@ func objectOf(target any) map[string]any {
 	switch v := target.(type) {
 	case map[string]any:
 		return v
-	case Document:
+	case record.Document:
 		return v
 	case ref.Val:
 		return objectOf(v.Value())

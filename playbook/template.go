@@ -11,6 +11,8 @@ import (
 	"unicode/utf8"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/replicante-io/playbooks/record"
 )
 
 // Template is a step's args: a Document whose texts may hold ${expressions}. A text that is one whole ${expression}
@@ -45,16 +47,16 @@ func (t *Template) any(is func(*Expr) bool) bool {
 
 // Resolve fills in the expressions. Parts without any are shared between results: nobody may change them. The error is
 // ErrAbsent when an absent fact is needed. A nil template gives an empty Document.
-func (t *Template) Resolve(v Vars) (Document, error) {
+func (t *Template) Resolve(v Vars) (record.Document, error) {
 	if t == nil {
-		return Document{}, nil
+		return record.Document{}, nil
 	}
 	left := maxValue
 	resolved, err := t.root.resolve(v, &left)
 	if err != nil {
 		return nil, err
 	}
-	return Document(resolved.(map[string]any)), nil
+	return record.Document(resolved.(map[string]any)), nil
 }
 
 // part is a value of a template. Left bounds what expressions may give, in all.
@@ -141,7 +143,7 @@ func documentValue(v any) (any, error) {
 	case time.Time:
 		return v.Format(time.RFC3339Nano), nil
 	case uint64:
-		return Normalize(v)
+		return record.Normalize(v)
 	case float64:
 		if math.IsNaN(v) || math.IsInf(v, 0) {
 			return nil, errors.New("it gives a number that JSON cannot hold")

@@ -11,6 +11,8 @@ import (
 	"unicode/utf8"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/replicante-io/playbooks/record"
 )
 
 // walk goes through documents and collects what is wrong with them.
@@ -19,12 +21,12 @@ type walk struct {
 	text        *source             // nil for a tree that was not read from text
 	known       map[*yaml.Node]bool // nodes that were reported: nothing more is said about their types
 	scope       *scope              // of the document that is being walked
-	problems    Problems
-	unsupported Problems
+	problems    record.Problems
+	unsupported record.Problems
 }
 
-func (w *walk) problem(n *yaml.Node, path, code, format string, args ...any) Problem {
-	return Problem{File: w.file, Line: n.Line, Column: n.Column, Path: path, Code: code, Message: fmt.Sprintf(format, args...)}
+func (w *walk) problem(n *yaml.Node, path, code, format string, args ...any) record.Problem {
+	return record.Problem{File: w.file, Line: n.Line, Column: n.Column, Path: path, Code: code, Message: fmt.Sprintf(format, args...)}
 }
 
 // add reports a problem at n. The message starts with the last part of the path where there is one.

@@ -11,11 +11,11 @@ type Commit struct {
 	// RequestedBy, IdempotencyKey, CreatedTS) are not written again.
 	Run Run
 	// Nodes are the records that change, whole, after the commit; new ones are inserted.
-	Nodes []Node
+	Nodes []RunNode
 	// Events continue the run's sequence; Run.Seq is the last one's number.
 	Events []Event
-	// Effects are the idempotency keys of the words that the commit answers.
-	Effects []Effect
+	// Idempotency are the idempotency keys of the commands that the commit answers.
+	Idempotency []IdempotencyRecord
 	// Fence is set when the commit admits or reopens a run: it then changes the terms record too.
 	Fence bool
 }
@@ -23,8 +23,8 @@ type Commit struct {
 // Empty tells whether there is nothing to commit.
 func (c *Commit) Empty() bool { return c.ID == "" }
 
-// Effect is what a write with an Idempotency-Key did. It is kept with what it did.
-type Effect struct {
+// IdempotencyRecord is what a write with an Idempotency-Key did. It is kept with what it did.
+type IdempotencyRecord struct {
 	Key string `json:"key"`
 	// Digest is of the request: the same key with another one is refused.
 	Digest string `json:"digest"`

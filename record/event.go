@@ -2,8 +2,6 @@ package record
 
 import (
 	"time"
-
-	"github.com/replicante-io/playbooks/playbook"
 )
 
 // EventType says what happened.
@@ -39,14 +37,14 @@ const (
 
 // Event is one thing that happened in a run. Seq counts from 1 without gaps.
 type Event struct {
-	RunID    string            `json:"run_id"`
-	Seq      int64             `json:"seq"`
-	TS       time.Time         `json:"ts"`
-	Type     EventType         `json:"type"`
-	Node     string            `json:"node,omitempty"`
-	Stage    string            `json:"stage,omitempty"`
-	Step     string            `json:"step,omitempty"`
-	Data     playbook.Document `json:"data,omitempty"`
-	Actor    string            `json:"actor,omitempty"`
-	FinishTS *time.Time        `json:"finish_ts,omitempty"`
+	RunID    string     `json:"run_id"`
+	Seq      int64      `json:"seq"`
+	TS       time.Time  `json:"ts"`
+	Type     EventType  `json:"type"`
+	Node     string     `json:"node,omitempty"`
+	Stage    string     `json:"stage,omitempty"`
+	Step     string     `json:"step,omitempty"`
+	Data     Document   `json:"data,omitempty"`
+	Actor    string     `json:"actor,omitempty"`
+	FinishTS *time.Time `json:"finish_ts,omitempty"`
 }

@@ -6,8 +6,6 @@ package record
 
 import (
 	"time"
-
-	"github.com/replicante-io/playbooks/playbook"
 )
 
 // Now is the present as records hold it: UTC, whole milliseconds.
@@ -36,7 +34,7 @@ type Playbook struct {
 	Version  string            `json:"version,omitempty"`
 	Source   *Source           `json:"source,omitempty"`
 	Labels   map[string]string `json:"labels,omitempty"`
-	Spec     playbook.Document `json:"spec"`
+	Spec     Document          `json:"spec"`
 	// Digest is the SHA-256 of the document as applied, in hex: applying the same again makes no revision.
 	Digest    string    `json:"digest"`
 	CreatedTS time.Time `json:"created_ts"`
@@ -44,12 +42,21 @@ type Playbook struct {
 
 // PlaybookCopy is the playbook as a run carries it.
 type PlaybookCopy struct {
-	Name     string            `json:"name"`
-	Version  string            `json:"version,omitempty"`
-	Revision int64             `json:"revision"`
-	Source   *Source           `json:"source,omitempty"`
-	Spec     playbook.Document `json:"spec,omitempty"`
+	Name     string   `json:"name"`
+	Version  string   `json:"version,omitempty"`
+	Revision int64    `json:"revision"`
+	Source   *Source  `json:"source,omitempty"`
+	Spec     Document `json:"spec,omitempty"`
 }
+
+// Concurrency says which other runs of a cluster may run beside one.
+type Concurrency string
+
+// The kinds of concurrency.
+const (
+	Exclusive Concurrency = "exclusive"
+	Shared    Concurrency = "shared"
+)
 
 // RunState is the state of a run.
 type RunState string
@@ -131,7 +138,7 @@ type Run struct {
 	ID             string            `json:"id"`
 	Cluster        string            `json:"cluster"`
 	Playbook       PlaybookCopy      `json:"playbook"`
-	Params         playbook.Document `json:"params"`
+	Params         Document          `json:"params"`
 	State          RunState          `json:"state"`
 	Reason         string            `json:"reason,omitempty"`
 	Error          *Error            `json:"error,omitempty"`
@@ -147,7 +154,7 @@ type Run struct {
 	FinishTS       *time.Time        `json:"finish_ts,omitempty"`
 
 	// Concurrency is the playbook's, beside the run's head so that the queue needs no playbook.
-	Concurrency playbook.Concurrency `json:"concurrency,omitempty"`
+	Concurrency Concurrency `json:"concurrency,omitempty"`
 	// Pass and StageIndex say where the run is: in which pass, at which stage.
 	Pass       Pass `json:"pass,omitempty"`
 	StageIndex int  `json:"stage_index"`
@@ -162,10 +169,10 @@ type Run struct {
 	// Rev grows by one with every commit; CommitID names the last one. Claims move Rev too.
 	Rev      int64  `json:"rev"`
 	CommitID string `json:"commit_id,omitempty"`
-	// Sealed is true once every record of an ended run has its finish_ts.
-	Sealed bool `json:"sealed,omitempty"`
+	// Stamped is true once every record of an ended run has its finish_ts.
+	Stamped bool `json:"stamped,omitempty"`
 }
 
 // Open tells whether the leader still has work with the run: it has not ended, or its records are not all stamped, or
 // an action of it is unsettled.
-func (r *Run) Open() bool { return r.FinishTS == nil || !r.Sealed || r.Unsettled > 0 }
+func (r *Run) Open() bool { return r.FinishTS == nil || !r.Stamped || r.Unsettled > 0 }

@@ -2,7 +2,7 @@
 //
 // Everything that a leader writes about runs is fenced: it names the term it was written under, and a store in which a
 // later term has claimed the run, or has begun, refuses it with ErrStaleTerm. What is read may be as old as the store's
-// own reads; Claim and what Lead does are not.
+// own reads; Claim and what BeginTerm does are not.
 package store
 
 import (
@@ -45,18 +45,18 @@ type Store interface {
 
 	// Term reads the terms record, linearizably. ErrNotFound before Init.
 	Term(ctx context.Context) (record.Term, error)
-	// Lead begins a new term, greater than every earlier one and than floor, and returns it. It ends whatever an
+	// BeginTerm begins a new term, greater than every earlier one and than floor, and returns it. It ends whatever an
 	// earlier leader has left open in the store that could hold up this one.
-	Lead(ctx context.Context, floor int64) (record.Term, error)
+	BeginTerm(ctx context.Context, floor int64) (record.Term, error)
 
-	// Effect finds what a write with this idempotency key did. ErrNotFound where there was none; ErrKeyReused where its
+	// IdempotencyRecord finds what a write with this idempotency key did. ErrNotFound where there was none; ErrKeyReused where its
 	// digest is another.
-	Effect(ctx context.Context, key, digest string) (record.Effect, error)
+	IdempotencyRecord(ctx context.Context, key, digest string) (record.IdempotencyRecord, error)
 
 	// Apply stores new revisions, all or none: each gets its name's next number, except where the latest of its name
 	// has the same Digest, which is then returned. At most one per name in a call. effect may be nil; its Answer is
 	// made from the result by the caller's answer function, inside the same write.
-	Apply(ctx context.Context, playbooks []record.Playbook, effect *record.Effect, answer func([]record.Playbook) string) ([]record.Playbook, error)
+	Apply(ctx context.Context, playbooks []record.Playbook, effect *record.IdempotencyRecord, answer func([]record.Playbook) string) ([]record.Playbook, error)
 	// Playbook reads a revision; 0 is the latest.
 	Playbook(ctx context.Context, name string, revision int64) (record.Playbook, error)
 	// Playbooks pages through the latest revision of every name, by name.
@@ -73,18 +73,18 @@ type Store interface {
 	// Claim takes a run for term: later commits of earlier terms are refused. It then reads the run and all its node
 	// records as of one moment, nodes by name. A claim of the same term may be repeated; of an earlier term than the
 	// run's it is ErrStaleTerm. It moves Run.Rev, and leaves Run.CommitID.
-	Claim(ctx context.Context, term int64, runID string) (record.Run, []record.Node, error)
+	Claim(ctx context.Context, term int64, runID string) (record.Run, []record.RunNode, error)
 	// Commit lands commit, once, if the run is as its Rev-1, After and term say: ErrStaleTerm where a later term has
 	// claimed it (or, for a Fence, has begun), ErrConflict where anything else moved it. After ErrUnavailable it may have
 	// landed: repeat the same commit. ErrNotFound where there is no such run.
 	//
-	// A commit leaves Run.Sealed false, whatever its Run says. One that reopens an ended run (FinishTS is nil again) also
-	// takes back, not later than it lands, the finish_ts that Seal stamped, so that nothing of an open run expires.
+	// A commit leaves Run.Stamped false, whatever its Run says. One that reopens an ended run (FinishTS is nil again) also
+	// takes back, not later than it lands, the finish_ts that StampFinished stamped, so that nothing of an open run expires.
 	Commit(ctx context.Context, term int64, commit record.Commit) error
-	// Seal stamps finish_ts (the run's) on every record, event and idempotency key of an ended run that lacks it, then
-	// sets Run.Sealed without moving Rev. It is idempotent and may be interrupted; the run need not be claimed first.
+	// StampFinished stamps finish_ts (the run's) on every record, event and idempotency key of an ended run that lacks it, then
+	// sets Run.Stamped without moving Rev. It is idempotent and may be interrupted; the run need not be claimed first.
 	// ErrConflict if the run has not ended, ErrStaleTerm where a later term has claimed it.
-	Seal(ctx context.Context, term int64, runID string) error
+	StampFinished(ctx context.Context, term int64, runID string) error
 
 	// OpenRuns lists the heads (without Playbook.Spec) of runs that are Open, oldest first, linearizably. Wherever runs
 	// are ordered, it is by created_ts and then id.
@@ -93,9 +93,9 @@ type Store interface {
 	Run(ctx context.Context, runID string) (record.Run, error)
 	// Runs pages through run heads (without Playbook.Spec), newest first.
 	Runs(ctx context.Context, filter RunFilter, page Page) ([]record.Run, string, error)
-	RunNode(ctx context.Context, runID, node string) (record.Node, error)
+	RunNode(ctx context.Context, runID, node string) (record.RunNode, error)
 	// RunNodes pages through a run's node records by node name. ErrNotFound where there is no such run.
-	RunNodes(ctx context.Context, runID string, states []record.NodeState, page Page) ([]record.Node, string, error)
+	RunNodes(ctx context.Context, runID string, states []record.NodeState, page Page) ([]record.RunNode, string, error)
 	// Events reads at most limit events (0: all) of a run after seq, in order. ErrNotFound where there is no such run.
 	Events(ctx context.Context, runID string, after int64, limit int) ([]record.Event, error)
 	// Follow delivers a run's events after seq, in order, each once, as they land, in slices of at least one, until ctx
@@ -104,12 +104,12 @@ type Store interface {
 	Follow(ctx context.Context, runID string, after int64, deliver func([]record.Event) error) error
 
 	// SaveNodes inserts or replaces known nodes. Fenced by the terms record's term, without changing it.
-	SaveNodes(ctx context.Context, term int64, nodes []record.KnownNode) error
+	SaveNodes(ctx context.Context, term int64, nodes []record.Node) error
 	// ForgetNode removes a known node. ErrNotFound where it is not there. effect may be nil.
-	ForgetNode(ctx context.Context, term int64, key record.NodeKey, effect *record.Effect) error
-	KnownNode(ctx context.Context, key record.NodeKey) (record.KnownNode, error)
-	// KnownNodes pages through known nodes by cluster and node; an empty cluster means all.
-	KnownNodes(ctx context.Context, cluster string, page Page) ([]record.KnownNode, string, error)
+	ForgetNode(ctx context.Context, term int64, key record.NodeKey, effect *record.IdempotencyRecord) error
+	Node(ctx context.Context, key record.NodeKey) (record.Node, error)
+	// Nodes pages through known nodes by cluster and node; an empty cluster means all.
+	Nodes(ctx context.Context, cluster string, page Page) ([]record.Node, string, error)
 	// Clusters counts known nodes by cluster, by name.
 	Clusters(ctx context.Context) ([]Cluster, error)
 }

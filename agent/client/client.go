@@ -22,7 +22,7 @@ import (
 	"time"
 
 	"github.com/replicante-io/playbooks/agent/wire"
-	"github.com/replicante-io/playbooks/internal/fault"
+	"github.com/replicante-io/playbooks/internal/failpoint"
 )
 
 // Config says how agents are connected to. The zero value serves.
@@ -62,7 +62,7 @@ func New(cfg Config) *Client {
 	}
 	return &Client{http: &http.Client{
 		Transport: &http.Transport{
-			DialContext:         fault.Dial(fault.Agents, (&net.Dialer{Timeout: cfg.DialTimeout, KeepAlive: 15 * time.Second}).DialContext),
+			DialContext:         failpoint.Dial(failpoint.Agents, (&net.Dialer{Timeout: cfg.DialTimeout, KeepAlive: 15 * time.Second}).DialContext),
 			TLSHandshakeTimeout: cfg.DialTimeout,
 			MaxIdleConnsPerHost: cfg.IdlePerHost,
 			MaxConnsPerHost:     cfg.PerHost,

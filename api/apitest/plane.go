@@ -44,7 +44,7 @@ type Plane struct {
 	mu       sync.Mutex
 	leader   election.Leader
 	requests []record.Request
-	starts   []record.Start
+	starts   []record.RunRequest
 	commands []record.Command
 	refuse   error
 	waits    string // the owner's runs wait for the store
@@ -53,7 +53,7 @@ type Plane struct {
 // New makes a plane that knows the nodes node-1 to node-3 of the cluster demo. Nobody leads it.
 func New(t testing.TB) *Plane {
 	p := &Plane{Memory: storetest.NewMemory(), t: t}
-	term, err := p.Lead(t.Context(), 0)
+	term, err := p.BeginTerm(t.Context(), 0)
 	p.must(err)
 	p.term = term.Term
 	p.Nodes("demo", "node-1", "node-2", "node-3")
@@ -71,9 +71,9 @@ func (p *Plane) must(err error) {
 func (p *Plane) Nodes(cluster string, names ...string) {
 	p.t.Helper()
 	now := record.Now()
-	nodes := make([]record.KnownNode, len(names))
+	nodes := make([]record.Node, len(names))
 	for i, name := range names {
-		nodes[i] = record.KnownNode{ClusterID: cluster, NodeID: name, AgentURL: "http://" + name, Present: true,
+		nodes[i] = record.Node{ClusterID: cluster, NodeID: name, AgentURL: "http://" + name, Present: true,
 			Status: record.StatusHealthy, ObservedTS: &now}
 	}
 	p.must(p.SaveNodes(context.Background(), p.term, nodes))
@@ -145,7 +145,7 @@ func (p *Plane) Recall(runID string) (run record.Run, waits, ok bool) {
 }
 
 // RecallNodes recalls what is stored.
-func (p *Plane) RecallNodes(runID string) ([]record.Node, bool) {
+func (p *Plane) RecallNodes(runID string) ([]record.RunNode, bool) {
 	nodes, _, err := p.RunNodes(context.Background(), runID, nil, store.Page{})
 	return nodes, err == nil
 }
@@ -165,14 +165,14 @@ func (p *Plane) RecallRuns() []record.Run {
 }
 
 // Told is what the owner was told, in order.
-func (p *Plane) Told() ([]record.Request, []record.Start, []record.Command) {
+func (p *Plane) Told() ([]record.Request, []record.RunRequest, []record.Command) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.requests, p.starts, p.commands
 }
 
 // Start makes a run with a record per node and one event.
-func (p *Plane) Start(ctx context.Context, request record.Request, start record.Start) (record.Run, error) {
+func (p *Plane) Start(ctx context.Context, request record.Request, start record.RunRequest) (record.Run, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.requests, p.starts = append(p.requests, request), append(p.starts, start)
@@ -184,7 +184,7 @@ func (p *Plane) Start(ctx context.Context, request record.Request, start record.
 	}
 	book, err := p.Memory.Playbook(ctx, start.Playbook, start.Revision)
 	if errors.Is(err, store.ErrNotFound) {
-		return record.Run{}, &record.Refusal{Status: http.StatusNotFound, Code: "unknown_playbook", Message: "there is no playbook " + start.Playbook}
+		return record.Run{}, &record.RejectedError{Status: http.StatusNotFound, Code: "unknown_playbook", Message: "there is no playbook " + start.Playbook}
 	}
 	if err != nil {
 		return record.Run{}, err
@@ -195,25 +195,25 @@ func (p *Plane) Start(ctx context.Context, request record.Request, start record.
 		State:    record.RunRunning, RequestedBy: request.Actor, IdempotencyKey: request.Key, Term: p.term, CreatedTS: now,
 		StartTS: &now, UpdateTS: now, Rev: 1, Seq: 1, Counts: map[record.NodeState]int{}, CommitID: uuid.NewString(),
 		Stages: []record.RunStage{{Name: "restart", State: record.StagePending}}}
-	known, _, err := p.KnownNodes(ctx, start.Cluster, store.Page{})
+	known, _, err := p.Memory.Nodes(ctx, start.Cluster, store.Page{})
 	if err != nil {
 		return run, err
 	}
 	commit := record.Commit{ID: run.CommitID, Fence: true, Events: []record.Event{{RunID: run.ID, Seq: 1, TS: now, Type: record.EventRunCreated}}}
 	for _, node := range known {
-		commit.Nodes = append(commit.Nodes, record.Node{RunID: run.ID, Cluster: run.Cluster, Node: node.NodeID,
+		commit.Nodes = append(commit.Nodes, record.RunNode{RunID: run.ID, Cluster: run.Cluster, Node: node.NodeID,
 			State: record.NodePending, Membership: record.MemberKnown})
 		run.Counts[record.NodePending]++
 	}
-	commit.Run, commit.Effects = run, effects(request, run.ID)
+	commit.Run, commit.Idempotency = run, effects(request, run.ID)
 	return run, p.Create(ctx, p.term, commit)
 }
 
-func effects(request record.Request, runID string) []record.Effect {
+func effects(request record.Request, runID string) []record.IdempotencyRecord {
 	if request.Key == "" {
 		return nil
 	}
-	return []record.Effect{{Key: request.Key, Digest: request.Digest, RunID: runID}}
+	return []record.IdempotencyRecord{{Key: request.Key, Digest: request.Digest, RunID: runID}}
 }
 
 // repeated finds the run of a request that was answered before.
@@ -221,7 +221,7 @@ func (p *Plane) repeated(ctx context.Context, request record.Request) (record.Ru
 	if request.Key == "" {
 		return record.Run{}, false, nil
 	}
-	effect, err := p.Effect(ctx, request.Key, request.Digest)
+	effect, err := p.IdempotencyRecord(ctx, request.Key, request.Digest)
 	if errors.Is(err, store.ErrNotFound) {
 		return record.Run{}, false, nil
 	}
@@ -265,7 +265,7 @@ func (p *Plane) Forget(ctx context.Context, request record.Request, key record.N
 	} else if err != nil {
 		return err
 	}
-	var effect *record.Effect
+	var effect *record.IdempotencyRecord
 	for _, e := range effects(request, "") {
 		effect = &e
 	}
@@ -276,7 +276,7 @@ func (p *Plane) Forget(ctx context.Context, request record.Request, key record.N
 type Change struct {
 	State  record.RunState
 	Event  record.EventType
-	Nodes  []record.Node
+	Nodes  []record.RunNode
 	Stages []record.RunStage
 	Error  *record.Error
 }
@@ -289,12 +289,12 @@ func (p *Plane) Move(runID string, change Change) record.Run {
 	return run
 }
 
-func (p *Plane) move(ctx context.Context, runID string, effects []record.Effect, change Change) (record.Run, error) {
+func (p *Plane) move(ctx context.Context, runID string, effects []record.IdempotencyRecord, change Change) (record.Run, error) {
 	run, err := p.Run(ctx, runID)
 	if err != nil {
 		return run, err
 	}
-	commit := record.Commit{ID: uuid.NewString(), After: run.CommitID, Nodes: change.Nodes, Effects: effects}
+	commit := record.Commit{ID: uuid.NewString(), After: run.CommitID, Nodes: change.Nodes, Idempotency: effects}
 	now := record.Now()
 	run.Rev, run.Seq, run.CommitID, run.State, run.UpdateTS = run.Rev+1, run.Seq+1, commit.ID, change.State, now
 	if change.Stages != nil {

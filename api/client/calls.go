@@ -103,7 +103,7 @@ func (c *Client) Revisions(ctx context.Context, name string) ([]record.Playbook,
 }
 
 // Start starts a run.
-func (c *Client) Start(ctx context.Context, start record.Start) (record.Run, error) {
+func (c *Client) Start(ctx context.Context, start record.RunRequest) (record.Run, error) {
 	return c.write(ctx, "/runs", start)
 }
 
@@ -149,12 +149,12 @@ func (c *Client) Runs(ctx context.Context, filter RunFilter) ([]record.Run, erro
 }
 
 // RunNodes lists a run's node records by name: those in one of states, or all; at most limit, if it is not 0.
-func (c *Client) RunNodes(ctx context.Context, runID string, states []string, limit int) ([]record.Node, error) {
+func (c *Client) RunNodes(ctx context.Context, runID string, states []string, limit int) ([]record.RunNode, error) {
 	query := url.Values{}
 	if len(states) > 0 {
 		query.Set("state", strings.Join(states, ","))
 	}
-	return all[record.Node](ctx, c, join("runs", runID, "nodes"), query, limit)
+	return all[record.RunNode](ctx, c, join("runs", runID, "nodes"), query, limit)
 }
 
 // Events lists what happened in a run after seq after.
@@ -169,13 +169,13 @@ func (c *Client) Clusters(ctx context.Context) ([]Cluster, error) {
 }
 
 // Nodes lists the known nodes of a cluster by name.
-func (c *Client) Nodes(ctx context.Context, cluster string) ([]record.KnownNode, error) {
-	return all[record.KnownNode](ctx, c, join("clusters", cluster, "nodes"), nil, 0)
+func (c *Client) Nodes(ctx context.Context, cluster string) ([]record.Node, error) {
+	return all[record.Node](ctx, c, join("clusters", cluster, "nodes"), nil, 0)
 }
 
 // Node reads a known node.
-func (c *Client) Node(ctx context.Context, cluster, node string) (record.KnownNode, error) {
-	var answer record.KnownNode
+func (c *Client) Node(ctx context.Context, cluster, node string) (record.Node, error) {
+	var answer record.Node
 	err := c.call(ctx, request{method: http.MethodGet, path: join("clusters", cluster, "nodes", node)}, &answer)
 	return answer, err
 }

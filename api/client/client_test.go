@@ -73,7 +73,7 @@ func TestEverythingIsCalled(t *testing.T) {
 	if len(books) != 1 || len(revisions) != 1 || one.Digest != books[0].Digest || one.Digest == "" {
 		t.Fatalf("%+v %+v %+v", books, revisions, one)
 	}
-	run, err := c.Start(ctx, record.Start{Playbook: "restart", Cluster: "demo", Params: map[string]any{"count": 2}})
+	run, err := c.Start(ctx, record.RunRequest{Playbook: "restart", Cluster: "demo", Params: map[string]any{"count": 2}})
 	must(err)
 	if run.RequestedBy != "ana" || run.IdempotencyKey == "" || run.Params["count"] != int64(2) {
 		t.Fatalf("%+v", run)
@@ -199,7 +199,7 @@ func TestAWriteInDoubtIsRepeatedUnderItsKey(t *testing.T) {
 	if _, err := c.Apply(t.Context(), book); err != nil {
 		t.Fatal(err)
 	}
-	run, err := c.Start(t.Context(), record.Start{Playbook: "restart", Cluster: "demo"})
+	run, err := c.Start(t.Context(), record.RunRequest{Playbook: "restart", Cluster: "demo"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -231,7 +231,7 @@ func TestAStreamGoesOnAtTheNextServer(t *testing.T) {
 	if _, err := c.Apply(t.Context(), book); err != nil {
 		t.Fatal(err)
 	}
-	run, err := c.Start(t.Context(), record.Start{Playbook: "restart", Cluster: "demo"})
+	run, err := c.Start(t.Context(), record.RunRequest{Playbook: "restart", Cluster: "demo"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -275,7 +275,7 @@ func TestAStreamEndsWithItsReader(t *testing.T) {
 	if _, err := c.Apply(t.Context(), book); err != nil {
 		t.Fatal(err)
 	}
-	run, err := c.Start(t.Context(), record.Start{Playbook: "restart", Cluster: "demo"})
+	run, err := c.Start(t.Context(), record.RunRequest{Playbook: "restart", Cluster: "demo"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -74,7 +74,7 @@ store: {url: "sqlite://%s/core.db"}
 	if _, err := plane.Apply(t.Context(), []client.File{{Name: "append.yaml", Data: []byte(appendBook(2, killSteps))}}); err != nil {
 		t.Fatal(err)
 	}
-	run, err := plane.Start(t.Context(), record.Start{Playbook: "append", Cluster: "c"})
+	run, err := plane.Start(t.Context(), record.RunRequest{Playbook: "append", Cluster: "c"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -85,7 +85,7 @@ store: {url: "mongodb://%s/?directConnection=true", database: stop-%s}
 			if _, err := plane.Apply(t.Context(), []client.File{{Name: "append.yaml", Data: []byte(appendBook(2, 50))}}); err != nil {
 				t.Fatal(err)
 			}
-			run, err := plane.Start(t.Context(), record.Start{Playbook: "append", Cluster: "c"})
+			run, err := plane.Start(t.Context(), record.RunRequest{Playbook: "append", Cluster: "c"})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -89,7 +89,7 @@ store: {url: %q, database: takeover}
 	if _, err := plane.Apply(t.Context(), []client.File{{Name: "append.yaml", Data: []byte(appendBook(takeoverNodes, takeoverSteps))}}); err != nil {
 		t.Fatal(err)
 	}
-	run, err := plane.Start(t.Context(), record.Start{Playbook: "append", Cluster: "c"})
+	run, err := plane.Start(t.Context(), record.RunRequest{Playbook: "append", Cluster: "c"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -96,7 +96,7 @@ store: {url: "%s", database: %s}
 	if _, err := plane.Apply(t.Context(), book); err != nil {
 		t.Fatal(err)
 	}
-	run, err := plane.Start(t.Context(), record.Start{Playbook: "append", Cluster: "c"})
+	run, err := plane.Start(t.Context(), record.RunRequest{Playbook: "append", Cluster: "c"})
 	if err != nil {
 		t.Fatal(err)
 	}

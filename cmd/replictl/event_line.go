@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/replicante-io/playbooks/playbook"
 	"github.com/replicante-io/playbooks/record"
 )
 
@@ -79,7 +78,7 @@ func eventText(e record.Event) string {
 }
 
 // said is a value of data in plain words; "" where there is none.
-func said(data playbook.Document, key string) string {
+func said(data record.Document, key string) string {
 	value, ok := data[key]
 	if !ok || value == nil {
 		return ""
@@ -88,7 +87,7 @@ func said(data playbook.Document, key string) string {
 }
 
 // because is the reason, or the message, that data gives.
-func because(data playbook.Document) string {
+func because(data record.Document) string {
 	for _, key := range []string{"reason", "message"} {
 		if text := said(data, key); text != "" {
 			return ": " + text
@@ -98,7 +97,7 @@ func because(data playbook.Document) string {
 }
 
 // members names the nodes of a batch.
-func members(data playbook.Document) string {
+func members(data record.Document) string {
 	nodes, _ := data["nodes"].([]any)
 	names := make([]string, len(nodes))
 	for i, node := range nodes {

@@ -39,7 +39,7 @@ func (t *tool) nodeList() *cobra.Command {
 		}}
 }
 
-func presence(n record.KnownNode) string {
+func presence(n record.Node) string {
 	if n.Present {
 		return "yes"
 	}

@@ -236,7 +236,7 @@ func (d *desk) finish(state record.RunState) func(record.Run) {
 		change := apitest.Change{State: state, Event: record.EventRunFinished}
 		if state == record.RunFailed {
 			change.Error = &record.Error{Code: "too_many_failures", Message: "1 node failed, 0 may"}
-			change.Nodes = []record.Node{{Node: "node-2", State: record.NodeFailed, Error: &record.Error{Code: "exit", Message: "status 1 of stop"}}}
+			change.Nodes = []record.RunNode{{Node: "node-2", State: record.NodeFailed, Error: &record.Error{Code: "exit", Message: "status 1 of stop"}}}
 		}
 		d.Move(run.ID, change)
 	}
@@ -397,7 +397,7 @@ func TestOnATerminalAStartIsAskedAbout(t *testing.T) {
 func TestRunsAreReadAndSteered(t *testing.T) {
 	d := sit(t)
 	run := d.start()
-	d.Move(run.ID, apitest.Change{State: record.RunRunning, Event: record.EventNodeState, Nodes: []record.Node{
+	d.Move(run.ID, apitest.Change{State: record.RunRunning, Event: record.EventNodeState, Nodes: []record.RunNode{
 		{Node: "node-3", State: record.NodeUnknown, Error: &record.Error{Code: "lost", Message: "its agent was restarted"}}}})
 	if list := read[[]record.Run](t, d.ok("run", "list", "-o", "json", "--state", "RUNNING,PAUSED")); len(list) != 1 || list[0].ID != run.ID {
 		t.Fatalf("%+v", list)
@@ -411,7 +411,7 @@ func TestRunsAreReadAndSteered(t *testing.T) {
 	if one := read[record.Run](t, d.ok("run", "get", run.ID, "-o", "json")); one.Counts[record.NodeUnknown] != 1 {
 		t.Fatalf("%+v", one)
 	}
-	if nodes := read[[]record.Node](t, d.ok("run", "nodes", run.ID, "-o", "json", "--state", "UNKNOWN")); len(nodes) != 1 || nodes[0].Node != "node-3" {
+	if nodes := read[[]record.RunNode](t, d.ok("run", "nodes", run.ID, "-o", "json", "--state", "UNKNOWN")); len(nodes) != 1 || nodes[0].Node != "node-3" {
 		t.Fatalf("%+v", nodes)
 	}
 	if events := read[[]record.Event](t, d.ok("run", "events", run.ID, "-o", "json", "--after", "1")); len(events) != 1 || events[0].Seq != 2 {
@@ -438,7 +438,7 @@ func TestNodesClustersAndTheLeaderAreShown(t *testing.T) {
 	if out := d.ok("cluster", "list"); !strings.Contains(out, "demo     3      3\n") {
 		t.Fatal(out)
 	}
-	if nodes := read[[]record.KnownNode](t, d.ok("node", "list", "--cluster", "demo", "-o", "json")); len(nodes) != 3 {
+	if nodes := read[[]record.Node](t, d.ok("node", "list", "--cluster", "demo", "-o", "json")); len(nodes) != 3 {
 		t.Fatalf("%+v", nodes)
 	}
 	t.Setenv("RCTL_CLUSTER", "demo")
@@ -504,7 +504,7 @@ func TestAFlagGoesBeforeTheEnvironmentBeforeTheContext(t *testing.T) {
 	names := func(args ...string) string {
 		t.Helper()
 		text := ""
-		for _, node := range read[[]record.KnownNode](t, d.ok(append([]string{"node", "list", "-o", "json"}, args...)...)) {
+		for _, node := range read[[]record.Node](t, d.ok(append([]string{"node", "list", "-o", "json"}, args...)...)) {
 			text += node.NodeID + " "
 		}
 		return text

@@ -70,7 +70,7 @@ func (t *tool) start(ctx context.Context, name string, flags startFlags) error {
 			return err
 		}
 	}
-	run, err := c.Start(ctx, record.Start{Playbook: name, Revision: book.Revision, Cluster: cluster, Params: params,
+	run, err := c.Start(ctx, record.RunRequest{Playbook: name, Revision: book.Revision, Cluster: cluster, Params: params,
 		Reason: flags.reason, IfBusy: flags.ifBusy})
 	if err != nil {
 		return err

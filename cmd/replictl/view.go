@@ -13,9 +13,9 @@ import (
 // view is all that the picture of a run shows.
 type view struct {
 	run    record.Run
-	unwell []record.Node // some of the nodes that are not well
-	lost   error         // why nothing new is heard
-	waits  string        // what keeps the run, as the stream says
+	unwell []record.RunNode // some of the nodes that are not well
+	lost   error            // why nothing new is heard
+	waits  string           // what keeps the run, as the stream says
 }
 
 // maxUnwell is how many nodes that are not well are shown.
@@ -210,7 +210,7 @@ func counts(counts map[record.NodeState]int) string {
 }
 
 // trouble is why a node is not well, in one line. One that is DONE is well, whatever its earlier attempts said.
-func trouble(node record.Node) string {
+func trouble(node record.RunNode) string {
 	if node.State == record.NodeDone {
 		return ""
 	}

@@ -50,7 +50,7 @@ func middle() view {
 					Counts: nodeCounts{record.NodeDone: 2, record.NodeFailed: 2, record.NodeRunning: 1, record.NodePending: 5}},
 				{Name: "verify_everything", State: record.StagePending},
 			}},
-		unwell: []record.Node{
+		unwell: []record.RunNode{
 			{Node: "node-2", State: record.NodeFailed, Error: &record.Error{Code: "exit", Message: "the command ended with status 1"},
 				Actions: []record.Action{{Stage: "restart", Step: "stop", StderrTail: "starting\nredis: cannot stop: busy\n",
 					Error: &record.Error{Code: "exit", Message: "the command ended with status 1"}}}},
@@ -165,7 +165,7 @@ func TestEveryEventIsOneLine(t *testing.T) {
 }
 
 func TestNodeThatIsDoneHasNoTrouble(t *testing.T) {
-	node := record.Node{State: record.NodeRunning, Actions: []record.Action{{Step: "a", Error: &record.Error{Message: "it broke"}}}}
+	node := record.RunNode{State: record.NodeRunning, Actions: []record.Action{{Step: "a", Error: &record.Error{Message: "it broke"}}}}
 	if got := trouble(node); !strings.Contains(got, "it broke") {
 		t.Errorf("while it is tried again: %q", got)
 	}

@@ -17,7 +17,7 @@ func (n *node) lastAction() *record.Action {
 }
 
 // start saves the next attempt of the node's step and wants it sent.
-func (p *Plan) start(n *node, e *record.NodeStage, step *playbook.Step, args playbook.Document) {
+func (p *Plan) start(n *node, e *record.NodeStage, step *playbook.Step, args record.Document) {
 	attempt := 1
 	for i := range n.rec.Actions {
 		if a := &n.rec.Actions[i]; a.Stage == e.Name && a.Step == step.Name && a.Pass != record.PassRollback {
@@ -25,7 +25,7 @@ func (p *Plan) start(n *node, e *record.NodeStage, step *playbook.Step, args pla
 		}
 	}
 	if args == nil {
-		args = playbook.Document{}
+		args = record.Document{}
 	}
 	deadline := p.now.Add(step.Timeout)
 	n.rec.Actions = append(n.rec.Actions, record.Action{
@@ -123,7 +123,7 @@ func (p *Plan) settled(n *node, a *record.Action, in Ended) {
 	p.release(n)
 	a.Unsettled = false
 	p.mark(n)
-	p.event(record.EventActionSettled, n.rec.Node, a.Stage, a.Step, playbook.Document{"action": a.ID, "state": string(in.State)})
+	p.event(record.EventActionSettled, n.rec.Node, a.Stage, a.Step, record.Document{"action": a.ID, "state": string(in.State)})
 	if in.State != record.ActionUnknown {
 		p.write(n, a, in)
 	}
@@ -166,8 +166,8 @@ func (p *Plan) failedAttempt(n *node, e *record.NodeStage, a *record.Action) {
 	p.endNode(n, state, a.Error)
 }
 
-func failureData(a *record.Action) playbook.Document {
-	data := playbook.Document{"action": a.ID, "attempt": int64(a.Attempt)}
+func failureData(a *record.Action) record.Document {
+	data := record.Document{"action": a.ID, "attempt": int64(a.Attempt)}
 	if a.Error != nil {
 		data["code"], data["message"] = a.Error.Code, a.Error.Message
 	}

@@ -47,7 +47,7 @@ func (p *Plan) openBatch() bool {
 		names[i] = name
 	}
 	p.event(record.EventBatchStarted, "", p.stageSpec().Name, "",
-		playbook.Document{"batch": int64(st.Batch), "size": int64(len(chosen)), "nodes": names})
+		record.Document{"batch": int64(st.Batch), "size": int64(len(chosen)), "nodes": names})
 	return true
 }
 
@@ -209,7 +209,7 @@ func (p *Plan) closeBatch() bool {
 	st := p.stage()
 	st.Open, st.GateTS, st.Size = false, nil, 0
 	p.runDirty = true
-	p.event(record.EventBatchFinished, "", p.stageSpec().Name, "", playbook.Document{"batch": int64(st.Batch)})
+	p.event(record.EventBatchFinished, "", p.stageSpec().Name, "", record.Document{"batch": int64(st.Batch)})
 	if p.pending = p.stillPending(); len(p.pending) > 0 && p.stageSpec().Pause > 0 {
 		until := p.now.Add(p.stageSpec().Pause)
 		st.PauseUntil = &until

@@ -3,12 +3,11 @@ package policy
 import (
 	"fmt"
 
-	"github.com/replicante-io/playbooks/playbook"
 	"github.com/replicante-io/playbooks/record"
 )
 
-func (c Command) apply(p *Plan) *record.Refusal {
-	var refusal *record.Refusal
+func (c Command) apply(p *Plan) *record.RejectedError {
+	var refusal *record.RejectedError
 	switch c.Verb {
 	case record.VerbPause:
 		refusal = p.pause(c)
@@ -19,7 +18,7 @@ func (c Command) apply(p *Plan) *record.Refusal {
 	case record.VerbResolve:
 		refusal = p.resolve(c)
 	default:
-		refusal = &record.Refusal{Status: 400, Code: "not_supported", Message: fmt.Sprintf("%s is not supported yet", c.Verb)}
+		refusal = &record.RejectedError{Status: 400, Code: "not_supported", Message: fmt.Sprintf("%s is not supported yet", c.Verb)}
 	}
 	if refusal == nil && c.Effect != nil {
 		p.effects = append(p.effects, *c.Effect)
@@ -28,14 +27,14 @@ func (c Command) apply(p *Plan) *record.Refusal {
 }
 
 // wrongState refuses a verb that the run's state does not allow, and says which would.
-func (p *Plan) wrongState(c Command, right string) *record.Refusal {
-	return &record.Refusal{Status: 409, Code: "wrong_state", Message: fmt.Sprintf(
+func (p *Plan) wrongState(c Command, right string) *record.RejectedError {
+	return &record.RejectedError{Status: 409, Code: "wrong_state", Message: fmt.Sprintf(
 		"cannot %s run %s: it is %s, not %s", c.Verb, p.run.ID, p.run.State, right)}
 }
 
 // said records an operator's word.
 func (p *Plan) said(kind record.EventType, c Command, node string) {
-	data := playbook.Document{}
+	data := record.Document{}
 	if c.Reason != "" {
 		data["reason"] = c.Reason
 	}
@@ -43,7 +42,7 @@ func (p *Plan) said(kind record.EventType, c Command, node string) {
 	p.events[len(p.events)-1].Actor = c.Actor
 }
 
-func (p *Plan) pause(c Command) *record.Refusal {
+func (p *Plan) pause(c Command) *record.RejectedError {
 	switch {
 	case p.run.State != record.RunRunning:
 		return p.wrongState(c, "RUNNING")
@@ -55,7 +54,7 @@ func (p *Plan) pause(c Command) *record.Refusal {
 	return nil
 }
 
-func (p *Plan) resume(c Command) *record.Refusal {
+func (p *Plan) resume(c Command) *record.RejectedError {
 	if p.run.State != record.RunPaused && p.run.State != record.RunPausing {
 		return p.wrongState(c, "PAUSED or PAUSING")
 	}
@@ -90,7 +89,7 @@ func (p *Plan) resume(c Command) *record.Refusal {
 	return nil
 }
 
-func (p *Plan) cancel(c Command) *record.Refusal {
+func (p *Plan) cancel(c Command) *record.RejectedError {
 	if p.run.State.Final() || p.run.State == record.RunCancelling && (p.run.Kill || !c.Kill) {
 		right := "PENDING, RUNNING, PAUSING or PAUSED"
 		if p.run.State == record.RunCancelling && !p.run.Kill {
@@ -122,21 +121,21 @@ func (p *Plan) cancel(c Command) *record.Refusal {
 }
 
 // resolve takes an operator's word on an UNKNOWN node, and writes off what may still run on a node.
-func (p *Plan) resolve(c Command) *record.Refusal {
+func (p *Plan) resolve(c Command) *record.RejectedError {
 	n := p.nodes[c.Node]
 	if n == nil {
-		return &record.Refusal{Status: 404, Code: "not_found", Message: fmt.Sprintf("run %s has no node %s", p.run.ID, c.Node)}
+		return &record.RejectedError{Status: 404, Code: "not_found", Message: fmt.Sprintf("run %s has no node %s", p.run.ID, c.Node)}
 	}
 	if c.State != record.NodeDone && c.State != record.NodeFailed {
-		return &record.Refusal{Status: 400, Code: "bad_value", Message: "state must be DONE or FAILED"}
+		return &record.RejectedError{Status: 400, Code: "bad_value", Message: "state must be DONE or FAILED"}
 	}
 	a := n.lastAction()
 	unsettled := a != nil && a.Unsettled
 	if n.rec.State != record.NodeUnknown && !unsettled {
-		return &record.Refusal{Status: 409, Code: "wrong_state", Message: fmt.Sprintf(
+		return &record.RejectedError{Status: 409, Code: "wrong_state", Message: fmt.Sprintf(
 			"cannot resolve node %s of run %s: it is %s, not UNKNOWN", c.Node, p.run.ID, n.rec.State)}
 	}
-	data := playbook.Document{"state": string(c.State)}
+	data := record.Document{"state": string(c.State)}
 	if c.Reason != "" {
 		data["reason"] = c.Reason
 	}

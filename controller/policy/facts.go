@@ -5,7 +5,7 @@ import (
 	"github.com/replicante-io/playbooks/record"
 )
 
-func (o *observation) fact(name string) *record.KnownNode {
+func (o *observation) fact(name string) *record.Node {
 	if o == nil {
 		return nil
 	}
@@ -34,7 +34,7 @@ func (p *Plan) vars(n *node, seen *observation) playbook.Vars {
 	return vars
 }
 
-func (p *Plan) nodeVar(name string, fact *record.KnownNode) map[string]any {
+func (p *Plan) nodeVar(name string, fact *record.Node) map[string]any {
 	v := map[string]any{"id": name, "cluster": p.run.Cluster, "attributes": map[string]any{}}
 	if fact.Attributes != nil {
 		v["attributes"] = map[string]any(fact.Attributes)

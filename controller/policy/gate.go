@@ -26,7 +26,7 @@ func (p *Plan) gate() bool {
 		st.GateTS = &opened
 		p.gateSeen = nil
 		p.runDirty = true
-		p.event(record.EventBatchChecking, "", st.Name, "", playbook.Document{"batch": int64(st.Batch)})
+		p.event(record.EventBatchChecking, "", st.Name, "", record.Document{"batch": int64(st.Batch)})
 		for _, n := range p.membersOver() {
 			e := p.openEntry(n)
 			e.HealthyTS = nil

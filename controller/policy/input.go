@@ -1,13 +1,12 @@
 package policy
 
 import (
-	"github.com/replicante-io/playbooks/playbook"
 	"github.com/replicante-io/playbooks/record"
 )
 
 // Input is what a plan hears.
 type Input interface {
-	apply(p *Plan) *record.Refusal
+	apply(p *Plan) *record.RejectedError
 }
 
 // Admit lets a queued run go on.
@@ -19,7 +18,7 @@ type Queue struct{ Behind string }
 // Members tells who is there. With Complete, who is not in Present is gone.
 type Members struct {
 	Complete bool
-	Present  []record.KnownNode
+	Present  []record.Node
 	Gone     []string
 }
 
@@ -27,7 +26,7 @@ type Members struct {
 type Observed struct {
 	Key   string
 	Ask   int64
-	Facts []record.KnownNode
+	Facts []record.Node
 }
 
 // Accepted tells that an agent has taken an action.
@@ -38,7 +37,7 @@ type Accepted struct{ Node, ActionID string }
 type Ended struct {
 	Node, ActionID string
 	State          record.ActionState
-	Payload        playbook.Document
+	Payload        record.Document
 	ExitCode       *int
 	StdoutTail     string
 	StderrTail     string
@@ -59,12 +58,12 @@ type Tick struct{}
 type Command struct {
 	record.Command
 	Actor  string
-	Effect *record.Effect
+	Effect *record.IdempotencyRecord
 }
 
-func (Tick) apply(*Plan) *record.Refusal { return nil }
+func (Tick) apply(*Plan) *record.RejectedError { return nil }
 
-func (Admit) apply(p *Plan) *record.Refusal {
+func (Admit) apply(p *Plan) *record.RejectedError {
 	if p.run.State != record.RunPending {
 		return nil
 	}
@@ -78,12 +77,12 @@ func (Admit) apply(p *Plan) *record.Refusal {
 	return nil
 }
 
-func (q Queue) apply(p *Plan) *record.Refusal {
+func (q Queue) apply(p *Plan) *record.RejectedError {
 	p.behind = q.Behind
 	return nil
 }
 
-func (f Freed) apply(p *Plan) *record.Refusal {
+func (f Freed) apply(p *Plan) *record.RejectedError {
 	for _, name := range f.Nodes {
 		if n := p.nodes[name]; n != nil {
 			p.touch(n)
@@ -92,7 +91,7 @@ func (f Freed) apply(p *Plan) *record.Refusal {
 	return nil
 }
 
-func (s Silent) apply(p *Plan) *record.Refusal {
+func (s Silent) apply(p *Plan) *record.RejectedError {
 	if s.Why == "" {
 		delete(p.silent, s.Node)
 	} else {
@@ -103,15 +102,15 @@ func (s Silent) apply(p *Plan) *record.Refusal {
 
 // observation is what was heard for one Observation, by node.
 type observation struct {
-	facts map[string]*record.KnownNode
+	facts map[string]*record.Node
 	all   []any
 }
 
-func (o Observed) apply(p *Plan) *record.Refusal {
+func (o Observed) apply(p *Plan) *record.RejectedError {
 	if asked, ok := p.observations[o.Key]; !ok || asked.Ask != o.Ask {
 		return nil
 	}
-	seen := &observation{facts: make(map[string]*record.KnownNode, len(o.Facts))}
+	seen := &observation{facts: make(map[string]*record.Node, len(o.Facts))}
 	for i := range o.Facts {
 		fact := &o.Facts[i]
 		seen.facts[fact.NodeID] = fact

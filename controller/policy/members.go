@@ -11,7 +11,7 @@ import (
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
-func (in Members) apply(p *Plan) *record.Refusal {
+func (in Members) apply(p *Plan) *record.RejectedError {
 	if p.run.FinishTS != nil { // only where to ask about what is unsettled matters now
 		for i := range in.Present {
 			if n := p.nodes[in.Present[i].NodeID]; n != nil {
@@ -43,10 +43,10 @@ func (in Members) apply(p *Plan) *record.Refusal {
 }
 
 // appeared takes in a node with a live key.
-func (p *Plan) appeared(fact *record.KnownNode) {
+func (p *Plan) appeared(fact *record.Node) {
 	n := p.nodes[fact.NodeID]
 	if n == nil {
-		n = &node{fact: *fact, rec: record.Node{
+		n = &node{fact: *fact, rec: record.RunNode{
 			RunID: p.run.ID, Cluster: p.run.Cluster, Node: fact.NodeID, Membership: record.MemberAdded, Newcomer: true,
 		}}
 		p.nodes[fact.NodeID] = n
@@ -83,7 +83,7 @@ func (p *Plan) appeared(fact *record.KnownNode) {
 }
 
 // meet takes in what a node's key says, and follows its action to where the agent is now.
-func (p *Plan) meet(n *node, fact *record.KnownNode) {
+func (p *Plan) meet(n *node, fact *record.Node) {
 	before := n.fact.AgentURL
 	n.fact = *fact
 	if a := n.lastAction(); a != nil && (a.State.InFlight() || a.Unsettled) && before != fact.AgentURL && n.moved(a) {

@@ -69,7 +69,7 @@ type Plan struct {
 	dirty    []*node
 	runDirty bool
 	events   []record.Event
-	effects  []record.Effect
+	effects  []record.IdempotencyRecord
 	fence    bool
 	now      time.Time
 
@@ -105,8 +105,8 @@ type head struct {
 
 // node is one node's record and what follows from it.
 type node struct {
-	rec     record.Node
-	fact    record.KnownNode
+	rec     record.RunNode
+	fact    record.Node
 	dirty   bool
 	touched bool
 	member  bool   // of the open batch
@@ -116,7 +116,7 @@ type node struct {
 }
 
 // Load makes a plan of what a claim has read. Known are the nodes of the cluster as the inventory knows them.
-func Load(config Config, run record.Run, nodes []record.Node, known []record.KnownNode) (*Plan, error) {
+func Load(config Config, run record.Run, nodes []record.RunNode, known []record.Node) (*Plan, error) {
 	spec, err := playbook.Load(run.Playbook.Spec)
 	if err != nil {
 		return nil, fmt.Errorf("load the playbook of run %s: %w", run.ID, err)
@@ -153,10 +153,10 @@ func Load(config Config, run record.Run, nodes []record.Node, known []record.Kno
 func (p *Plan) Run() record.Run { return p.run }
 
 // Node is a node's record as of the last Apply.
-func (p *Plan) Node(name string) (record.Node, bool) {
+func (p *Plan) Node(name string) (record.RunNode, bool) {
 	n := p.nodes[name]
 	if n == nil {
-		return record.Node{}, false
+		return record.RunNode{}, false
 	}
 	return n.rec, true
 }
@@ -170,7 +170,7 @@ func (p *Plan) Resume(now time.Time) (record.Commit, Wants) {
 	p.findPending()
 	if p.run.FinishTS == nil {
 		if p.config.Claimed {
-			p.event(record.EventRunClaimed, "", "", "", playbook.Document{"term": p.run.Term})
+			p.event(record.EventRunClaimed, "", "", "", record.Document{"term": p.run.Term})
 		}
 		p.advance()
 	}
@@ -214,13 +214,13 @@ func (p *Plan) recover(n *node) {
 
 // Apply changes the records by what was heard, in order, and returns one commit and what the records then want.
 // Refused holds the refusals of commands by their place in inputs; nothing of a refused command is in the commit.
-func (p *Plan) Apply(now time.Time, inputs []Input) (record.Commit, Wants, map[int]*record.Refusal) {
+func (p *Plan) Apply(now time.Time, inputs []Input) (record.Commit, Wants, map[int]*record.RejectedError) {
 	p.begin(now)
-	var refused map[int]*record.Refusal
+	var refused map[int]*record.RejectedError
 	for i, input := range inputs {
 		if refusal := input.apply(p); refusal != nil {
 			if refused == nil {
-				refused = map[int]*record.Refusal{}
+				refused = map[int]*record.RejectedError{}
 			}
 			refused[i] = refusal
 		}
@@ -282,7 +282,7 @@ func (p *Plan) touch(n *node) {
 	}
 }
 
-func (p *Plan) event(kind record.EventType, node, stage, step string, data playbook.Document) {
+func (p *Plan) event(kind record.EventType, node, stage, step string, data record.Document) {
 	p.run.Seq++
 	p.events = append(p.events, record.Event{
 		RunID: p.run.ID, Seq: p.run.Seq, TS: p.now, Type: kind, Node: node, Stage: stage, Step: step, Data: data,
@@ -305,9 +305,9 @@ func (p *Plan) finishApply() (record.Commit, Wants) {
 	p.run.UpdateTS = p.now
 	commit := record.Commit{
 		ID: p.run.CommitID, After: p.before.commitID, Run: p.run,
-		Events: p.events, Effects: p.effects, Fence: p.fence,
+		Events: p.events, Idempotency: p.effects, Fence: p.fence,
 	}
-	commit.Nodes = make([]record.Node, len(p.dirty))
+	commit.Nodes = make([]record.RunNode, len(p.dirty))
 	for i, n := range p.dirty {
 		if p.run.FinishTS != nil {
 			n.rec.FinishTS = p.run.FinishTS

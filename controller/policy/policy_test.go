@@ -690,7 +690,7 @@ func TestStepIsNotDecidedByFactsThatAnEarlierStepAskedFor(t *testing.T) {
 	w.known["node-1"] = primary
 	w.apply(policy.Admit{})
 	first := w.asked["step/node-1"]
-	late := policy.Observed{Key: first.Key, Ask: first.Ask, Facts: []record.KnownNode{primary}}
+	late := policy.Observed{Key: first.Key, Ask: first.Ask, Facts: []record.Node{primary}}
 	w.apply(late)
 	w.end("node-1", record.ActionDone, "")
 	w.apply(late) // it was under way when the first step started

@@ -76,7 +76,7 @@ func TestWhateverHappensBudgetsHoldAndNothingStartsTwice(t *testing.T) {
 	})
 }
 
-func healthy(w *world, name string) record.KnownNode {
+func healthy(w *world, name string) record.Node {
 	n := w.alive(name)
 	n.Role = "SECONDARY"
 	if name == "node-1" {

@@ -3,7 +3,6 @@ package policy
 import (
 	"strings"
 
-	"github.com/replicante-io/playbooks/playbook"
 	"github.com/replicante-io/playbooks/record"
 )
 
@@ -60,7 +59,7 @@ func (p *Plan) pauseFor(code, message string) {
 	}
 	p.setRun(record.RunPausing)
 	p.run.Error = &record.Error{Code: code, Message: message}
-	p.event(record.EventRunPausing, "", "", "", playbook.Document{"code": code, "reason": message})
+	p.event(record.EventRunPausing, "", "", "", record.Document{"code": code, "reason": message})
 }
 
 // finish ends the run. Nothing is in flight.
@@ -108,7 +107,7 @@ func (p *Plan) finish(verdict record.RunState) {
 	for key := range p.observations {
 		p.unobserve(key)
 	}
-	data := playbook.Document{"state": string(verdict)}
+	data := record.Document{"state": string(verdict)}
 	if p.run.Error != nil {
 		data["code"], data["message"] = p.run.Error.Code, p.run.Error.Message
 	}
@@ -176,7 +175,7 @@ func (p *Plan) setNode(n *node, state record.NodeState, reason string) {
 	}
 	p.mark(n)
 	if state.Final() {
-		data := playbook.Document{"state": string(state)}
+		data := record.Document{"state": string(state)}
 		if reason != "" {
 			data["reason"] = reason
 		}

@@ -139,7 +139,7 @@ func (p *Plan) openStage() bool {
 	if st.StartTS == nil {
 		started := p.now
 		st.StartTS = &started
-		p.event(record.EventStageStarted, "", spec.Name, "", playbook.Document{"nodes": int64(len(targets))})
+		p.event(record.EventStageStarted, "", spec.Name, "", record.Document{"nodes": int64(len(targets))})
 	}
 	if st.Counts == nil {
 		st.Counts = map[record.NodeState]int{}
@@ -287,5 +287,5 @@ func (p *Plan) endStage(st *record.RunStage, state record.StageState) {
 	ended := p.now
 	st.EndTS = &ended
 	p.runDirty = true
-	p.event(record.EventStageFinished, "", st.Name, "", playbook.Document{"state": string(state)})
+	p.event(record.EventStageFinished, "", st.Name, "", record.Document{"state": string(state)})
 }

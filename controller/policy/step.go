@@ -219,7 +219,7 @@ func (p *Plan) reserve(n *node, e *record.NodeStage) bool {
 	return false
 }
 
-func (in Accepted) apply(p *Plan) *record.Refusal {
+func (in Accepted) apply(p *Plan) *record.RejectedError {
 	n := p.nodes[in.Node]
 	if n == nil {
 		return nil
@@ -232,7 +232,7 @@ func (in Accepted) apply(p *Plan) *record.Refusal {
 	return nil
 }
 
-func (in Ended) apply(p *Plan) *record.Refusal {
+func (in Ended) apply(p *Plan) *record.RejectedError {
 	n := p.nodes[in.Node]
 	if n == nil {
 		return nil

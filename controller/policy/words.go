@@ -5,7 +5,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/replicante-io/playbooks/playbook"
 	"github.com/replicante-io/playbooks/record"
 )
 
@@ -23,7 +22,7 @@ func (p *Plan) explain() {
 			words = ""
 		}
 		p.saidWaiting = event
-		p.event(record.EventRunWaiting, "", "", "", playbook.Document{"waits_for": words})
+		p.event(record.EventRunWaiting, "", "", "", record.Document{"waits_for": words})
 	}
 }
 

@@ -28,9 +28,9 @@ type world struct {
 	t     tb
 	now   time.Time
 	spec  *playbook.Spec
-	run   record.Run             // as committed
-	nodes map[string]record.Node // as committed
-	known map[string]record.KnownNode
+	run   record.Run                // as committed
+	nodes map[string]record.RunNode // as committed
+	known map[string]record.Node
 	plan  *policy.Plan
 	held  map[string]bool // reservations
 
@@ -40,7 +40,7 @@ type world struct {
 	again    bool
 	events   []record.Event
 	started  map[string]bool // action IDs ever wanted sent
-	refusal  *record.Refusal
+	refusal  *record.RejectedError
 	resolved bool // an operator may have changed final states
 }
 
@@ -62,7 +62,7 @@ func newWorld(t tb, n int, spec string) *world {
 	p := parse(t, "apiVersion: replicante.io/v1\nkind: Playbook\nmetadata: {name: test}\nspec:\n"+spec)
 	w := &world{
 		t: t, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), spec: p.Spec,
-		nodes: map[string]record.Node{}, known: map[string]record.KnownNode{}, started: map[string]bool{},
+		nodes: map[string]record.RunNode{}, known: map[string]record.Node{}, started: map[string]bool{},
 	}
 	w.run = record.Run{
 		ID: "run-1", Cluster: "c", State: record.RunPending, Term: 1, Rev: 1, Seq: 1, CommitID: "1.1", CreatedTS: w.now,
@@ -74,15 +74,15 @@ func newWorld(t tb, n int, spec string) *world {
 	}
 	for i := range n {
 		name := fmt.Sprintf("node-%d", i+1)
-		w.nodes[name] = record.Node{RunID: "run-1", Cluster: "c", Node: name, State: record.NodePending, Membership: record.MemberKnown}
+		w.nodes[name] = record.RunNode{RunID: "run-1", Cluster: "c", Node: name, State: record.NodePending, Membership: record.MemberKnown}
 		w.known[name] = w.alive(name)
 	}
 	w.load(false)
 	return w
 }
 
-func (w *world) alive(name string) record.KnownNode {
-	return record.KnownNode{
+func (w *world) alive(name string) record.Node {
+	return record.Node{
 		NodeID: name, ClusterID: "c", AgentURL: "http://" + name, JournalID: "j-" + name, Status: record.StatusHealthy, Present: true,
 	}
 }
@@ -98,7 +98,7 @@ func (w *world) load(claim bool) {
 	plan, err := policy.Load(policy.Config{
 		Grace: 30 * time.Second, Claimed: claim,
 		Reserve: func(node string) (policy.Holder, bool) { w.held[node] = true; return policy.Holder{}, true },
-	}, clone(w.t, w.run), slices.Collect(func(yield func(record.Node) bool) {
+	}, clone(w.t, w.run), slices.Collect(func(yield func(record.RunNode) bool) {
 		for _, name := range slices.Sorted(maps.Keys(w.nodes)) {
 			if !yield(clone(w.t, w.nodes[name])) {
 				return
@@ -221,7 +221,7 @@ func (w *world) land(commit record.Commit, wants policy.Wants) {
 }
 
 // moved checks one record's change.
-func (w *world) moved(before record.Run, old, n record.Node) {
+func (w *world) moved(before record.Run, old, n record.RunNode) {
 	// A removed node that is back begins anew, as one that appears.
 	if old.State != "" && old.State.Final() && old.State != record.NodeRemoved && n.State != old.State && !w.resolved {
 		w.t.Fatalf("%s went from %s to %s", n.Node, old.State, n.State)
@@ -362,7 +362,7 @@ func (w *world) observe() {
 		for _, name := range names {
 			fact := w.known[name]
 			if fact.NodeID == "" {
-				fact = record.KnownNode{NodeID: name, ClusterID: "c", Status: record.StatusUnreachable}
+				fact = record.Node{NodeID: name, ClusterID: "c", Status: record.StatusUnreachable}
 			}
 			in.Facts = append(in.Facts, fact)
 		}

@@ -20,9 +20,9 @@ import (
 
 	"github.com/replicante-io/playbooks/agent/wire"
 	"github.com/replicante-io/playbooks/api/client"
-	"github.com/replicante-io/playbooks/internal/rig"
 	"github.com/replicante-io/playbooks/internal/testenv"
 	"github.com/replicante-io/playbooks/record"
+	rig "github.com/replicante-io/playbooks/tests/robustness/cluster"
 )
 
 const (
@@ -59,7 +59,7 @@ func TestARollingRestartSurvivesKillsOfItsControlPlane(t *testing.T) {
 
 	// It dies while the first replica is restarting; nobody is there when that ends.
 	x.hold()
-	run, err := x.plane.Start(t.Context(), record.Start{Playbook: "redis-rolling-restart", Cluster: "redis"})
+	run, err := x.plane.Start(t.Context(), record.RunRequest{Playbook: "redis-rolling-restart", Cluster: "redis"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -264,7 +264,7 @@ func (x *example) await(what string, try func() error) {
 }
 
 // nodes is the run's records of its nodes.
-func (x *example) nodes() []record.Node {
+func (x *example) nodes() []record.RunNode {
 	x.t.Helper()
 	nodes, err := x.plane.RunNodes(x.t.Context(), x.run, nil, 0)
 	if err != nil {

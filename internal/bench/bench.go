@@ -155,7 +155,7 @@ func (c Config) measure(ctx context.Context, url string) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	if err := idle(ctx); err != nil { // the run's records are still being sealed
+	if err := idle(ctx); err != nil { // the run's records are still being stamped
 		return Result{}, err
 	}
 	more, err := c.floors(ctx, agents, floorsAfter)
@@ -194,7 +194,7 @@ func (c Config) run(ctx context.Context, plane *client.Client, name, targets str
 		return 0, fmt.Errorf("apply playbook %s: %w", name, err)
 	}
 	begun, busy := time.Now(), processorTime()
-	run, err := plane.Start(ctx, record.Start{Playbook: name, Cluster: c.Fleet.Cluster})
+	run, err := plane.Start(ctx, record.RunRequest{Playbook: name, Cluster: c.Fleet.Cluster})
 	if err != nil {
 		return 0, fmt.Errorf("start a run: %w", err)
 	}

@@ -10,8 +10,8 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/replicante-io/playbooks/api/client"
-	"github.com/replicante-io/playbooks/internal/rig"
 	"github.com/replicante-io/playbooks/record"
+	rig "github.com/replicante-io/playbooks/tests/robustness/cluster"
 )
 
 // FailoverConfig says which failovers are measured.
@@ -83,7 +83,7 @@ func Failover(ctx context.Context, c FailoverConfig) (FailoverResult, error) {
 	var took []time.Duration
 	runs := 0
 	for len(took) < c.Kills {
-		run, err := plane.Start(ctx, record.Start{Playbook: "failover", Cluster: c.Fleet.Cluster})
+		run, err := plane.Start(ctx, record.RunRequest{Playbook: "failover", Cluster: c.Fleet.Cluster})
 		if err != nil {
 			return FailoverResult{}, fmt.Errorf("start a run: %w", err)
 		}

@@ -92,7 +92,7 @@ func TestTheExamplesEndAsTheySay(t *testing.T) {
 		for _, c := range cases {
 			t.Run(c.playbook, func(t *testing.T) {
 				applyExample(t, plane, c.playbook)
-				run, err := plane.Start(t.Context(), record.Start{Playbook: c.playbook, Cluster: dev.Cluster, Params: c.params})
+				run, err := plane.Start(t.Context(), record.RunRequest{Playbook: c.playbook, Cluster: dev.Cluster, Params: c.params})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -133,7 +133,7 @@ func TestARunGoesOnInTheNextLife(t *testing.T) {
 	var id, url string
 	life(t, dev.Config{Agents: 3, Data: data}, func(plane *client.Client) {
 		applyExample(t, plane, "rolling-restart")
-		run, err := plane.Start(t.Context(), record.Start{Playbook: "rolling-restart", Cluster: dev.Cluster})
+		run, err := plane.Start(t.Context(), record.RunRequest{Playbook: "rolling-restart", Cluster: dev.Cluster})
 		if err != nil {
 			t.Fatal(err)
 		}

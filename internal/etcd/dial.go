@@ -13,7 +13,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 
-	"github.com/replicante-io/playbooks/internal/fault"
+	"github.com/replicante-io/playbooks/internal/failpoint"
 )
 
 // DialConfig says how to reach etcd.
@@ -48,9 +48,9 @@ func Dial(c DialConfig) (*clientv3.Client, error) {
 	if len(c.Endpoints) > 0 && strings.HasPrefix(c.Endpoints[0], "https://") {
 		config.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
 	}
-	if fault.Enabled {
+	if failpoint.Enabled {
 		config.DialOptions = append(config.DialOptions, grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
-			return fault.Dial(fault.Etcd, new(net.Dialer).DialContext)(ctx, "tcp", address)
+			return failpoint.Dial(failpoint.Etcd, new(net.Dialer).DialContext)(ctx, "tcp", address)
 		}))
 	}
 	client, err := clientv3.New(config)

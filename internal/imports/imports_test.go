@@ -15,39 +15,40 @@ const house = "github.com/replicante-io/playbooks/"
 // allowed says which packages of the house a package may import. Every package of the house is here or under a parent
 // that is: who adds one decides what it may know.
 var allowed = map[string][]string{
-	"playbook":          {},
-	"record":            {"playbook"},
-	"election":          {"internal/etcd", "internal/fault"},
-	"membership":        {"internal/etcd"},
-	"store":             {"record"},
-	"store/mongo":       {"internal/fault", "playbook", "record", "store"},
-	"store/sqlite":      {"playbook", "record", "store"},
-	"store/storetest":   {"playbook", "record", "store"},
-	"agent":             {"membership", "agent/wire", "internal/fault"},
-	"agent/wire":        {},
-	"agent/client":      {"agent/wire", "internal/fault"},
-	"controller/policy": {"playbook", "record"},
-	"controller":        {"agent/wire", "controller/policy", "internal/fault", "membership", "playbook", "record", "store"},
-	"api":               {"election", "internal/fault", "membership", "playbook", "record", "store"},
-	"api/client":        {"record"},
-	"api/apitest":       {"api", "election", "playbook", "record", "store", "store/storetest"}, // for tests of its clients
-	"internal/config":   {},
-	"internal/testenv":  {"internal/rig"},
-	"internal/etcd":     {"internal/fault"},
-	"internal/fault":    {},
-	"internal/imports":  {},
-	"internal/rig":      {},
-	"internal/systemd":  {},
-	"internal/version":  {},
-	"internal/node":     {"agent", "agent/wire", "membership"},
-	"internal/replica":  everything,
-	"internal/dev":      everything,
-	"internal/bench":    everything,
-	"internal/chaos":    everything,
-	"cmd":               everything,
-	"examples":          everything,
+	"playbook":                  {"record"},
+	"record":                    {},
+	"election":                  {"internal/etcd", "internal/failpoint"},
+	"membership":                {"internal/etcd"},
+	"store":                     {"record"},
+	"store/mongo":               {"internal/failpoint", "playbook", "record", "store"},
+	"store/sqlite":              {"playbook", "record", "store"},
+	"store/storetest":           {"playbook", "record", "store"},
+	"agent":                     {"membership", "agent/wire", "internal/failpoint"},
+	"agent/wire":                {},
+	"agent/client":              {"agent/wire", "internal/failpoint"},
+	"controller/policy":         {"playbook", "record"},
+	"controller":                {"agent/wire", "controller/policy", "internal/failpoint", "membership", "playbook", "record", "store"},
+	"api":                       {"election", "internal/failpoint", "membership", "playbook", "record", "store"},
+	"api/client":                {"record"},
+	"api/apitest":               {"api", "election", "playbook", "record", "store", "store/storetest"}, // for tests of its clients
+	"internal/config":           {},
+	"internal/testenv":          {"tests/robustness/cluster"},
+	"internal/etcd":             {"internal/failpoint"},
+	"internal/failpoint":        {},
+	"internal/imports":          {},
+	"tests/robustness/cluster":  {},
+	"tests/robustness/failover": everything,
+	"internal/systemd":          {},
+	"internal/version":          {},
+	"internal/node":             {"agent", "agent/wire", "membership"},
+	"internal/replica":          everything,
+	"internal/dev":              everything,
+	"internal/bench":            everything,
+	"tests/robustness/traffic":  everything,
+	"cmd":                       everything,
+	"examples":                  everything,
 
-	"internal/chaos/check": {}, // it judges, and shares nothing with what it judges
+	"tests/robustness/validate": {}, // it judges, and shares nothing with what it judges
 }
 
 var everything = []string{"*"}
@@ -55,8 +56,8 @@ var everything = []string{"*"}
 // only names packages of others with the places that may import them.
 var only = map[string][]string{
 	"go.etcd.io/etcd/client/":       {"election", "membership", "internal"},
-	"go.etcd.io/etcd/server/":       {"internal"},
-	"go.mongodb.org/mongo-driver/":  {"store/mongo", "internal/rig", "internal/chaos"},
+	"go.etcd.io/etcd/server/":       {"internal", "tests/robustness"},
+	"go.mongodb.org/mongo-driver/":  {"store/mongo", "tests/robustness"},
 	"modernc.org/sqlite":            {"store/sqlite"},
 	"cel.dev/":                      {"playbook"},
 	"github.com/spf13/viper":        {"internal/config", "cmd/replictl"},
@@ -156,7 +157,7 @@ func sameRule(a, b string) bool {
 
 // TestOnlyProgramsAndReplicasLinkEtcdsServer keeps libraries small, and most tests fast to build.
 func TestOnlyProgramsAndReplicasLinkEtcdsServer(t *testing.T) {
-	may := []string{"election", "membership", "internal", "cmd"}
+	may := []string{"election", "membership", "internal", "cmd", "tests/robustness"}
 	for _, p := range list(t, "./...") {
 		path := strings.TrimPrefix(p.ImportPath, house)
 		for _, imported := range slices.Concat(p.Imports, p.TestImports, p.XTestImports) {

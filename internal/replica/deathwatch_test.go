@@ -47,11 +47,11 @@ func falseAlarm(t *testing.T, f *field) {
 		known, err := second.plane.Nodes(t.Context(), "c")
 		return err == nil && len(known) == 1
 	})
-	run, err := second.plane.Start(t.Context(), record.Start{Playbook: "slow", Cluster: "c"})
+	run, err := second.plane.Start(t.Context(), record.RunRequest{Playbook: "slow", Cluster: "c"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	var nodes []record.Node
+	var nodes []record.RunNode
 	eventually(t, "the action runs", func() bool {
 		nodes, err = second.plane.RunNodes(t.Context(), run.ID, nil, 0)
 		return err == nil && len(nodes) == 1 && len(nodes[0].Actions) == 1 && nodes[0].Actions[0].State == record.ActionRunning

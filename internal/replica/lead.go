@@ -12,7 +12,7 @@ import (
 	"github.com/replicante-io/playbooks/api"
 	"github.com/replicante-io/playbooks/controller"
 	"github.com/replicante-io/playbooks/election"
-	"github.com/replicante-io/playbooks/internal/fault"
+	"github.com/replicante-io/playbooks/internal/failpoint"
 	"github.com/replicante-io/playbooks/membership"
 	"github.com/replicante-io/playbooks/record"
 	"github.com/replicante-io/playbooks/store"
@@ -56,7 +56,7 @@ func (r *Replica) lead(ctx context.Context, l *election.Leadership) (err error) 
 	defer resign()
 	var yielding sync.WaitGroup
 	yielding.Go(func() { r.yield(working, stop) })
-	err = work.Lead(outlast(working), term)
+	err = work.Run(outlast(working), term)
 	if cause := context.Cause(working); errors.Is(cause, errStoreElsewhere) {
 		err = cause
 	}
@@ -75,14 +75,14 @@ func (r *Replica) surpass(ctx context.Context, term int64) {
 	r.floor.Store(max(r.floor.Load(), term)) // where the store cannot be asked now
 	ctx, cancel := context.WithTimeout(ctx, beginTry)
 	defer cancel()
-	if _, err := r.store.Lead(ctx, term); err != nil && ctx.Err() == nil {
+	if _, err := r.store.BeginTerm(ctx, term); err != nil && ctx.Err() == nil {
 		r.log.Warn("the store's term is not above the one that an agent knows", "term", term, "error", err)
 	}
 }
 
 // outlast is ctx. Where the promise to stop in time is broken on purpose, it ends seconds later.
 func outlast(ctx context.Context) context.Context {
-	if !fault.Broken(fault.Deadline) {
+	if !failpoint.Broken(failpoint.Deadline) {
 		return ctx
 	}
 	late, end := context.WithCancel(context.WithoutCancel(ctx))
@@ -129,11 +129,11 @@ func (r *Replica) beginOnce(ctx context.Context, l *election.Leadership) (record
 	if err := bindInstallation(ctx, r.etcd, r.config.Etcd.Prefix, before, r.config.BindStore); err != nil {
 		return record.Term{}, err
 	}
-	term, err := r.store.Lead(ctx, r.floor.Load())
+	term, err := r.store.BeginTerm(ctx, r.floor.Load())
 	if err != nil {
 		return record.Term{}, fmt.Errorf("begin a term: %w", err)
 	}
-	fault.Point(fault.Elected)
+	failpoint.Point(failpoint.Elected)
 	// A later winner may have begun its term already: its term is then higher, and ours must not claim anything.
 	if err := l.Confirm(ctx); err != nil {
 		return record.Term{}, fmt.Errorf("begin term %d: %w", term.Term, err)
@@ -154,7 +154,7 @@ func (r *Replica) apiOwner() api.Owner {
 	return nil
 }
 
-func (o *owner) Start(ctx context.Context, request record.Request, start record.Start) (record.Run, error) {
+func (o *owner) Start(ctx context.Context, request record.Request, start record.RunRequest) (record.Run, error) {
 	run, err := o.controller.Start(ctx, request, start)
 	return run, notLeading(err)
 }
@@ -172,7 +172,7 @@ func (o *owner) Recall(runID string) (run record.Run, waits, ok bool) {
 	return o.controller.Recall(runID)
 }
 
-func (o *owner) RecallNodes(runID string) ([]record.Node, bool) {
+func (o *owner) RecallNodes(runID string) ([]record.RunNode, bool) {
 	return o.controller.RecallNodes(runID)
 }
 
@@ -180,7 +180,7 @@ func (o *owner) RecallRuns() []record.Run { return o.controller.RecallRuns() }
 
 func notLeading(err error) error {
 	if errors.Is(err, controller.ErrNotLeading) {
-		return &record.Refusal{Status: http.StatusServiceUnavailable, Code: "no_leader",
+		return &record.RejectedError{Status: http.StatusServiceUnavailable, Code: "no_leader",
 			Message: "the leader changes: try again in a moment"}
 	}
 	return err

@@ -111,13 +111,13 @@ func storeKind(err error) string {
 
 // countedStore is a store whose calls are counted.
 type countedStore struct {
-	*store.Around
+	*store.Interceptor
 	m *metrics
 }
 
 func (s countedStore) Commit(ctx context.Context, term int64, commit record.Commit) error {
 	begun := time.Now()
-	err := s.Around.Commit(ctx, term, commit)
+	err := s.Interceptor.Commit(ctx, term, commit)
 	if err != nil {
 		result := storeKind(err)
 		if result == "" {

@@ -44,7 +44,7 @@ func metricsTell(t *testing.T, f *field) {
 	f.agent("b")
 	memory := storetest.NewMemory()
 	var failing sync.Map
-	s := shared{&store.Around{Store: memory, Call: func(_ context.Context, method string, do func() error) error {
+	s := shared{&store.Interceptor{Store: memory, Call: func(_ context.Context, method string, do func() error) error {
 		if _, fails := failing.LoadAndDelete(method); fails {
 			return fmt.Errorf("%s: %w", method, store.ErrUnavailable)
 		}
@@ -167,7 +167,7 @@ func oneLineEach(t *testing.T, f *field) {
 	secondLog.want(t, "followed 1 leader=core-1", "gained 2 after=core-1 after_term=1 open_runs=0", "lost 2 reason=key_lost",
 		"gained 3 after=core-2 after_term=2 open_runs=0")
 
-	if _, err := memory.Lead(t.Context(), 10); err != nil { // as a replica of another network would
+	if _, err := memory.BeginTerm(t.Context(), 10); err != nil { // as a replica of another network would
 		t.Fatal(err)
 	}
 	f.agent("a") // saving it is refused

@@ -20,7 +20,7 @@ func (r *Replica) watchStore() {
 		_, err := inner.Term(ctx)
 		return err
 	}, r.log)
-	around := &store.Around{Store: inner, Call: func(ctx context.Context, method string, do func() error) error {
+	around := &store.Interceptor{Store: inner, Call: func(ctx context.Context, method string, do func() error) error {
 		if method != "Follow" { // which lasts as long as somebody follows
 			late := time.AfterFunc(patience, r.outage.late)
 			defer late.Stop()

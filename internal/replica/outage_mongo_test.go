@@ -46,7 +46,7 @@ func TestRunsWaitForAMongoDBThatIsKilledOrHangs(t *testing.T) {
 				known, err := both.Nodes(t.Context(), "c")
 				return err == nil && len(known) == 1
 			})
-			run, err := both.Start(t.Context(), record.Start{Playbook: "two", Cluster: "c"})
+			run, err := both.Start(t.Context(), record.RunRequest{Playbook: "two", Cluster: "c"})
 			if err != nil {
 				t.Fatal(err)
 			}

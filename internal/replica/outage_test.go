@@ -24,7 +24,7 @@ type leaving struct {
 
 func newLeaving() leaving {
 	l := leaving{gone: &atomic.Bool{}}
-	l.Store = &store.Around{Store: storetest.NewMemory(), Call: func(_ context.Context, method string, do func() error) error {
+	l.Store = &store.Interceptor{Store: storetest.NewMemory(), Call: func(_ context.Context, method string, do func() error) error {
 		if l.gone.Load() {
 			return fmt.Errorf("%s: no route to it: %w", method, store.ErrUnavailable)
 		}
@@ -64,7 +64,7 @@ func storeAway(t *testing.T, f *field) {
 		known, err := both.Nodes(t.Context(), "c")
 		return err == nil && len(known) == 1
 	})
-	run, err := both.Start(t.Context(), record.Start{Playbook: "two", Cluster: "c"})
+	run, err := both.Start(t.Context(), record.RunRequest{Playbook: "two", Cluster: "c"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +167,7 @@ func storeElsewhere(t *testing.T, f *field) {
 	f.agent("a")
 	memory := storetest.NewMemory()
 	var cut atomic.Bool
-	here := shared{&store.Around{Store: memory, Call: func(_ context.Context, method string, do func() error) error {
+	here := shared{&store.Interceptor{Store: memory, Call: func(_ context.Context, method string, do func() error) error {
 		if cut.Load() {
 			return fmt.Errorf("%s: no route to it: %w", method, store.ErrUnavailable)
 		}
@@ -188,7 +188,7 @@ func storeElsewhere(t *testing.T, f *field) {
 		known, err := second.plane.Nodes(t.Context(), "c")
 		return err == nil && len(known) == 1
 	})
-	run, err := second.plane.Start(t.Context(), record.Start{Playbook: "two", Cluster: "c"})
+	run, err := second.plane.Start(t.Context(), record.RunRequest{Playbook: "two", Cluster: "c"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -192,7 +192,7 @@ func ping(t *testing.T, plane *client.Client, nodes int) record.Run {
 		known, err := plane.Nodes(t.Context(), "c")
 		return err == nil && len(known) == nodes
 	})
-	run, err := plane.Start(t.Context(), record.Start{Playbook: "ping", Cluster: "c"})
+	run, err := plane.Start(t.Context(), record.RunRequest{Playbook: "ping", Cluster: "c"})
 	if err != nil {
 		t.Fatal(err)
 	}

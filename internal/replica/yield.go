@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/replicante-io/playbooks/election"
-	"github.com/replicante-io/playbooks/internal/fault"
+	"github.com/replicante-io/playbooks/internal/failpoint"
 )
 
 // errStoreElsewhere means that another replica reaches the store, and this one does not: leading is for the other.
@@ -28,7 +28,7 @@ const (
 // store either, this replica goes on: it knows the runs from memory. It returns when ctx ends.
 func (r *Replica) yield(ctx context.Context, stop context.CancelCauseFunc) {
 	peers := &http.Client{Timeout: patience, Transport: &http.Transport{
-		DialContext:       fault.Dial(fault.Replica, (&net.Dialer{Timeout: patience}).DialContext),
+		DialContext:       failpoint.Dial(failpoint.Replica, (&net.Dialer{Timeout: patience}).DialContext),
 		DisableKeepAlives: true,
 	}}
 	ticker := time.NewTicker(yieldEvery)

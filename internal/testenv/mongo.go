@@ -5,7 +5,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/replicante-io/playbooks/internal/rig"
+	rig "github.com/replicante-io/playbooks/tests/robustness/cluster"
 )
 
 // Mongod is the server's program.

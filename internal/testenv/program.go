@@ -3,7 +3,7 @@ package testenv
 import (
 	"testing"
 
-	"github.com/replicante-io/playbooks/internal/rig"
+	rig "github.com/replicante-io/playbooks/tests/robustness/cluster"
 )
 
 // NewProgram starts a program, with what it prints added to the file log; it ends with the test.

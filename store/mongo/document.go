@@ -37,8 +37,8 @@ type (
 		InWork bool `bson:"open"`
 	}
 	nodeDocument struct {
-		ID          string `bson:"_id"`
-		record.Node `bson:",inline"`
+		ID             string `bson:"_id"`
+		record.RunNode `bson:",inline"`
 	}
 	eventDocument struct {
 		ID           string `bson:"_id"`
@@ -49,17 +49,17 @@ type (
 		record.Playbook `bson:",inline"`
 	}
 	knownDocument struct {
-		ID               knownID `bson:"_id"`
-		record.KnownNode `bson:",inline"`
+		ID          knownID `bson:"_id"`
+		record.Node `bson:",inline"`
 	}
 	knownID struct {
 		ClusterID string `bson:"cluster_id"`
 		NodeID    string `bson:"node_id"`
 	}
 	keyDocument struct {
-		ID            string `bson:"_id"`
-		record.Effect `bson:",inline"`
-		FinishTS      *time.Time `bson:"finish_ts,omitempty"`
+		ID                       string `bson:"_id"`
+		record.IdempotencyRecord `bson:",inline"`
+		FinishTS                 *time.Time `bson:"finish_ts,omitempty"`
 	}
 	termDocument struct {
 		ID          string `bson:"_id"`
@@ -125,9 +125,9 @@ var runFields = func() []string {
 }()
 
 // runUpdate sets every mutable field of the run that is there, and takes away those that are not. The run becomes work
-// for the leader again: every commit leaves something to seal.
+// for the leader again: every commit leaves something to stamp.
 func runUpdate(run record.Run) (bson.D, error) {
-	run.Playbook, run.Params, run.Sealed = record.PlaybookCopy{}, nil, false
+	run.Playbook, run.Params, run.Stamped = record.PlaybookCopy{}, nil, false
 	raw, err := encode("run "+run.ID, run)
 	if err != nil {
 		return nil, err

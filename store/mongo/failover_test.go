@@ -45,7 +45,7 @@ func TestAPrimaryKilledAmongCommitsLosesNothingAndLandsEachOnce(t *testing.T) {
 	reader, err := mongo.Open(a.config(24 * time.Hour)) // another replica
 	must(t, err)
 	t.Cleanup(func() { must(t, reader.Close()) })
-	term, err := s.Lead(t.Context(), 0)
+	term, err := s.BeginTerm(t.Context(), 0)
 	must(t, err)
 
 	maintaining, stop := context.WithCancel(t.Context())
@@ -83,7 +83,7 @@ func TestAPrimaryKilledAmongCommitsLosesNothingAndLandsEachOnce(t *testing.T) {
 				commit := next(last[w])
 				commit.Fence = commit.Run.Rev%10 == 0
 				commit.Nodes = create.Nodes
-				commit.Effects = []record.Effect{{Key: commit.ID, Digest: "d", RunID: commit.Run.ID}}
+				commit.Idempotency = []record.IdempotencyRecord{{Key: commit.ID, Digest: "d", RunID: commit.Run.ID}}
 				select {
 				case <-done:
 					commit.Events[0].Type = record.EventRunFinished
@@ -153,7 +153,7 @@ func TestAPrimaryKilledAmongCommitsLosesNothingAndLandsEachOnce(t *testing.T) {
 	// The next leader takes over a set that has just lost its primary.
 	set.Kill(set.Primary(t))
 	var next record.Term
-	must(t, insist(t, func(ctx context.Context) (err error) { next, err = reader.Lead(ctx, 0); return err }))
+	must(t, insist(t, func(ctx context.Context) (err error) { next, err = reader.BeginTerm(ctx, 0); return err }))
 	must(t, insist(t, func(ctx context.Context) error {
 		_, found, err := reader.Claim(ctx, next.Term, last[0].ID)
 		if err == nil && len(found) != nodes {
@@ -172,7 +172,7 @@ func TestAPrimaryWithoutRoomIsWaitedFor(t *testing.T) {
 	a := at{set.URL, "replicante"}
 	s := a.open(t)
 	ctx := soon(t)
-	term, err := s.Lead(ctx, 0)
+	term, err := s.BeginTerm(ctx, 0)
 	must(t, err)
 	create := newRun(1)
 	must(t, s.Create(ctx, term.Term, create))
@@ -228,13 +228,13 @@ func TestACommitThatLandsWhileItsRepetitionAsksWhyHasLandedOnce(t *testing.T) {
 	must(t, err)
 	t.Cleanup(func() { must(t, s.Close()) })
 	must(t, s.Init(t.Context()))
-	term, err := s.Lead(t.Context(), 0)
+	term, err := s.BeginTerm(t.Context(), 0)
 	must(t, err)
 	create := newRun(2)
 	must(t, s.Create(t.Context(), term.Term, create))
 
 	commit := next(create.Run)
-	commit.Effects = []record.Effect{{Key: commit.ID, Digest: "d", RunID: commit.Run.ID}}
+	commit.Idempotency = []record.IdempotencyRecord{{Key: commit.ID, Digest: "d", RunID: commit.Run.ID}}
 	replicate(false)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()

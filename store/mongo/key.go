@@ -13,10 +13,10 @@ import (
 )
 
 // encodeKeys makes the documents of effects. One of no run lives from now on as long as a run that ends now.
-func encodeKeys(effects []record.Effect) ([]any, error) {
+func encodeKeys(effects []record.IdempotencyRecord) ([]any, error) {
 	var docs []any
 	for _, effect := range effects {
-		doc := keyDocument{ID: effect.Key, Effect: effect}
+		doc := keyDocument{ID: effect.Key, IdempotencyRecord: effect}
 		if effect.RunID == "" {
 			doc.FinishTS = new(record.Now())
 		}
@@ -29,8 +29,8 @@ func encodeKeys(effects []record.Effect) ([]any, error) {
 	return docs, nil
 }
 
-// Effect implements store.Store.
-func (s *Store) Effect(ctx context.Context, key, digest string) (record.Effect, error) {
+// IdempotencyRecord implements store.Store.
+func (s *Store) IdempotencyRecord(ctx context.Context, key, digest string) (record.IdempotencyRecord, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	effect, err := s.effect(ctx, key)
@@ -38,19 +38,19 @@ func (s *Store) Effect(ctx context.Context, key, digest string) (record.Effect, 
 		err = store.ErrKeyReused
 	}
 	if err != nil {
-		return record.Effect{}, fmt.Errorf("idempotency key %s: %w", key, err)
+		return record.IdempotencyRecord{}, fmt.Errorf("idempotency key %s: %w", key, err)
 	}
 	return effect, nil
 }
 
-func (s *Store) effect(ctx context.Context, key string) (record.Effect, error) {
+func (s *Store) effect(ctx context.Context, key string) (record.IdempotencyRecord, error) {
 	var doc keyDocument
 	err := s.keys.FindOne(ctx, byID(key)).Decode(&doc)
-	return doc.Effect, explain(err)
+	return doc.IdempotencyRecord, explain(err)
 }
 
 // used says which of the keys was used before; nil if none.
-func (s *Store) used(ctx context.Context, effects []record.Effect) error {
+func (s *Store) used(ctx context.Context, effects []record.IdempotencyRecord) error {
 	for _, effect := range effects {
 		was, err := s.effect(ctx, effect.Key)
 		switch {
@@ -67,11 +67,11 @@ func (s *Store) used(ctx context.Context, effects []record.Effect) error {
 }
 
 // insertKey adds the key of effect, if any, in a transaction.
-func (s *Store) insertKey(ctx context.Context, effect *record.Effect) error {
+func (s *Store) insertKey(ctx context.Context, effect *record.IdempotencyRecord) error {
 	if effect == nil {
 		return nil
 	}
-	docs, err := encodeKeys([]record.Effect{*effect})
+	docs, err := encodeKeys([]record.IdempotencyRecord{*effect})
 	if err != nil {
 		return err
 	}

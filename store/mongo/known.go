@@ -23,13 +23,13 @@ func (s *Store) latest(ctx context.Context, term int64) error {
 }
 
 // SaveNodes implements store.Store.
-func (s *Store) SaveNodes(ctx context.Context, term int64, nodes []record.KnownNode) error {
+func (s *Store) SaveNodes(ctx context.Context, term int64, nodes []record.Node) error {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	var docs []stored
 	for i := range nodes {
 		id := knownID{ClusterID: nodes[i].ClusterID, NodeID: nodes[i].NodeID}
-		raw, err := encode("known node "+nodes[i].NodeID, knownDocument{ID: id, KnownNode: nodes[i]})
+		raw, err := encode("known node "+nodes[i].NodeID, knownDocument{ID: id, Node: nodes[i]})
 		if err != nil {
 			return fmt.Errorf("save nodes: %w", err)
 		}
@@ -50,7 +50,7 @@ func (s *Store) SaveNodes(ctx context.Context, term int64, nodes []record.KnownN
 }
 
 // ForgetNode implements store.Store.
-func (s *Store) ForgetNode(ctx context.Context, term int64, key record.NodeKey, effect *record.Effect) error {
+func (s *Store) ForgetNode(ctx context.Context, term int64, key record.NodeKey, effect *record.IdempotencyRecord) error {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	err := s.settle(ctx, func() error {
@@ -71,7 +71,7 @@ func (s *Store) ForgetNode(ctx context.Context, term int64, key record.NodeKey, 
 		if err := s.fenceOut(ctx, term); err != nil || effect == nil {
 			return err
 		}
-		return s.used(ctx, []record.Effect{*effect})
+		return s.used(ctx, []record.IdempotencyRecord{*effect})
 	})
 	if err != nil {
 		return fmt.Errorf("forget node %s of cluster %s: %w", key.Node, key.Cluster, err)
@@ -79,19 +79,19 @@ func (s *Store) ForgetNode(ctx context.Context, term int64, key record.NodeKey, 
 	return nil
 }
 
-// KnownNode implements store.Store.
-func (s *Store) KnownNode(ctx context.Context, key record.NodeKey) (record.KnownNode, error) {
+// Node implements store.Store.
+func (s *Store) Node(ctx context.Context, key record.NodeKey) (record.Node, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	var doc knownDocument
 	if err := s.nodes.FindOne(ctx, byID(knownID{ClusterID: key.Cluster, NodeID: key.Node})).Decode(&doc); err != nil {
-		return record.KnownNode{}, fmt.Errorf("node %s of cluster %s: %w", key.Node, key.Cluster, explain(err))
+		return record.Node{}, fmt.Errorf("node %s of cluster %s: %w", key.Node, key.Cluster, explain(err))
 	}
-	return doc.KnownNode, nil
+	return doc.Node, nil
 }
 
-// KnownNodes implements store.Store.
-func (s *Store) KnownNodes(ctx context.Context, cluster string, page store.Page) ([]record.KnownNode, string, error) {
+// Nodes implements store.Store.
+func (s *Store) Nodes(ctx context.Context, cluster string, page store.Page) ([]record.Node, string, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	list := "known nodes of " + cluster
@@ -110,7 +110,7 @@ func (s *Store) KnownNodes(ctx context.Context, cluster string, page store.Page)
 		}})
 	}
 	find := options.Find().SetSort(bson.D{{Key: "cluster_id", Value: 1}, {Key: "node_id", Value: 1}})
-	nodes, next, err := part(ctx, s.nodes, where, find, page.Limit, func(node *record.KnownNode) position {
+	nodes, next, err := part(ctx, s.nodes, where, find, page.Limit, func(node *record.Node) position {
 		return position{List: list, Key: node.ClusterID, More: node.NodeID}
 	})
 	if err != nil {

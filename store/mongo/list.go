@@ -82,18 +82,18 @@ func (s *Store) Runs(ctx context.Context, filter store.RunFilter, page store.Pag
 }
 
 // RunNode implements store.Store.
-func (s *Store) RunNode(ctx context.Context, runID, node string) (record.Node, error) {
+func (s *Store) RunNode(ctx context.Context, runID, node string) (record.RunNode, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	var found record.Node
+	var found record.RunNode
 	if err := s.agents.FindOne(ctx, byID(agentID(runID, node))).Decode(&found); err != nil {
-		return record.Node{}, fmt.Errorf("node %s of run %s: %w", node, runID, explain(err))
+		return record.RunNode{}, fmt.Errorf("node %s of run %s: %w", node, runID, explain(err))
 	}
 	return found, nil
 }
 
 // RunNodes implements store.Store.
-func (s *Store) RunNodes(ctx context.Context, runID string, states []record.NodeState, page store.Page) ([]record.Node, string, error) {
+func (s *Store) RunNodes(ctx context.Context, runID string, states []record.NodeState, page store.Page) ([]record.RunNode, string, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	list := "nodes of " + runID
@@ -105,7 +105,7 @@ func (s *Store) RunNodes(ctx context.Context, runID string, states []record.Node
 	if len(states) > 0 {
 		where = append(where, bson.E{Key: "state", Value: bson.D{{Key: "$in", Value: states}}})
 	}
-	nodes, next, err := part(ctx, s.agents, where, options.Find().SetSort(byID(1)), page.Limit, func(node *record.Node) position {
+	nodes, next, err := part(ctx, s.agents, where, options.Find().SetSort(byID(1)), page.Limit, func(node *record.RunNode) position {
 		return position{List: list, Key: node.Node}
 	})
 	if err == nil && len(nodes) == 0 {

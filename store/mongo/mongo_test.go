@@ -83,7 +83,7 @@ func newRun(n int) record.Commit {
 	}}
 	commit.Run.CommitID = commit.ID
 	for i := range n {
-		commit.Nodes = append(commit.Nodes, record.Node{RunID: id, Cluster: "orders", Node: fmt.Sprintf("node-%05d", i), State: record.NodePending, Membership: record.MemberKnown})
+		commit.Nodes = append(commit.Nodes, record.RunNode{RunID: id, Cluster: "orders", Node: fmt.Sprintf("node-%05d", i), State: record.NodePending, Membership: record.MemberKnown})
 	}
 	commit.Events = []record.Event{{RunID: id, Seq: 1, TS: now, Type: record.EventRunCreated}}
 	return commit

@@ -17,7 +17,7 @@ import (
 var newestFirst = bson.D{{Key: "name", Value: 1}, {Key: "revision", Value: -1}}
 
 // Apply implements store.Store.
-func (s *Store) Apply(ctx context.Context, playbooks []record.Playbook, effect *record.Effect, answer func([]record.Playbook) string) ([]record.Playbook, error) {
+func (s *Store) Apply(ctx context.Context, playbooks []record.Playbook, effect *record.IdempotencyRecord, answer func([]record.Playbook) string) ([]record.Playbook, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	var applied []record.Playbook
@@ -43,7 +43,7 @@ func (s *Store) Apply(ctx context.Context, playbooks []record.Playbook, effect *
 		if effect == nil {
 			return nil
 		}
-		return s.used(ctx, []record.Effect{*effect})
+		return s.used(ctx, []record.IdempotencyRecord{*effect})
 	})
 	if err != nil {
 		return nil, fmt.Errorf("apply playbooks: %w", err)

@@ -8,7 +8,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
-	"github.com/replicante-io/playbooks/playbook"
 	"github.com/replicante-io/playbooks/record"
 )
 
@@ -16,13 +15,13 @@ func TestArgumentsThatLookLikeExpressionsAreStoredAsTheyAre(t *testing.T) {
 	a := place(t)
 	s := a.open(t)
 	ctx := soon(t)
-	term, err := s.Lead(ctx, 0)
+	term, err := s.BeginTerm(ctx, 0)
 	must(t, err)
 	create := newRun(2)
 	must(t, s.Create(ctx, term.Term, create))
 	commit := next(create.Run)
 	commit.Nodes = create.Nodes
-	commit.Nodes[1].Actions = []record.Action{{ID: "1", Args: playbook.Document{
+	commit.Nodes[1].Actions = []record.Action{{ID: "1", Args: record.Document{
 		"home": "$HOME", "root": "$$ROOT", "$set": map[string]any{"a.b": int64(1), "$x": "$y"}, "dotted.name": []any{"$a", map[string]any{"$add": []any{int64(1), 2.5}}},
 		"": nil,
 	}}}
@@ -38,7 +37,7 @@ func TestRecordsOfAllSizesAreReplacedAndInsertedTogether(t *testing.T) {
 	a := place(t)
 	s := a.open(t)
 	ctx := soon(t)
-	term, err := s.Lead(ctx, 0)
+	term, err := s.BeginTerm(ctx, 0)
 	must(t, err)
 	create := newRun(200)
 	must(t, s.Create(ctx, term.Term, create))

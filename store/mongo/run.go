@@ -10,7 +10,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
-	"github.com/replicante-io/playbooks/internal/fault"
+	"github.com/replicante-io/playbooks/internal/failpoint"
 	"github.com/replicante-io/playbooks/record"
 	"github.com/replicante-io/playbooks/store"
 )
@@ -27,7 +27,7 @@ func encodeParts(commit *record.Commit) (parts, error) {
 	for i := range commit.Nodes {
 		node := &commit.Nodes[i]
 		id := agentID(commit.Run.ID, node.Node)
-		raw, err := encode("the record of node "+node.Node, nodeDocument{ID: id, Node: *node})
+		raw, err := encode("the record of node "+node.Node, nodeDocument{ID: id, RunNode: *node})
 		if err != nil {
 			return parts{}, err
 		}
@@ -42,7 +42,7 @@ func encodeParts(commit *record.Commit) (parts, error) {
 		p.events = append(p.events, raw)
 	}
 	var err error
-	p.keys, err = encodeKeys(commit.Effects)
+	p.keys, err = encodeKeys(commit.Idempotency)
 	return p, err
 }
 
@@ -60,7 +60,7 @@ func (s *Store) write(ctx context.Context, p parts) error {
 			return fmt.Errorf("node records: %w", err)
 		}
 	}
-	if fault.Broken(fault.Fence) { // events that are there do not refuse it either
+	if failpoint.Broken(failpoint.Fence) { // events that are there do not refuse it either
 		docs := make([]stored, len(p.events))
 		for i := range p.events {
 			raw := p.events[i].(bson.Raw)
@@ -88,7 +88,7 @@ func (s *Store) Create(ctx context.Context, term int64, create record.Commit) er
 
 func (s *Store) create(ctx context.Context, term int64, create record.Commit) error {
 	run := create.Run
-	run.Term, run.CommitID, run.Sealed = term, create.ID, false
+	run.Term, run.CommitID, run.Stamped = term, create.ID, false
 	raw, err := encode("the run", runDocument{ID: run.ID, Run: run, InWork: true})
 	if err != nil {
 		return err
@@ -123,7 +123,7 @@ func (s *Store) create(ctx context.Context, term int64, create record.Commit) er
 			return s.fence(ctx, term)
 		})
 	}, func(ctx context.Context) error {
-		used := s.used(ctx, create.Effects) // before place: see commit
+		used := s.used(ctx, create.Idempotency) // before place: see commit
 		was, err := s.place(ctx, run.ID)
 		if err == nil && was.CommitID == create.ID && attempts > 1 {
 			return errLanded // by an attempt that was thought lost
@@ -188,7 +188,7 @@ func (s *Store) commit(ctx context.Context, term int64, commit record.Commit) er
 	if open {
 		filter = append(filter, bson.E{Key: "finish_ts", Value: nil})
 	}
-	if fault.Broken(fault.Fence) {
+	if failpoint.Broken(failpoint.Fence) {
 		filter = byID(run.ID)
 	}
 	reopens := false
@@ -219,7 +219,7 @@ func (s *Store) commit(ctx context.Context, term int64, commit record.Commit) er
 		})
 	}, func(ctx context.Context) error {
 		// A key is looked for before the run is: an earlier try that lands in between brings both.
-		used := s.used(ctx, commit.Effects)
+		used := s.used(ctx, commit.Idempotency)
 		was, err := s.place(ctx, run.ID)
 		switch {
 		case err != nil:
@@ -247,11 +247,11 @@ func (s *Store) commit(ctx context.Context, term int64, commit record.Commit) er
 }
 
 // Claim implements store.Store.
-func (s *Store) Claim(ctx context.Context, term int64, runID string) (record.Run, []record.Node, error) {
+func (s *Store) Claim(ctx context.Context, term int64, runID string) (record.Run, []record.RunNode, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	var run record.Run
-	var nodes []record.Node
+	var nodes []record.RunNode
 	err := s.settle(ctx, func() (err error) {
 		run, nodes, err = s.claim(ctx, term, runID)
 		return err
@@ -268,9 +268,9 @@ func (s *Store) Claim(ctx context.Context, term int64, runID string) (record.Run
 	return run, nodes, nil
 }
 
-func (s *Store) claim(ctx context.Context, term int64, runID string) (record.Run, []record.Node, error) {
+func (s *Store) claim(ctx context.Context, term int64, runID string) (record.Run, []record.RunNode, error) {
 	var run record.Run
-	var nodes []record.Node
+	var nodes []record.RunNode
 	err := s.insist(ctx, func(ctx context.Context) error {
 		var doc runDocument
 		err := s.runs.FindOneAndUpdate(ctx, bson.D{{Key: "_id", Value: runID}, {Key: "term", Value: bson.D{{Key: "$lte", Value: term}}}},
@@ -297,12 +297,12 @@ func (s *Store) claim(ctx context.Context, term int64, runID string) (record.Run
 }
 
 // nodesOf reads all node records of a run, by node.
-func (s *Store) nodesOf(ctx context.Context, runID string) ([]record.Node, error) {
+func (s *Store) nodesOf(ctx context.Context, runID string) ([]record.RunNode, error) {
 	cursor, err := s.agents.Find(ctx, bson.D{ofRun(runID, "")}, options.Find().SetSort(byID(1)))
 	if err != nil {
 		return nil, err
 	}
-	var nodes []record.Node
+	var nodes []record.RunNode
 	err = cursor.All(ctx, &nodes)
 	return nodes, err
 }

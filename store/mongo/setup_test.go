@@ -115,7 +115,7 @@ func TestRightsThatAreMissingAreToldWithWhatToDo(t *testing.T) {
 	must(t, err)
 	defer other.Close()
 	must(t, other.Init(ctx))
-	term, err := old.Lead(ctx, 0)
+	term, err := old.BeginTerm(ctx, 0)
 	must(t, err)
 	create := newRun(1)
 	must(t, old.Create(ctx, term.Term, create))
@@ -125,7 +125,7 @@ func TestRightsThatAreMissingAreToldWithWhatToDo(t *testing.T) {
 	go func() { _ = old.Hold(holding, term.Term, create.Run.ID, func() { close(held) }) }()
 	<-held
 	begun := time.Now()
-	term, err = s.Lead(ctx, 0)
+	term, err = s.BeginTerm(ctx, 0)
 	must(t, err)
 	if _, _, err := s.Claim(ctx, term.Term, create.Run.ID); err != nil || time.Since(begun) > time.Second {
 		t.Errorf("lead and claim took %s: %v", time.Since(begun), err)
@@ -206,7 +206,7 @@ func TestARecordThatIsTooLargeIsToldInPlainWords(t *testing.T) {
 	a := place(t)
 	s := a.open(t)
 	ctx := soon(t)
-	term, err := s.Lead(ctx, 0)
+	term, err := s.BeginTerm(ctx, 0)
 	must(t, err)
 	create := newRun(1)
 	must(t, s.Create(ctx, term.Term, create))

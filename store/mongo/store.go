@@ -24,7 +24,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
 	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
 
-	"github.com/replicante-io/playbooks/internal/fault"
+	"github.com/replicante-io/playbooks/internal/failpoint"
 	"github.com/replicante-io/playbooks/store"
 )
 
@@ -84,8 +84,8 @@ func Open(config Config) (*Store, error) {
 		SetAppName("replicore").SetRegistry(registry).SetBSONOptions(bsonOptions).
 		SetRetryWrites(true).SetRetryReads(true).SetMonitor(config.monitor).
 		SetReadPreference(readpref.Primary()).SetReadConcern(readconcern.Majority()).SetWriteConcern(majority)
-	if fault.Enabled {
-		opts.SetDialer(dialer(fault.Dial(fault.Store, (&net.Dialer{Timeout: selection}).DialContext)))
+	if failpoint.Enabled {
+		opts.SetDialer(dialer(failpoint.Dial(failpoint.Store, (&net.Dialer{Timeout: selection}).DialContext)))
 	}
 	client, err := mongo.Connect(opts)
 	if err != nil {

@@ -35,7 +35,7 @@ func hold() {
 		if err != nil {
 			return err
 		}
-		term, err := s.Lead(ctx, 0)
+		term, err := s.BeginTerm(ctx, 0)
 		if err != nil {
 			return err
 		}
@@ -52,7 +52,7 @@ func TestALeaderKilledInATransactionDoesNotHoldUpTheNext(t *testing.T) {
 	a := place(t)
 	s := a.open(t)
 	ctx := soon(t)
-	term, err := s.Lead(ctx, 0)
+	term, err := s.BeginTerm(ctx, 0)
 	must(t, err)
 	create := newRun(3)
 	must(t, s.Create(ctx, term.Term, create))
@@ -79,7 +79,7 @@ func TestALeaderKilledInATransactionDoesNotHoldUpTheNext(t *testing.T) {
 	}
 
 	begun := time.Now()
-	term, err = s.Lead(ctx, 0)
+	term, err = s.BeginTerm(ctx, 0)
 	must(t, err)
 	run, nodes, err := s.Claim(ctx, term.Term, create.Run.ID)
 	must(t, err)
@@ -95,7 +95,7 @@ func TestALivingLeadersTransactionIsEndedByTheNext(t *testing.T) {
 	a := place(t)
 	old, s := a.open(t), a.open(t)
 	ctx := soon(t)
-	term, err := old.Lead(ctx, 0)
+	term, err := old.BeginTerm(ctx, 0)
 	must(t, err)
 	create := newRun(1)
 	must(t, old.Create(ctx, term.Term, create))
@@ -107,7 +107,7 @@ func TestALivingLeadersTransactionIsEndedByTheNext(t *testing.T) {
 	}()
 	<-held
 	begun := time.Now()
-	next, err := s.Lead(ctx, 0)
+	next, err := s.BeginTerm(ctx, 0)
 	must(t, err)
 	if took := time.Since(begun); took > time.Second {
 		t.Errorf("lead took %s", took)
@@ -123,7 +123,7 @@ func TestACommitWhoseCallerGaveUpLeavesTheStoreUsable(t *testing.T) {
 	a := place(t)
 	s := a.open(t)
 	ctx := soon(t)
-	term, err := s.Lead(ctx, 0)
+	term, err := s.BeginTerm(ctx, 0)
 	must(t, err)
 	create := newRun(200)
 	must(t, s.Create(ctx, term.Term, create))
@@ -158,7 +158,7 @@ func TestFollowingGoesOnAfterTheServerLostItsChangeStream(t *testing.T) {
 	maintaining, stop := context.WithCancel(ctx)
 	maintained := make(chan error, 1)
 	go func() { maintained <- s.Maintain(maintaining) }()
-	term, err := s.Lead(ctx, 0)
+	term, err := s.BeginTerm(ctx, 0)
 	must(t, err)
 	create := newRun(1)
 	must(t, s.Create(ctx, term.Term, create))

@@ -59,9 +59,9 @@ func (s *Store) readTerms(ctx context.Context) (termDocument, error) {
 	return doc, explain(err)
 }
 
-// Lead implements store.Store. It kills the server sessions of the leaders before, which ends their transactions, and
+// BeginTerm implements store.Store. It kills the server sessions of the leaders before, which ends their transactions, and
 // publishes its own before any transaction runs on them.
-func (s *Store) Lead(ctx context.Context, floor int64) (record.Term, error) {
+func (s *Store) BeginTerm(ctx context.Context, floor int64) (record.Term, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	own, err := newWriters(s.client)

@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/replicante-io/playbooks/playbook"
 	"github.com/replicante-io/playbooks/record"
 	"github.com/replicante-io/playbooks/store"
 	"github.com/replicante-io/playbooks/store/sqlite"
@@ -144,7 +143,7 @@ func TestARelativeURLNamesAFileInTheWorkingDirectory(t *testing.T) {
 
 func TestAFileThatIsNotSetUpIsNotUsed(t *testing.T) {
 	s := at(t, "sqlite://"+filepath.Join(t.TempDir(), "core.db"))
-	if _, err := s.Lead(t.Context(), 0); !errors.Is(err, store.ErrUnusable) || !strings.Contains(err.Error(), "replicore store init") {
+	if _, err := s.BeginTerm(t.Context(), 0); !errors.Is(err, store.ErrUnusable) || !strings.Contains(err.Error(), "replicore store init") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -154,7 +153,7 @@ func TestAClosedStoreIsUnavailable(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Lead(t.Context(), 0); !errors.Is(err, store.ErrUnavailable) {
+	if _, err := s.BeginTerm(t.Context(), 0); !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("lead: %v", err)
 	}
 	if _, err := s.OpenRuns(t.Context()); !errors.Is(err, store.ErrUnavailable) {
@@ -164,14 +163,14 @@ func TestAClosedStoreIsUnavailable(t *testing.T) {
 
 func TestAFullDiskIsSaidSoAndNothingOfTheCommitLands(t *testing.T) {
 	s := set(t, filepath.Join(t.TempDir(), "core.db"))
-	term, err := s.Lead(t.Context(), 0)
+	term, err := s.BeginTerm(t.Context(), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := s.FillDisk(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	create := record.Commit{ID: "c", Run: record.Run{ID: "r", Term: term.Term, Rev: 1, CreatedTS: record.Now(), Params: playbook.Document{"long": strings.Repeat("x", 1<<20)}}}
+	create := record.Commit{ID: "c", Run: record.Run{ID: "r", Term: term.Term, Rev: 1, CreatedTS: record.Now(), Params: record.Document{"long": strings.Repeat("x", 1<<20)}}}
 	err = s.Create(t.Context(), term.Term, create)
 	if !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), "is full, make room on it") {
 		t.Errorf("got %v", err)
@@ -179,7 +178,7 @@ func TestAFullDiskIsSaidSoAndNothingOfTheCommitLands(t *testing.T) {
 	if _, err := s.Run(t.Context(), "r"); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("run: %v", err)
 	}
-	if _, err := s.Lead(t.Context(), 0); err != nil {
+	if _, err := s.BeginTerm(t.Context(), 0); err != nil {
 		t.Errorf("what needs no room: %v", err)
 	}
 }
@@ -187,27 +186,27 @@ func TestAFullDiskIsSaidSoAndNothingOfTheCommitLands(t *testing.T) {
 func TestEveryCollectionIsAViewWithTheFieldsOfItsRecords(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "core.db")
 	s := set(t, path)
-	term, err := s.Lead(t.Context(), 0)
+	term, err := s.BeginTerm(t.Context(), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ts := time.Date(2026, 1, 2, 3, 4, 5, 60e6, time.UTC)
 	run := record.Run{
 		ID: "r", Cluster: "c", Term: term.Term, Rev: 1, Seq: 1, State: record.RunDone, CreatedTS: ts, FinishTS: &ts,
-		Playbook: record.PlaybookCopy{Name: "restart", Revision: 2, Spec: playbook.Document{"n": int64(1)}},
+		Playbook: record.PlaybookCopy{Name: "restart", Revision: 2, Spec: record.Document{"n": int64(1)}},
 	}
 	create := record.Commit{
-		ID: "c1", Run: run, Effects: []record.Effect{{Key: "k", Digest: "d", RunID: "r"}},
-		Nodes:  []record.Node{{RunID: "r", Cluster: "c", Node: "n", State: record.NodeFailed, Error: &record.Error{Code: "exit"}}},
-		Events: []record.Event{{RunID: "r", Seq: 1, TS: ts, Type: record.EventRunCreated, Data: playbook.Document{"state": "DONE"}}},
+		ID: "c1", Run: run, Idempotency: []record.IdempotencyRecord{{Key: "k", Digest: "d", RunID: "r"}},
+		Nodes:  []record.RunNode{{RunID: "r", Cluster: "c", Node: "n", State: record.NodeFailed, Error: &record.Error{Code: "exit"}}},
+		Events: []record.Event{{RunID: "r", Seq: 1, TS: ts, Type: record.EventRunCreated, Data: record.Document{"state": "DONE"}}},
 	}
 	if err := s.Create(t.Context(), term.Term, create); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Seal(t.Context(), term.Term, "r"); err != nil {
+	if err := s.StampFinished(t.Context(), term.Term, "r"); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.SaveNodes(t.Context(), term.Term, []record.KnownNode{{NodeID: "n", ClusterID: "c", Status: record.StatusHealthy, Present: true}}); err != nil {
+	if err := s.SaveNodes(t.Context(), term.Term, []record.Node{{NodeID: "n", ClusterID: "c", Status: record.StatusHealthy, Present: true}}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Apply(t.Context(), []record.Playbook{{Name: "restart", Version: "v", CreatedTS: ts}}, nil, nil); err != nil {

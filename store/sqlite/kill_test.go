@@ -12,7 +12,6 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/replicante-io/playbooks/playbook"
 	"github.com/replicante-io/playbooks/record"
 	"github.com/replicante-io/playbooks/store"
 	"github.com/replicante-io/playbooks/store/sqlite"
@@ -39,7 +38,7 @@ func commitForEver(path string) error {
 	if err := s.Init(ctx); err != nil {
 		return err
 	}
-	term, err := s.Lead(ctx, 0)
+	term, err := s.BeginTerm(ctx, 0)
 	if err != nil {
 		return err
 	}
@@ -60,8 +59,8 @@ func commitForEver(path string) error {
 		commit.Run.CommitID = commit.ID
 		for i := range 16 {
 			commit.Run.Seq++
-			commit.Nodes = append(commit.Nodes, record.Node{RunID: "r", Node: fmt.Sprint(i), Error: &record.Error{Code: commit.ID, Message: strings.Repeat("x", 1000)}})
-			commit.Events = append(commit.Events, record.Event{RunID: "r", Seq: commit.Run.Seq, TS: now, Data: playbook.Document{"commit": commit.ID}})
+			commit.Nodes = append(commit.Nodes, record.RunNode{RunID: "r", Node: fmt.Sprint(i), Error: &record.Error{Code: commit.ID, Message: strings.Repeat("x", 1000)}})
+			commit.Events = append(commit.Events, record.Event{RunID: "r", Seq: commit.Run.Seq, TS: now, Data: record.Document{"commit": commit.ID}})
 		}
 		if err := s.Commit(ctx, term.Term, commit); err != nil {
 			return err

@@ -115,7 +115,7 @@ func (s *Store) Runs(ctx context.Context, filter store.RunFilter, page store.Pag
 }
 
 // RunNodes pages through node records.
-func (s *Store) RunNodes(ctx context.Context, runID string, states []record.NodeState, page store.Page) ([]record.Node, string, error) {
+func (s *Store) RunNodes(ctx context.Context, runID string, states []record.NodeState, page store.Page) ([]record.RunNode, string, error) {
 	what := "list nodes of run " + runID
 	var only where
 	if page.Cursor != "" {
@@ -136,13 +136,13 @@ func (s *Store) RunNodes(ctx context.Context, runID string, states []record.Node
 	if err != nil {
 		return nil, "", err
 	}
-	nodes, err := decode[record.Node](docs)
-	nodes, next := cut(nodes, page, func(last record.Node) string { return cursor("run nodes", last.Node) })
+	nodes, err := decode[record.RunNode](docs)
+	nodes, next := cut(nodes, page, func(last record.RunNode) string { return cursor("run nodes", last.Node) })
 	return nodes, next, s.say(what, err)
 }
 
 // SaveNodes inserts or replaces known nodes.
-func (s *Store) SaveNodes(ctx context.Context, term int64, nodes []record.KnownNode) error {
+func (s *Store) SaveNodes(ctx context.Context, term int64, nodes []record.Node) error {
 	what := "save known nodes"
 	docs, err := texts(nodes)
 	if err != nil {
@@ -162,13 +162,13 @@ func (s *Store) SaveNodes(ctx context.Context, term int64, nodes []record.KnownN
 }
 
 // ForgetNode removes a known node.
-func (s *Store) ForgetNode(ctx context.Context, term int64, key record.NodeKey, effect *record.Effect) error {
+func (s *Store) ForgetNode(ctx context.Context, term int64, key record.NodeKey, effect *record.IdempotencyRecord) error {
 	return s.write(ctx, fmt.Sprintf("forget node %s of cluster %s", key.Node, key.Cluster), func(w *writer) error {
 		if err := w.fence(term); err != nil {
 			return err
 		}
 		if effect != nil {
-			if err := w.keep([]record.Effect{*effect}); err != nil {
+			if err := w.keep([]record.IdempotencyRecord{*effect}); err != nil {
 				return err
 			}
 		}
@@ -180,22 +180,22 @@ func (s *Store) ForgetNode(ctx context.Context, term int64, key record.NodeKey, 
 	})
 }
 
-// KnownNode reads a known node.
-func (s *Store) KnownNode(ctx context.Context, key record.NodeKey) (record.KnownNode, error) {
+// Node reads a known node.
+func (s *Store) Node(ctx context.Context, key record.NodeKey) (record.Node, error) {
 	what := fmt.Sprintf("read node %s of cluster %s", key.Node, key.Cluster)
-	var found []record.KnownNode
+	var found []record.Node
 	err := s.read(ctx, what, "SELECT doc FROM nodes_data WHERE cluster_id = ? AND node_id = ?", []any{key.Cluster, key.Node}, into(&found))
 	switch {
 	case err != nil:
-		return record.KnownNode{}, err
+		return record.Node{}, err
 	case len(found) == 0:
-		return record.KnownNode{}, s.say(what, store.ErrNotFound)
+		return record.Node{}, s.say(what, store.ErrNotFound)
 	}
 	return found[0], nil
 }
 
-// KnownNodes pages through known nodes.
-func (s *Store) KnownNodes(ctx context.Context, cluster string, page store.Page) ([]record.KnownNode, string, error) {
+// Nodes pages through known nodes.
+func (s *Store) Nodes(ctx context.Context, cluster string, page store.Page) ([]record.Node, string, error) {
 	var only where
 	if page.Cursor != "" {
 		var key record.NodeKey
@@ -207,10 +207,10 @@ func (s *Store) KnownNodes(ctx context.Context, cluster string, page store.Page)
 	if cluster != "" {
 		only.and("cluster_id = ?", cluster)
 	}
-	var nodes []record.KnownNode
+	var nodes []record.Node
 	err := s.read(ctx, "list known nodes", "SELECT doc FROM nodes_data WHERE "+only.String()+" ORDER BY cluster_id, node_id LIMIT ?",
 		append(only.args, limit(page)), into(&nodes))
-	nodes, next := cut(nodes, page, func(last record.KnownNode) string { return cursor("known nodes", last.ClusterID, last.NodeID) })
+	nodes, next := cut(nodes, page, func(last record.Node) string { return cursor("known nodes", last.ClusterID, last.NodeID) })
 	return nodes, next, err
 }
 

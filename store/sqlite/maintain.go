@@ -48,7 +48,7 @@ func (w *writer) expire(old int64) (more bool, err error) {
 	}
 	if len(left) == 0 {
 		gone, err := w.texts(`DELETE FROM playbook_runs_data WHERE id IN
-			(SELECT id FROM playbook_runs_data WHERE finish_ms < ? AND doc ->> '$.sealed' LIMIT 1) RETURNING id`, old)
+			(SELECT id FROM playbook_runs_data WHERE finish_ms < ? AND doc ->> '$.stamped' LIMIT 1) RETURNING id`, old)
 		if err != nil {
 			return false, err
 		}

@@ -25,12 +25,12 @@ func TestARunThatHasEndedButIsNotSealedDoesNotExpire(t *testing.T) {
 	if err := s.Init(ctx); err != nil {
 		t.Fatal(err)
 	}
-	term, err := s.Lead(ctx, 0)
+	term, err := s.BeginTerm(ctx, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	long := record.Now().Add(-24 * time.Hour)
-	for _, id := range []string{"unsealed", "sealed"} {
+	for _, id := range []string{"unsealed", "stamped"} {
 		create := record.Commit{ID: id, Run: record.Run{
 			ID: id, Term: term.Term, Rev: 1, Seq: 1, State: record.RunDone, CreatedTS: long, FinishTS: &long,
 		}, Events: []record.Event{{RunID: id, Seq: 1, TS: long}}}
@@ -38,21 +38,21 @@ func TestARunThatHasEndedButIsNotSealedDoesNotExpire(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := s.Seal(ctx, term.Term, "sealed"); err != nil {
+	if err := s.StampFinished(ctx, term.Term, "stamped"); err != nil {
 		t.Fatal(err)
 	}
 	maintained := make(chan error, 1)
 	go func() { maintained <- s.Maintain(ctx) }()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for err = nil; !errors.Is(err, store.ErrNotFound); _, err = s.Run(ctx, "sealed") {
+	for err = nil; !errors.Is(err, store.ErrNotFound); _, err = s.Run(ctx, "stamped") {
 		if err != nil {
 			t.Fatal(err)
 		}
 		<-tick.C
 	}
 	if events, err := s.Events(ctx, "unsealed", 0, 0); err != nil || len(events) != 1 {
-		t.Errorf("the run that is not sealed has %d events: %v", len(events), err)
+		t.Errorf("the run that is not stamped has %d events: %v", len(events), err)
 	}
 	stop()
 	if err := <-maintained; err != nil {

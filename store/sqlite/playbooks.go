@@ -12,7 +12,7 @@ import (
 )
 
 // Apply stores new revisions.
-func (s *Store) Apply(ctx context.Context, playbooks []record.Playbook, effect *record.Effect, answer func([]record.Playbook) string) ([]record.Playbook, error) {
+func (s *Store) Apply(ctx context.Context, playbooks []record.Playbook, effect *record.IdempotencyRecord, answer func([]record.Playbook) string) ([]record.Playbook, error) {
 	applied := make([]record.Playbook, len(playbooks))
 	err := s.write(ctx, "apply playbooks", func(w *writer) error {
 		for i, playbook := range playbooks {
@@ -28,7 +28,7 @@ func (s *Store) Apply(ctx context.Context, playbooks []record.Playbook, effect *
 		if answer != nil {
 			kept.Answer = answer(applied)
 		}
-		return w.keep([]record.Effect{kept})
+		return w.keep([]record.IdempotencyRecord{kept})
 	})
 	if err != nil {
 		return nil, err

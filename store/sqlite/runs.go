@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/replicante-io/playbooks/playbook"
 	"github.com/replicante-io/playbooks/record"
 	"github.com/replicante-io/playbooks/store"
 )
@@ -70,8 +69,8 @@ func encode(commit record.Commit) (rows, error) {
 
 // land writes all of commit but what is immutable. run is what it makes of the run.
 func (w *writer) land(term int64, commit record.Commit, run record.Run, made rows) error {
-	run.CommitID, run.Term, run.Sealed = commit.ID, term, false
-	if err := w.keep(commit.Effects); err != nil {
+	run.CommitID, run.Term, run.Stamped = commit.ID, term, false
+	if err := w.keep(commit.Idempotency); err != nil {
 		return err
 	}
 	if err := w.putHead(run); err != nil {
@@ -158,7 +157,7 @@ func (s *Store) Commit(ctx context.Context, term int64, commit record.Commit) er
 }
 
 // Claim takes a run for term.
-func (s *Store) Claim(ctx context.Context, term int64, runID string) (record.Run, []record.Node, error) {
+func (s *Store) Claim(ctx context.Context, term int64, runID string) (record.Run, []record.RunNode, error) {
 	what := "claim run " + runID
 	var run record.Run
 	var spec string
@@ -187,7 +186,7 @@ func (s *Store) Claim(ctx context.Context, term int64, runID string) (record.Run
 	if err := json.Unmarshal([]byte(spec), &run.Playbook.Spec); err != nil {
 		return record.Run{}, nil, s.say(what, err)
 	}
-	nodes, err := decode[record.Node](docs)
+	nodes, err := decode[record.RunNode](docs)
 	return run, nodes, s.say(what, err)
 }
 
@@ -195,7 +194,7 @@ func (s *Store) Claim(ctx context.Context, term int64, runID string) (record.Run
 func (s *Store) Run(ctx context.Context, runID string) (record.Run, error) {
 	what := "read run " + runID
 	var run record.Run
-	var spec playbook.Document
+	var spec record.Document
 	err := s.read(ctx, what, "SELECT runs.doc, specs.doc FROM playbook_runs_data runs, playbook_run_specs_data specs WHERE id = ? AND run_id = id",
 		[]any{runID}, func(row *sql.Rows) error { return scan(row, &run, &spec) })
 	if err == nil && run.ID == "" {
@@ -206,16 +205,16 @@ func (s *Store) Run(ctx context.Context, runID string) (record.Run, error) {
 }
 
 // RunNode reads one node record.
-func (s *Store) RunNode(ctx context.Context, runID, node string) (record.Node, error) {
+func (s *Store) RunNode(ctx context.Context, runID, node string) (record.RunNode, error) {
 	what := fmt.Sprintf("read node %s of run %s", node, runID)
-	var found []record.Node
+	var found []record.RunNode
 	err := s.read(ctx, what, `SELECT nodes.doc FROM playbook_runs_data runs, playbook_run_agents_data nodes
 		WHERE runs.id = ? AND run_id = runs.id AND node = ?`, []any{runID, node}, into(&found))
 	switch {
 	case err != nil:
-		return record.Node{}, err
+		return record.RunNode{}, err
 	case len(found) == 0:
-		return record.Node{}, s.say(what, store.ErrNotFound)
+		return record.RunNode{}, s.say(what, store.ErrNotFound)
 	}
 	return found[0], nil
 }

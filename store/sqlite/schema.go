@@ -39,7 +39,7 @@ var tables = []table{
 		extra: `json_set(doc -> '$.playbook', '$.spec',
 			json((SELECT doc FROM playbook_run_specs_data WHERE run_id = data.id))) AS playbook`,
 		fields: "params reason error requested_by idempotency_key term stages counts waits_for " +
-			"created_ts start_ts update_ts finish_ts rev commit_id sealed",
+			"created_ts start_ts update_ts finish_ts rev commit_id stamped",
 	},
 	{name: "playbook_run_specs", keys: "run_id TEXT", primary: "run_id"},
 	{

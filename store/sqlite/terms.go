@@ -96,8 +96,8 @@ func (s *Store) Term(ctx context.Context) (record.Term, error) {
 	return term, err
 }
 
-// Lead begins a new term.
-func (s *Store) Lead(ctx context.Context, floor int64) (record.Term, error) {
+// BeginTerm begins a new term.
+func (s *Store) BeginTerm(ctx context.Context, floor int64) (record.Term, error) {
 	var term record.Term
 	err := s.write(ctx, "begin a term", func(w *writer) (err error) {
 		if term, err = w.term(); err != nil {
@@ -110,7 +110,7 @@ func (s *Store) Lead(ctx context.Context, floor int64) (record.Term, error) {
 }
 
 // keep stores effects. Those of no run live as long as a run that ended now.
-func (w *writer) keep(effects []record.Effect) error {
+func (w *writer) keep(effects []record.IdempotencyRecord) error {
 	for _, effect := range effects {
 		doc, err := json.Marshal(effect)
 		if err != nil {
@@ -139,18 +139,18 @@ func (w *writer) keep(effects []record.Effect) error {
 	return nil
 }
 
-// Effect finds what a write did.
-func (s *Store) Effect(ctx context.Context, key, digest string) (record.Effect, error) {
+// IdempotencyRecord finds what a write did.
+func (s *Store) IdempotencyRecord(ctx context.Context, key, digest string) (record.IdempotencyRecord, error) {
 	what := "read idempotency key " + key
-	var found []record.Effect
+	var found []record.IdempotencyRecord
 	err := s.read(ctx, what, "SELECT doc FROM idempotency_keys_data WHERE key = ?", []any{key}, into(&found))
 	switch {
 	case err != nil:
-		return record.Effect{}, err
+		return record.IdempotencyRecord{}, err
 	case len(found) == 0:
-		return record.Effect{}, s.say(what, store.ErrNotFound)
+		return record.IdempotencyRecord{}, s.say(what, store.ErrNotFound)
 	case found[0].Digest != digest:
-		return record.Effect{}, s.say(what, store.ErrKeyReused)
+		return record.IdempotencyRecord{}, s.say(what, store.ErrKeyReused)
 	}
 	return found[0], nil
 }

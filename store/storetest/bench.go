@@ -46,7 +46,7 @@ func BenchmarkCommit1(b *testing.B, backend Backend) {
 	i := 0
 	for b.Loop() {
 		commit := after(run)
-		commit.Nodes = []record.Node{busyNode(run.ID, i%1000)}
+		commit.Nodes = []record.RunNode{busyNode(run.ID, i%1000)}
 		i++
 		addEvents(&commit, 1)
 		must(b, s.Commit(b.Context(), term, commit))

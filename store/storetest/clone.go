@@ -5,13 +5,12 @@ import (
 	"reflect"
 	"time"
 
-	"github.com/replicante-io/playbooks/playbook"
 	"github.com/replicante-io/playbooks/record"
 )
 
 var (
 	timeType     = reflect.TypeFor[time.Time]()
-	documentType = reflect.TypeFor[playbook.Document]()
+	documentType = reflect.TypeFor[record.Document]()
 )
 
 // clone copies value so that nothing is shared, as a store would give it back: times in UTC and whole milliseconds,
@@ -28,11 +27,11 @@ func deep(from reflect.Value) reflect.Value {
 		if from.IsNil() {
 			return from
 		}
-		normal, err := playbook.Normalize(from.Interface())
+		normal, err := record.Normalize(from.Interface())
 		if err != nil {
 			panic(fmt.Sprintf("a store cannot hold this document: %v", err))
 		}
-		return reflect.ValueOf(playbook.Document(normal.(map[string]any)))
+		return reflect.ValueOf(record.Document(normal.(map[string]any)))
 	}
 	switch from.Kind() {
 	case reflect.Pointer:

@@ -9,7 +9,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/replicante-io/playbooks/playbook"
 	"github.com/replicante-io/playbooks/record"
 	"github.com/replicante-io/playbooks/store"
 )
@@ -58,12 +57,12 @@ func claimReturnsNodesByName(t *testing.T, backend Backend) {
 	commit := newRun(term, 0)
 	want := []string{"B", "a", "a-1", "a.b", "node-10", "node-2", "é", "日本"}
 	for _, i := range []int{3, 7, 0, 5, 1, 6, 2, 4} {
-		commit.Nodes = append(commit.Nodes, record.Node{
+		commit.Nodes = append(commit.Nodes, record.RunNode{
 			RunID: commit.Run.ID, Cluster: "orders", Node: want[i], State: record.NodePending, Membership: record.MemberKnown,
 		})
 	}
 	must(t, s.Create(t.Context(), term, commit))
-	name := func(node record.Node) string { return node.Node }
+	name := func(node record.RunNode) string { return node.Node }
 	run, nodes, err := s.Claim(t.Context(), term, commit.Run.ID)
 	must(t, err)
 	same(t, "claimed nodes", names(nodes, name), want)
@@ -78,8 +77,8 @@ func commitLandsOnce(t *testing.T, backend Backend) {
 	term := lead(t, s)
 	commit := after(create(t, s, term, 3))
 	commit.Run.State = record.RunPausing
-	commit.Nodes = []record.Node{busyNode(commit.Run.ID, 1)}
-	commit.Effects = []record.Effect{{Key: "k", Digest: "d", RunID: commit.Run.ID}}
+	commit.Nodes = []record.RunNode{busyNode(commit.Run.ID, 1)}
+	commit.Idempotency = []record.IdempotencyRecord{{Key: "k", Digest: "d", RunID: commit.Run.ID}}
 	addEvents(&commit, 2)
 	must(t, s.Commit(t.Context(), term, commit))
 	unchanged(t, s, commit.Run.ID, func() {
@@ -123,7 +122,7 @@ func misplacedCommitConflicts(t *testing.T, backend Backend) {
 	cases["after another commit"] = other
 	unchanged(t, s, created.ID, func() {
 		for what, commit := range cases {
-			commit.Nodes = []record.Node{busyNode(created.ID, 1)}
+			commit.Nodes = []record.RunNode{busyNode(created.ID, 1)}
 			addEvents(&commit, 1)
 			refused(t, "a commit "+what, s.Commit(t.Context(), term, commit), store.ErrConflict)
 			commit.Fence = true
@@ -192,7 +191,7 @@ func newLeaderSeesOrRefuses(t *testing.T, backend Backend) {
 		var open []record.Run
 		group.Go(func() error {
 			time.Sleep(time.Duration(12-round) * 200 * time.Microsecond)
-			if _, err := s.Lead(ctx, 0); err != nil {
+			if _, err := s.BeginTerm(ctx, 0); err != nil {
 				return err
 			}
 			var err error
@@ -251,23 +250,23 @@ func commitIsAllOrNothing(t *testing.T, backend Backend) {
 	run := create(t, s, term, 2)
 	commit := after(run)
 	commit.Run.State = record.RunPausing
-	commit.Nodes = []record.Node{busyNode(run.ID, 0), busyNode(run.ID, 7)}
-	commit.Effects = []record.Effect{{Key: "fresh", Digest: "d", RunID: run.ID}, {Key: "used", Digest: "d", RunID: run.ID}}
+	commit.Nodes = []record.RunNode{busyNode(run.ID, 0), busyNode(run.ID, 7)}
+	commit.Idempotency = []record.IdempotencyRecord{{Key: "fresh", Digest: "d", RunID: run.ID}, {Key: "used", Digest: "d", RunID: run.ID}}
 	addEvents(&commit, 3)
 	other := newRun(term, 1)
-	other.Effects = []record.Effect{{Key: "used", Digest: "d", RunID: other.Run.ID}}
+	other.Idempotency = []record.IdempotencyRecord{{Key: "used", Digest: "d", RunID: other.Run.ID}}
 	must(t, s.Create(t.Context(), term, other))
 	unchanged(t, s, run.ID, func() {
 		refused(t, "commit", s.Commit(t.Context(), term, commit), store.ErrExists)
 	})
-	_, err := s.Effect(t.Context(), "fresh", "d")
+	_, err := s.IdempotencyRecord(t.Context(), "fresh", "d")
 	refused(t, "effect", err, store.ErrNotFound)
 	third := newRun(term, 2)
-	third.Effects = commit.Effects
+	third.Idempotency = commit.Idempotency
 	refused(t, "create", s.Create(t.Context(), term, third), store.ErrExists)
 	_, err = s.Run(t.Context(), third.Run.ID)
 	refused(t, "run", err, store.ErrNotFound)
-	commit.Effects = commit.Effects[:1]
+	commit.Idempotency = commit.Idempotency[:1]
 	must(t, s.Commit(t.Context(), term, commit))
 }
 
@@ -277,10 +276,10 @@ func commitReplacesNodes(t *testing.T, backend Backend) {
 	created := newRun(term, 3)
 	must(t, s.Create(t.Context(), term, created))
 	commit := after(created.Run)
-	commit.Nodes = []record.Node{busyNode(created.Run.ID, 1), busyNode(created.Run.ID, 9)}
+	commit.Nodes = []record.RunNode{busyNode(created.Run.ID, 1), busyNode(created.Run.ID, 9)}
 	must(t, s.Commit(t.Context(), term, commit))
 	_, nodes, _ := readBack(t, s, created.Run.ID)
-	same(t, "nodes", nodes, []record.Node{created.Nodes[0], commit.Nodes[0], created.Nodes[2], commit.Nodes[1]})
+	same(t, "nodes", nodes, []record.RunNode{created.Nodes[0], commit.Nodes[0], created.Nodes[2], commit.Nodes[1]})
 	node, err := s.RunNode(t.Context(), created.Run.ID, nodeName(9))
 	must(t, err)
 	same(t, "node", node, commit.Nodes[1])
@@ -297,7 +296,7 @@ func immutablePartsStay(t *testing.T, backend Backend) {
 	commit := after(first.Run)
 	commit.Run.State = record.RunPaused
 	commit.Run.Playbook = record.PlaybookCopy{}
-	commit.Run.Params = playbook.Document{"other": true}
+	commit.Run.Params = record.Document{"other": true}
 	commit.Run.Cluster, commit.Run.Reason, commit.Run.RequestedBy, commit.Run.IdempotencyKey = "x", "y", "z", ""
 	commit.Run.Concurrency, commit.Run.CreatedTS = "shared", start.Add(time.Hour)
 	must(t, s.Commit(t.Context(), term, commit))

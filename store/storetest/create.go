@@ -60,11 +60,11 @@ func staleCreateIsRefused(t *testing.T, backend Backend) {
 	term := lead(t, s)
 	lead(t, s)
 	commit := newRun(term, 2)
-	commit.Effects = []record.Effect{{Key: "stale", Digest: "d", RunID: commit.Run.ID}}
+	commit.Idempotency = []record.IdempotencyRecord{{Key: "stale", Digest: "d", RunID: commit.Run.ID}}
 	refused(t, "create", s.Create(t.Context(), term, commit), store.ErrStaleTerm)
 	_, err := s.Run(t.Context(), commit.Run.ID)
 	refused(t, "run", err, store.ErrNotFound)
-	_, err = s.Effect(t.Context(), "stale", "d")
+	_, err = s.IdempotencyRecord(t.Context(), "stale", "d")
 	refused(t, "effect", err, store.ErrNotFound)
 }
 
@@ -97,7 +97,7 @@ func missingRunsAreNotFound(t *testing.T, backend Backend) {
 	_, _, err = s.Claim(ctx, term, "none")
 	refused(t, "claim", err, store.ErrNotFound)
 	refused(t, "commit", s.Commit(ctx, term, after(newRun(term, 1).Run)), store.ErrNotFound)
-	refused(t, "seal", s.Seal(ctx, term, "none"), store.ErrNotFound)
+	refused(t, "stamp", s.StampFinished(ctx, term, "none"), store.ErrNotFound)
 	_, err = s.RunNode(ctx, "none", "node")
 	refused(t, "node of no run", err, store.ErrNotFound)
 	_, err = s.RunNode(ctx, run.ID, "node")
@@ -111,8 +111,8 @@ func missingRunsAreNotFound(t *testing.T, backend Backend) {
 	refused(t, "playbook", err, store.ErrNotFound)
 	_, _, err = s.Revisions(ctx, "none", store.Page{})
 	refused(t, "revisions", err, store.ErrNotFound)
-	_, err = s.KnownNode(ctx, record.NodeKey{Cluster: "none", Node: "none"})
+	_, err = s.Node(ctx, record.NodeKey{Cluster: "none", Node: "none"})
 	refused(t, "known node", err, store.ErrNotFound)
-	_, err = s.Effect(ctx, "none", "d")
+	_, err = s.IdempotencyRecord(ctx, "none", "d")
 	refused(t, "effect", err, store.ErrNotFound)
 }

@@ -12,16 +12,16 @@ func effectIsFound(t *testing.T, backend Backend) {
 	ctx := t.Context()
 	term := lead(t, s)
 	first := newRun(term, 1)
-	first.Effects = []record.Effect{{Key: "create", Digest: "d1", RunID: first.Run.ID, Answer: `{"a": 1}`}}
+	first.Idempotency = []record.IdempotencyRecord{{Key: "create", Digest: "d1", RunID: first.Run.ID, Answer: `{"a": 1}`}}
 	must(t, s.Create(ctx, term, first))
 	commit := after(first.Run)
-	commit.Effects = []record.Effect{{Key: "pause", Digest: "d2", RunID: first.Run.ID}, {Key: "cancel", Digest: "d3", RunID: first.Run.ID}}
+	commit.Idempotency = []record.IdempotencyRecord{{Key: "pause", Digest: "d2", RunID: first.Run.ID}, {Key: "cancel", Digest: "d3", RunID: first.Run.ID}}
 	must(t, s.Commit(ctx, term, commit))
-	for _, want := range append(first.Effects, commit.Effects...) {
-		got, err := s.Effect(ctx, want.Key, want.Digest)
+	for _, want := range append(first.Idempotency, commit.Idempotency...) {
+		got, err := s.IdempotencyRecord(ctx, want.Key, want.Digest)
 		must(t, err)
 		same(t, "effect", got, want)
-		_, err = s.Effect(ctx, want.Key, "another")
+		_, err = s.IdempotencyRecord(ctx, want.Key, "another")
 		refused(t, "effect of another digest", err, store.ErrKeyReused)
 	}
 }
@@ -31,21 +31,21 @@ func usedKeyKeepsCommit(t *testing.T, backend Backend) {
 	ctx := t.Context()
 	term := lead(t, s)
 	first := newRun(term, 1)
-	used := record.Effect{Key: "used", Digest: "d", RunID: first.Run.ID}
-	other := record.Effect{Key: "used", Digest: "another", RunID: first.Run.ID}
-	first.Effects = []record.Effect{used}
+	used := record.IdempotencyRecord{Key: "used", Digest: "d", RunID: first.Run.ID}
+	other := record.IdempotencyRecord{Key: "used", Digest: "another", RunID: first.Run.ID}
+	first.Idempotency = []record.IdempotencyRecord{used}
 	must(t, s.Create(ctx, term, first))
-	known := record.KnownNode{NodeID: "n", ClusterID: "c", Status: record.StatusHealthy}
-	must(t, s.SaveNodes(ctx, term, []record.KnownNode{known}))
-	for want, effect := range map[error]record.Effect{store.ErrExists: used, store.ErrKeyReused: other} {
+	known := record.Node{NodeID: "n", ClusterID: "c", Status: record.StatusHealthy}
+	must(t, s.SaveNodes(ctx, term, []record.Node{known}))
+	for want, effect := range map[error]record.IdempotencyRecord{store.ErrExists: used, store.ErrKeyReused: other} {
 		unchanged(t, s, first.Run.ID, func() {
 			commit := after(first.Run)
-			commit.Effects = []record.Effect{effect}
+			commit.Idempotency = []record.IdempotencyRecord{effect}
 			addEvents(&commit, 1)
 			refused(t, "commit", s.Commit(ctx, term, commit), want)
 		})
 		second := newRun(term, 1)
-		second.Effects = []record.Effect{effect}
+		second.Idempotency = []record.IdempotencyRecord{effect}
 		refused(t, "create", s.Create(ctx, term, second), want)
 		_, err := s.Run(ctx, second.Run.ID)
 		refused(t, "run", err, store.ErrNotFound)
@@ -54,7 +54,7 @@ func usedKeyKeepsCommit(t *testing.T, backend Backend) {
 		_, err = s.Playbook(ctx, "p", 0)
 		refused(t, "playbook", err, store.ErrNotFound)
 		refused(t, "forget", s.ForgetNode(ctx, term, known.Key(), &effect), want)
-		_, err = s.KnownNode(ctx, known.Key())
+		_, err = s.Node(ctx, known.Key())
 		must(t, err)
 	}
 }
@@ -66,15 +66,15 @@ func failedCommitLeavesNoKey(t *testing.T, backend Backend) {
 	run := create(t, s, term, 1)
 	conflict := after(run)
 	conflict.After = "another"
-	conflict.Effects = []record.Effect{{Key: "k", Digest: "d", RunID: run.ID}}
+	conflict.Idempotency = []record.IdempotencyRecord{{Key: "k", Digest: "d", RunID: run.ID}}
 	refused(t, "commit", s.Commit(ctx, term, conflict), store.ErrConflict)
-	_, err := s.Effect(ctx, "k", "d")
+	_, err := s.IdempotencyRecord(ctx, "k", "d")
 	refused(t, "effect", err, store.ErrNotFound)
 	key := record.NodeKey{Cluster: "c", Node: "n"}
-	refused(t, "forget", s.ForgetNode(ctx, term, key, &record.Effect{Key: "k", Digest: "d"}), store.ErrNotFound)
-	_, err = s.Effect(ctx, "k", "d")
+	refused(t, "forget", s.ForgetNode(ctx, term, key, &record.IdempotencyRecord{Key: "k", Digest: "d"}), store.ErrNotFound)
+	_, err = s.IdempotencyRecord(ctx, "k", "d")
 	refused(t, "effect", err, store.ErrNotFound)
 	commit := after(run)
-	commit.Effects = []record.Effect{{Key: "k", Digest: "other", RunID: run.ID}}
+	commit.Idempotency = []record.IdempotencyRecord{{Key: "k", Digest: "other", RunID: run.ID}}
 	must(t, s.Commit(ctx, term, commit))
 }

@@ -10,7 +10,6 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/replicante-io/playbooks/playbook"
 	"github.com/replicante-io/playbooks/record"
 	"github.com/replicante-io/playbooks/store"
 )
@@ -33,8 +32,8 @@ func newRun(term int64, n int) record.Commit {
 		Run: record.Run{
 			ID:        id,
 			Cluster:   "orders",
-			Playbook:  record.PlaybookCopy{Name: "restart", Revision: 3, Spec: playbook.Document{"stages": []any{map[string]any{"name": "one"}}}},
-			Params:    playbook.Document{"grace": "30s"},
+			Playbook:  record.PlaybookCopy{Name: "restart", Revision: 3, Spec: record.Document{"stages": []any{map[string]any{"name": "one"}}}},
+			Params:    record.Document{"grace": "30s"},
 			State:     record.RunRunning,
 			Term:      term,
 			Stages:    []record.RunStage{{Name: "one", State: record.StagePending, Pass: record.PassMain}},
@@ -47,7 +46,7 @@ func newRun(term int64, n int) record.Commit {
 	}
 	commit.Run.CommitID = commit.ID
 	for i := range n {
-		commit.Nodes = append(commit.Nodes, record.Node{
+		commit.Nodes = append(commit.Nodes, record.RunNode{
 			RunID: id, Cluster: "orders", Node: nodeName(i), State: record.NodePending, Membership: record.MemberKnown,
 			Stages:  []record.NodeStage{{Name: "one", Pass: record.PassMain, State: record.StagePending}},
 			History: []record.NodeChange{{State: record.NodePending, TS: start}},
@@ -71,23 +70,23 @@ func addEvents(commit *record.Commit, n int) {
 		commit.Run.Seq++
 		commit.Events = append(commit.Events, record.Event{
 			RunID: commit.Run.ID, Seq: commit.Run.Seq, TS: start, Type: record.EventNodeState,
-			Node: nodeName(int(commit.Run.Seq)), Stage: "one", Data: playbook.Document{"state": "RUNNING", "n": commit.Run.Seq},
+			Node: nodeName(int(commit.Run.Seq)), Stage: "one", Data: record.Document{"state": "RUNNING", "n": commit.Run.Seq},
 		})
 	}
 }
 
 // busyNode is a node record of about 1 KB, as they are in the middle of a run.
-func busyNode(runID string, i int) record.Node {
+func busyNode(runID string, i int) record.RunNode {
 	name := nodeName(i)
 	healthy := true
-	return record.Node{
+	return record.RunNode{
 		RunID: runID, Cluster: "orders", Node: name, State: record.NodeRunning, Membership: record.MemberKnown,
 		Stages: []record.NodeStage{{Name: "one", Pass: record.PassMain, Batch: 2, State: record.StageRunning, Step: 1, WasHealthy: &healthy}},
 		Actions: []record.Action{{
 			ID: record.ActionID(runID, name, "one", record.PassMain, "restart", 1), Stage: "one", Pass: record.PassMain, Step: "restart",
-			Attempt: 1, Kind: "external.agent.replicante.io/restart", Args: playbook.Document{"grace": "30s", "n": int64(i)},
+			Attempt: 1, Kind: "external.agent.replicante.io/restart", Args: record.Document{"grace": "30s", "n": int64(i)},
 			AgentURL: "http://10.0.0.1:16018", JournalID: "7b0e4c6e-3a55-4d1b-8c6c-0d3c5d8d2c11", Term: 1, State: record.ActionDone,
-			Payload: playbook.Document{"took": 1.5}, StdoutTail: strings.Repeat("output ", 30), StartTS: start, FinishTS: at(time.Second),
+			Payload: record.Document{"took": 1.5}, StdoutTail: strings.Repeat("output ", 30), StartTS: start, FinishTS: at(time.Second),
 			DeadlineTS: start.Add(time.Minute),
 		}},
 		History: []record.NodeChange{{State: record.NodePending, TS: start}, {State: record.NodeRunning, TS: start, Reason: "batch 2"}},
@@ -114,7 +113,7 @@ func create(tb testing.TB, s store.Store, term int64, n int) record.Run {
 }
 
 // readBack reads all of a run.
-func readBack(tb testing.TB, s store.Store, runID string) (record.Run, []record.Node, []record.Event) {
+func readBack(tb testing.TB, s store.Store, runID string) (record.Run, []record.RunNode, []record.Event) {
 	tb.Helper()
 	ctx := tb.Context()
 	run, err := s.Run(ctx, runID)

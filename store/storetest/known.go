@@ -12,49 +12,49 @@ func knownNodes(t *testing.T, backend Backend) {
 	s := open(t, backend)
 	ctx := t.Context()
 	term := lead(t, s)
-	node := record.KnownNode{NodeID: "n", ClusterID: "c", AgentURL: "http://a", Status: record.StatusHealthy, Present: true}
-	other := record.KnownNode{NodeID: "n", ClusterID: "d", AgentURL: "http://b", Status: record.StatusUnknown}
-	must(t, s.SaveNodes(ctx, term, []record.KnownNode{node, other}))
+	node := record.Node{NodeID: "n", ClusterID: "c", AgentURL: "http://a", Status: record.StatusHealthy, Present: true}
+	other := record.Node{NodeID: "n", ClusterID: "d", AgentURL: "http://b", Status: record.StatusUnknown}
+	must(t, s.SaveNodes(ctx, term, []record.Node{node, other}))
 	node.Present, node.GoneTS, node.Status = false, at(0), record.StatusUnreachable
-	must(t, s.SaveNodes(ctx, term, []record.KnownNode{node}))
+	must(t, s.SaveNodes(ctx, term, []record.Node{node}))
 	must(t, s.SaveNodes(ctx, term, nil))
-	for _, want := range []record.KnownNode{node, other} {
-		got, err := s.KnownNode(ctx, want.Key())
+	for _, want := range []record.Node{node, other} {
+		got, err := s.Node(ctx, want.Key())
 		must(t, err)
 		same(t, "known node", got, want)
 	}
-	must(t, s.ForgetNode(ctx, term, node.Key(), &record.Effect{Key: "k", Digest: "d", Answer: "{}"}))
-	_, err := s.KnownNode(ctx, node.Key())
+	must(t, s.ForgetNode(ctx, term, node.Key(), &record.IdempotencyRecord{Key: "k", Digest: "d", Answer: "{}"}))
+	_, err := s.Node(ctx, node.Key())
 	refused(t, "forgotten node", err, store.ErrNotFound)
-	effect, err := s.Effect(ctx, "k", "d")
+	effect, err := s.IdempotencyRecord(ctx, "k", "d")
 	must(t, err)
-	same(t, "effect", effect, record.Effect{Key: "k", Digest: "d", Answer: "{}"})
+	same(t, "effect", effect, record.IdempotencyRecord{Key: "k", Digest: "d", Answer: "{}"})
 	refused(t, "forget again", s.ForgetNode(ctx, term, node.Key(), nil), store.ErrNotFound)
 	must(t, s.ForgetNode(ctx, term, other.Key(), nil))
-	left, _, err := s.KnownNodes(ctx, "", store.Page{})
+	left, _, err := s.Nodes(ctx, "", store.Page{})
 	must(t, err)
-	same(t, "nodes that are left", left, []record.KnownNode{})
+	same(t, "nodes that are left", left, []record.Node{})
 }
 
 func knownNodesArePaged(t *testing.T, backend Backend) {
 	s := open(t, backend)
 	ctx := t.Context()
 	term := lead(t, s)
-	var nodes []record.KnownNode
+	var nodes []record.Node
 	var want []string
 	for _, cluster := range []string{"a", "a.b", "b"} {
 		for i := range 8 {
-			node := record.KnownNode{NodeID: fmt.Sprint("node-", i), ClusterID: cluster, Status: record.StatusHealthy, Present: i%2 == 0 || cluster == "b"}
+			node := record.Node{NodeID: fmt.Sprint("node-", i), ClusterID: cluster, Status: record.StatusHealthy, Present: i%2 == 0 || cluster == "b"}
 			nodes = append(nodes, node)
 			want = append(want, cluster+"/"+node.NodeID)
 		}
 	}
 	must(t, s.SaveNodes(ctx, term, nodes))
-	name := func(node record.KnownNode) string { return node.ClusterID + "/" + node.NodeID }
+	name := func(node record.Node) string { return node.ClusterID + "/" + node.NodeID }
 	for _, limit := range []int{0, 1, 7, 24} {
-		found := all(t, limit, func(page store.Page) ([]record.KnownNode, string, error) { return s.KnownNodes(ctx, "", page) })
+		found := all(t, limit, func(page store.Page) ([]record.Node, string, error) { return s.Nodes(ctx, "", page) })
 		same(t, "known nodes", names(found, name), want)
-		found = all(t, limit, func(page store.Page) ([]record.KnownNode, string, error) { return s.KnownNodes(ctx, "a.b", page) })
+		found = all(t, limit, func(page store.Page) ([]record.Node, string, error) { return s.Nodes(ctx, "a.b", page) })
 		same(t, "known nodes of a cluster", names(found, name), want[8:16])
 	}
 	clusters, err := s.Clusters(ctx)
@@ -66,20 +66,20 @@ func staleKnownNodesAreRefused(t *testing.T, backend Backend) {
 	s := open(t, backend)
 	ctx := t.Context()
 	term := lead(t, s)
-	node := record.KnownNode{NodeID: "n", ClusterID: "c", Status: record.StatusHealthy}
-	must(t, s.SaveNodes(ctx, term, []record.KnownNode{node}))
+	node := record.Node{NodeID: "n", ClusterID: "c", Status: record.StatusHealthy}
+	must(t, s.SaveNodes(ctx, term, []record.Node{node}))
 	was, err := s.Term(ctx)
 	must(t, err)
-	must(t, s.SaveNodes(ctx, term, []record.KnownNode{node}))
+	must(t, s.SaveNodes(ctx, term, []record.Node{node}))
 	is, err := s.Term(ctx)
 	must(t, err)
 	same(t, "terms record after nodes were saved", is, was)
 	lead(t, s)
 	changed := node
 	changed.Status = record.StatusUnhealthy
-	refused(t, "save", s.SaveNodes(ctx, term, []record.KnownNode{changed, {NodeID: "m", ClusterID: "c"}}), store.ErrStaleTerm)
+	refused(t, "save", s.SaveNodes(ctx, term, []record.Node{changed, {NodeID: "m", ClusterID: "c"}}), store.ErrStaleTerm)
 	refused(t, "forget", s.ForgetNode(ctx, term, node.Key(), nil), store.ErrStaleTerm)
-	left, _, err := s.KnownNodes(ctx, "", store.Page{})
+	left, _, err := s.Nodes(ctx, "", store.Page{})
 	must(t, err)
-	same(t, "known nodes", left, []record.KnownNode{node})
+	same(t, "known nodes", left, []record.Node{node})
 }

@@ -66,10 +66,10 @@ func runNodesArePaged(t *testing.T, backend Backend) {
 			}
 		}
 		for _, limit := range []int{0, 1, 5, 23, 24} {
-			found := all(t, limit, func(page store.Page) ([]record.Node, string, error) {
+			found := all(t, limit, func(page store.Page) ([]record.RunNode, string, error) {
 				return s.RunNodes(t.Context(), commit.Run.ID, filter, page)
 			})
-			same(t, fmt.Sprintf("nodes %v in pages of %d", filter, limit), names(found, func(node record.Node) string { return node.Node }), want)
+			same(t, fmt.Sprintf("nodes %v in pages of %d", filter, limit), names(found, func(node record.RunNode) string { return node.Node }), want)
 		}
 	}
 }
@@ -130,7 +130,7 @@ func badCursorIsRefused(t *testing.T, backend Backend) {
 	create(t, s, term, 3)
 	apply(t, s, revision("a", "1"), revision("b", "1"))
 	apply(t, s, revision("a", "2"))
-	must(t, s.SaveNodes(ctx, term, []record.KnownNode{{NodeID: "1", ClusterID: "c"}, {NodeID: "2", ClusterID: "c"}}))
+	must(t, s.SaveNodes(ctx, term, []record.Node{{NodeID: "1", ClusterID: "c"}, {NodeID: "2", ClusterID: "c"}}))
 	lists := map[string]func(page store.Page) (string, error){
 		"runs": func(page store.Page) (string, error) {
 			_, next, err := s.Runs(ctx, store.RunFilter{}, page)
@@ -142,7 +142,7 @@ func badCursorIsRefused(t *testing.T, backend Backend) {
 		},
 		"playbooks":   func(page store.Page) (string, error) { _, next, err := s.Playbooks(ctx, page); return next, err },
 		"revisions":   func(page store.Page) (string, error) { _, next, err := s.Revisions(ctx, "a", page); return next, err },
-		"known nodes": func(page store.Page) (string, error) { _, next, err := s.KnownNodes(ctx, "", page); return next, err },
+		"known nodes": func(page store.Page) (string, error) { _, next, err := s.Nodes(ctx, "", page); return next, err },
 	}
 	cursors := map[string]string{}
 	for name, list := range lists {

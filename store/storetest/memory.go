@@ -21,22 +21,22 @@ type Memory struct {
 	ttl       time.Duration
 	term      *record.Term // nil before Init
 	runs      map[string]*memoryRun
-	effects   map[string]memoryEffect
+	effects   map[string]memoryIdempotency
 	playbooks map[string][]record.Playbook // by name, by revision
-	known     map[record.NodeKey]record.KnownNode
+	known     map[record.NodeKey]record.Node
 	intercept func(op string, do func() error) error
 }
 
 // memoryRun is a run with its records. changed is closed, and made anew, when events were added.
 type memoryRun struct {
 	run     record.Run
-	nodes   map[string]record.Node
+	nodes   map[string]record.RunNode
 	events  []record.Event
 	changed chan struct{}
 }
 
-type memoryEffect struct {
-	record.Effect
+type memoryIdempotency struct {
+	record.IdempotencyRecord
 	finishTS *time.Time
 }
 
@@ -52,13 +52,13 @@ func NewMemory() *Memory {
 func newMemory() *Memory {
 	return &Memory{
 		runs:      map[string]*memoryRun{},
-		effects:   map[string]memoryEffect{},
+		effects:   map[string]memoryIdempotency{},
 		playbooks: map[string][]record.Playbook{},
-		known:     map[record.NodeKey]record.KnownNode{},
+		known:     map[record.NodeKey]record.Node{},
 	}
 }
 
-// Intercept has every later call of a method that writes (Lead, Apply, Create, Claim, Commit, Seal, SaveNodes, ForgetNode)
+// Intercept has every later call of a method that writes (Lead, Apply, Create, Claim, Commit, StampFinished, SaveNodes, ForgetNode)
 // go through around, which is given the method's name: it may call do, which does the work, before or after waiting for
 // something, or not at all, and says what is answered. nil ends it. It is called from the writer's goroutine.
 func (m *Memory) Intercept(around func(op string, do func() error) error) {
@@ -115,7 +115,7 @@ func (m *Memory) expire() {
 	}
 	old := time.Now().Add(-m.ttl)
 	for id, run := range m.runs {
-		if run.run.Sealed && run.run.FinishTS.Before(old) {
+		if run.run.Stamped && run.run.FinishTS.Before(old) {
 			delete(m.runs, id)
 		}
 	}
@@ -176,10 +176,10 @@ func (m *Memory) Term(ctx context.Context) (record.Term, error) {
 	return term, err
 }
 
-// Lead begins a new term.
-func (m *Memory) Lead(ctx context.Context, floor int64) (record.Term, error) {
+// BeginTerm begins a new term.
+func (m *Memory) BeginTerm(ctx context.Context, floor int64) (record.Term, error) {
 	var term record.Term
-	err := m.write(ctx, "Lead", func() error {
+	err := m.write(ctx, "BeginTerm", func() error {
 		if m.term == nil {
 			return fmt.Errorf("terms: %w", store.ErrNotFound)
 		}
@@ -204,7 +204,7 @@ func (m *Memory) fence(term int64) error {
 }
 
 // free refuses idempotency keys that are there already.
-func (m *Memory) free(effects []record.Effect) error {
+func (m *Memory) free(effects []record.IdempotencyRecord) error {
 	for _, effect := range effects {
 		was, used := m.effects[effect.Key]
 		switch {
@@ -218,9 +218,9 @@ func (m *Memory) free(effects []record.Effect) error {
 }
 
 // keep stores effects; those of no run live from now on as long as a run that ends now.
-func (m *Memory) keep(effects []record.Effect) {
+func (m *Memory) keep(effects []record.IdempotencyRecord) {
 	for _, effect := range effects {
-		kept := memoryEffect{Effect: effect}
+		kept := memoryIdempotency{IdempotencyRecord: effect}
 		if effect.RunID == "" {
 			now := record.Now()
 			kept.finishTS = &now
@@ -229,9 +229,9 @@ func (m *Memory) keep(effects []record.Effect) {
 	}
 }
 
-// Effect finds what a write did.
-func (m *Memory) Effect(ctx context.Context, key, digest string) (record.Effect, error) {
-	var found record.Effect
+// IdempotencyRecord finds what a write did.
+func (m *Memory) IdempotencyRecord(ctx context.Context, key, digest string) (record.IdempotencyRecord, error) {
+	var found record.IdempotencyRecord
 	err := m.locked(ctx, func() error {
 		effect, ok := m.effects[key]
 		switch {
@@ -240,7 +240,7 @@ func (m *Memory) Effect(ctx context.Context, key, digest string) (record.Effect,
 		case effect.Digest != digest:
 			return fmt.Errorf("key %s: %w", key, store.ErrKeyReused)
 		}
-		found = effect.Effect
+		found = effect.IdempotencyRecord
 		return nil
 	})
 	return found, err

@@ -84,8 +84,8 @@ func (m *Memory) Runs(ctx context.Context, filter store.RunFilter, page store.Pa
 }
 
 // RunNodes pages through node records.
-func (m *Memory) RunNodes(ctx context.Context, runID string, states []record.NodeState, page store.Page) ([]record.Node, string, error) {
-	var found []record.Node
+func (m *Memory) RunNodes(ctx context.Context, runID string, states []record.NodeState, page store.Page) ([]record.RunNode, string, error) {
+	var found []record.RunNode
 	var next string
 	err := m.locked(ctx, func() error {
 		run, err := m.find(runID)
@@ -97,19 +97,19 @@ func (m *Memory) RunNodes(ctx context.Context, runID string, states []record.Nod
 				found = append(found, clone(node))
 			}
 		}
-		found, next, err = part("nodes of "+runID, found, page, func(node record.Node) string { return node.Node })
+		found, next, err = part("nodes of "+runID, found, page, func(node record.RunNode) string { return node.Node })
 		return err
 	})
 	return found, next, err
 }
 
 // Apply stores new revisions.
-func (m *Memory) Apply(ctx context.Context, playbooks []record.Playbook, effect *record.Effect, answer func([]record.Playbook) string) ([]record.Playbook, error) {
+func (m *Memory) Apply(ctx context.Context, playbooks []record.Playbook, effect *record.IdempotencyRecord, answer func([]record.Playbook) string) ([]record.Playbook, error) {
 	playbooks = clone(playbooks)
 	var applied []record.Playbook
 	err := m.write(ctx, "Apply", func() error {
 		if effect != nil {
-			if err := m.free([]record.Effect{*effect}); err != nil {
+			if err := m.free([]record.IdempotencyRecord{*effect}); err != nil {
 				return err
 			}
 		}
@@ -129,7 +129,7 @@ func (m *Memory) Apply(ctx context.Context, playbooks []record.Playbook, effect 
 			if answer != nil {
 				kept.Answer = answer(clone(applied))
 			}
-			m.keep([]record.Effect{kept})
+			m.keep([]record.IdempotencyRecord{kept})
 		}
 		return nil
 	})
@@ -188,7 +188,7 @@ func (m *Memory) Revisions(ctx context.Context, name string, page store.Page) ([
 }
 
 // SaveNodes inserts or replaces known nodes.
-func (m *Memory) SaveNodes(ctx context.Context, term int64, nodes []record.KnownNode) error {
+func (m *Memory) SaveNodes(ctx context.Context, term int64, nodes []record.Node) error {
 	nodes = clone(nodes)
 	return m.write(ctx, "SaveNodes", func() error {
 		if err := m.fence(term); err != nil {
@@ -202,13 +202,13 @@ func (m *Memory) SaveNodes(ctx context.Context, term int64, nodes []record.Known
 }
 
 // ForgetNode removes a known node.
-func (m *Memory) ForgetNode(ctx context.Context, term int64, key record.NodeKey, effect *record.Effect) error {
+func (m *Memory) ForgetNode(ctx context.Context, term int64, key record.NodeKey, effect *record.IdempotencyRecord) error {
 	return m.write(ctx, "ForgetNode", func() error {
 		if err := m.fence(term); err != nil {
 			return err
 		}
 		if effect != nil {
-			if err := m.free([]record.Effect{*effect}); err != nil {
+			if err := m.free([]record.IdempotencyRecord{*effect}); err != nil {
 				return err
 			}
 		}
@@ -217,15 +217,15 @@ func (m *Memory) ForgetNode(ctx context.Context, term int64, key record.NodeKey,
 		}
 		delete(m.known, key)
 		if effect != nil {
-			m.keep([]record.Effect{*effect})
+			m.keep([]record.IdempotencyRecord{*effect})
 		}
 		return nil
 	})
 }
 
-// KnownNode reads a known node.
-func (m *Memory) KnownNode(ctx context.Context, key record.NodeKey) (record.KnownNode, error) {
-	var found record.KnownNode
+// Node reads a known node.
+func (m *Memory) Node(ctx context.Context, key record.NodeKey) (record.Node, error) {
+	var found record.Node
 	err := m.locked(ctx, func() error {
 		node, ok := m.known[key]
 		if !ok {
@@ -237,9 +237,9 @@ func (m *Memory) KnownNode(ctx context.Context, key record.NodeKey) (record.Know
 	return found, err
 }
 
-// KnownNodes pages through known nodes.
-func (m *Memory) KnownNodes(ctx context.Context, cluster string, page store.Page) ([]record.KnownNode, string, error) {
-	var found []record.KnownNode
+// Nodes pages through known nodes.
+func (m *Memory) Nodes(ctx context.Context, cluster string, page store.Page) ([]record.Node, string, error) {
+	var found []record.Node
 	var next string
 	err := m.locked(ctx, func() (err error) {
 		for key, node := range m.known {
@@ -247,10 +247,10 @@ func (m *Memory) KnownNodes(ctx context.Context, cluster string, page store.Page
 				found = append(found, clone(node))
 			}
 		}
-		slices.SortFunc(found, func(a, b record.KnownNode) int {
+		slices.SortFunc(found, func(a, b record.Node) int {
 			return cmp.Or(cmp.Compare(a.ClusterID, b.ClusterID), cmp.Compare(a.NodeID, b.NodeID))
 		})
-		found, next, err = part("known nodes of "+cluster, found, page, func(node record.KnownNode) string {
+		found, next, err = part("known nodes of "+cluster, found, page, func(node record.Node) string {
 			return node.ClusterID + "\x00" + node.NodeID
 		})
 		return err

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/replicante-io/playbooks/playbook"
 	"github.com/replicante-io/playbooks/record"
 	"github.com/replicante-io/playbooks/store"
 )
@@ -30,10 +29,10 @@ func (m *Memory) Create(ctx context.Context, term int64, create record.Commit) e
 		if _, exists := m.runs[create.Run.ID]; exists {
 			return fmt.Errorf("run %s: %w", create.Run.ID, store.ErrExists)
 		}
-		if err := m.free(create.Effects); err != nil {
+		if err := m.free(create.Idempotency); err != nil {
 			return err
 		}
-		run := &memoryRun{run: create.Run, nodes: map[string]record.Node{}, changed: make(chan struct{})}
+		run := &memoryRun{run: create.Run, nodes: map[string]record.RunNode{}, changed: make(chan struct{})}
 		m.runs[create.Run.ID] = run
 		m.land(run, term, create)
 		return nil
@@ -63,7 +62,7 @@ func (m *Memory) Commit(ctx context.Context, term int64, commit record.Commit) e
 		if was.Term != term || was.Rev != commit.Run.Rev-1 || was.CommitID != commit.After {
 			return fmt.Errorf("run %s is at revision %d of term %d after %q: %w", was.ID, was.Rev, was.Term, was.CommitID, store.ErrConflict)
 		}
-		if err := m.free(commit.Effects); err != nil {
+		if err := m.free(commit.Idempotency); err != nil {
 			return err
 		}
 		if was.FinishTS != nil && commit.Run.FinishTS == nil {
@@ -80,7 +79,7 @@ func (m *Memory) Commit(ctx context.Context, term int64, commit record.Commit) e
 
 // land adds to run what the commit holds beside it.
 func (m *Memory) land(run *memoryRun, term int64, commit record.Commit) {
-	run.run.CommitID, run.run.Term, run.run.Sealed = commit.ID, term, false
+	run.run.CommitID, run.run.Term, run.run.Stamped = commit.ID, term, false
 	for _, node := range commit.Nodes {
 		run.nodes[node.Node] = node
 	}
@@ -89,13 +88,13 @@ func (m *Memory) land(run *memoryRun, term int64, commit record.Commit) {
 		close(run.changed)
 		run.changed = make(chan struct{})
 	}
-	m.keep(commit.Effects)
+	m.keep(commit.Idempotency)
 }
 
 // Claim takes a run for term.
-func (m *Memory) Claim(ctx context.Context, term int64, runID string) (record.Run, []record.Node, error) {
+func (m *Memory) Claim(ctx context.Context, term int64, runID string) (record.Run, []record.RunNode, error) {
 	var claimed record.Run
-	var nodes []record.Node
+	var nodes []record.RunNode
 	err := m.write(ctx, "Claim", func() error {
 		run, err := m.find(runID)
 		if err != nil {
@@ -107,7 +106,7 @@ func (m *Memory) Claim(ctx context.Context, term int64, runID string) (record.Ru
 		run.run.Term = term
 		run.run.Rev++
 		claimed = clone(run.run)
-		nodes = make([]record.Node, 0, len(run.nodes))
+		nodes = make([]record.RunNode, 0, len(run.nodes))
 		for _, name := range slices.Sorted(maps.Keys(run.nodes)) {
 			nodes = append(nodes, clone(run.nodes[name]))
 		}
@@ -116,9 +115,9 @@ func (m *Memory) Claim(ctx context.Context, term int64, runID string) (record.Ru
 	return claimed, nodes, err
 }
 
-// Seal stamps everything of an ended run.
-func (m *Memory) Seal(ctx context.Context, term int64, runID string) error {
-	return m.write(ctx, "Seal", func() error {
+// StampFinished stamps everything of an ended run.
+func (m *Memory) StampFinished(ctx context.Context, term int64, runID string) error {
+	return m.write(ctx, "StampFinished", func() error {
 		run, err := m.find(runID)
 		switch {
 		case err != nil:
@@ -146,12 +145,12 @@ func (m *Memory) Seal(ctx context.Context, term int64, runID string) error {
 				m.effects[key] = effect
 			}
 		}
-		run.run.Sealed = true
+		run.run.Stamped = true
 		return nil
 	})
 }
 
-// unstamp takes back what Seal stamped.
+// unstamp takes back what StampFinished stamped.
 func (m *Memory) unstamp(run *memoryRun) {
 	for name, node := range run.nodes {
 		node.FinishTS = nil
@@ -183,13 +182,13 @@ func (m *Memory) Run(ctx context.Context, runID string) (record.Run, error) {
 
 // head copies a run without its playbook's text.
 func head(run record.Run) record.Run {
-	run.Playbook.Spec = playbook.Document(nil)
+	run.Playbook.Spec = record.Document(nil)
 	return clone(run)
 }
 
 // RunNode reads one node record.
-func (m *Memory) RunNode(ctx context.Context, runID, node string) (record.Node, error) {
-	var found record.Node
+func (m *Memory) RunNode(ctx context.Context, runID, node string) (record.RunNode, error) {
+	var found record.RunNode
 	err := m.locked(ctx, func() error {
 		run, err := m.find(runID)
 		if err != nil {

@@ -94,7 +94,7 @@ func TestAMethodOfAnEndedContextIsInDoubt(t *testing.T) {
 	m := NewMemory()
 	ctx, stop := context.WithCancel(t.Context())
 	stop()
-	_, err := m.Lead(ctx, 0)
+	_, err := m.BeginTerm(ctx, 0)
 	if !errors.Is(err, store.ErrUnavailable) || !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
@@ -106,7 +106,7 @@ func TestAStoreWithSomethingAroundItsCallsKeepsThePromises(t *testing.T) {
 		open := place.Open
 		place.Open = func(ttl time.Duration) (store.Store, error) {
 			inner, err := open(ttl)
-			return &store.Around{Store: inner, Call: func(_ context.Context, method string, do func() error) error {
+			return &store.Interceptor{Store: inner, Call: func(_ context.Context, method string, do func() error) error {
 				if _, there := reflect.TypeFor[store.Store]().MethodByName(method); !there {
 					tb.Errorf("a call is named %s", method)
 				}
@@ -124,7 +124,7 @@ func TestNoCallPassesWhatIsAroundAStore(t *testing.T) {
 		}
 		t.Run(method.Name, func(t *testing.T) {
 			var seen []string
-			around := &store.Around{Call: func(_ context.Context, method string, _ func() error) error {
+			around := &store.Interceptor{Call: func(_ context.Context, method string, _ func() error) error {
 				seen = append(seen, method)
 				return store.ErrUnavailable
 			}}

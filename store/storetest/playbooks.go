@@ -6,13 +6,12 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/replicante-io/playbooks/playbook"
 	"github.com/replicante-io/playbooks/record"
 	"github.com/replicante-io/playbooks/store"
 )
 
 func revision(name, digest string) record.Playbook {
-	return record.Playbook{Name: name, Digest: digest, Spec: playbook.Document{"of": digest}, CreatedTS: start}
+	return record.Playbook{Name: name, Digest: digest, Spec: record.Document{"of": digest}, CreatedTS: start}
 }
 
 func apply(tb testing.TB, s store.Store, playbooks ...record.Playbook) []record.Playbook {
@@ -86,12 +85,12 @@ func applyIsAllOrNone(t *testing.T, backend Backend) {
 	answer := func(applied []record.Playbook) string {
 		return fmt.Sprint(names(applied, func(p record.Playbook) string { return fmt.Sprint(p.Name, ":", p.Revision) }))
 	}
-	effect := record.Effect{Key: "k", Digest: "d"}
+	effect := record.IdempotencyRecord{Key: "k", Digest: "d"}
 	_, err := s.Apply(ctx, []record.Playbook{revision("a", "1"), revision("b", "1")}, &effect, answer)
 	must(t, err)
-	kept, err := s.Effect(ctx, "k", "d")
+	kept, err := s.IdempotencyRecord(ctx, "k", "d")
 	must(t, err)
-	same(t, "kept effect", kept, record.Effect{Key: "k", Digest: "d", Answer: "[a:1 b:1]"})
+	same(t, "kept effect", kept, record.IdempotencyRecord{Key: "k", Digest: "d", Answer: "[a:1 b:1]"})
 	_, err = s.Apply(ctx, []record.Playbook{revision("a", "2"), revision("c", "1")}, &effect, answer)
 	refused(t, "apply under a used key", err, store.ErrExists)
 	latest, err := s.Playbook(ctx, "a", 0)

@@ -65,7 +65,7 @@ func (h *history) learn(runID string) {
 func (h *history) lead(*rapid.T) {
 	floor := rapid.Int64Range(0, 10).Draw(h.tb, "floor")
 	_ = h.both("lead", func(s store.Store) (any, error) {
-		term, err := s.Lead(h.ctx, floor)
+		term, err := s.BeginTerm(h.ctx, floor)
 		return term.Term, err
 	})
 	term, _ := h.model.Term(h.ctx)
@@ -76,19 +76,19 @@ func (h *history) create(*rapid.T) {
 	term := h.term()
 	commit := newRun(term, 3)
 	commit.Run.CreatedTS = start.Add(time.Duration(rapid.IntRange(0, 3).Draw(h.tb, "age")) * time.Millisecond)
-	commit.Effects = h.effects(commit.Run.ID)
+	commit.Idempotency = h.effects(commit.Run.ID)
 	if h.both("create", func(s store.Store) (any, error) { return nil, s.Create(h.ctx, term, commit) }) == nil {
 		h.runs = append(h.runs, commit.Run.ID)
 		h.learn(commit.Run.ID)
 	}
 }
 
-func (h *history) effects(runID string) []record.Effect {
+func (h *history) effects(runID string) []record.IdempotencyRecord {
 	if rapid.IntRange(0, 2).Draw(h.tb, "keyed") > 0 {
 		return nil
 	}
 	key := rapid.SampledFrom([]string{"a", "b", "c", "d", "e", "f", "g", "h"}).Draw(h.tb, "key")
-	return []record.Effect{{Key: key, Digest: rapid.SampledFrom([]string{"1", "2"}).Draw(h.tb, "digest"), RunID: runID}}
+	return []record.IdempotencyRecord{{Key: key, Digest: rapid.SampledFrom([]string{"1", "2"}).Draw(h.tb, "digest"), RunID: runID}}
 }
 
 func (h *history) claim(*rapid.T) {
@@ -132,7 +132,7 @@ func (h *history) commit(*rapid.T) {
 		commit.Nodes = append(commit.Nodes, busyNode(runID, i))
 	}
 	addEvents(&commit, rapid.IntRange(0, 3).Draw(h.tb, "events"))
-	commit.Effects = h.effects(runID)
+	commit.Idempotency = h.effects(runID)
 	h.try(term, commit)
 	h.done, h.doneBy = append(h.done, commit), append(h.doneBy, term)
 }
@@ -150,12 +150,12 @@ func (h *history) repeat(*rapid.T) {
 	}
 }
 
-func (h *history) seal(*rapid.T) {
+func (h *history) stamp(*rapid.T) {
 	if len(h.runs) == 0 {
 		return
 	}
 	term, runID := h.term(), h.run()
-	if h.both("seal", func(s store.Store) (any, error) { return nil, s.Seal(h.ctx, term, runID) }) == nil {
+	if h.both("stamp", func(s store.Store) (any, error) { return nil, s.StampFinished(h.ctx, term, runID) }) == nil {
 		h.learn(runID)
 	}
 }
@@ -176,7 +176,7 @@ func (h *history) compare(*rapid.T) {
 		return runs, err
 	})
 	for _, key := range []string{"a", "b", "c", "d", "e", "f", "g", "h"} {
-		_ = h.both(fmt.Sprint("effect ", key), func(s store.Store) (any, error) { return s.Effect(h.ctx, key, "1") })
+		_ = h.both(fmt.Sprint("effect ", key), func(s store.Store) (any, error) { return s.IdempotencyRecord(h.ctx, key, "1") })
 	}
 }
 
@@ -195,7 +195,7 @@ func anySequenceEndsAsInTheModel(t *testing.T, backend Backend) {
 		must(t, s.Init(t.Context()))
 		h := &history{tb: tb, ctx: t.Context(), store: s, model: NewMemory(), known: map[string][]record.Run{}}
 		h.lead(tb)
-		writes := []func(*rapid.T){h.create, h.claim, h.claim, h.commit, h.commit, h.commit, h.commit, h.commit, h.repeat, h.seal, h.seal, h.lead}
+		writes := []func(*rapid.T){h.create, h.claim, h.claim, h.commit, h.commit, h.commit, h.commit, h.commit, h.repeat, h.stamp, h.stamp, h.lead}
 		for range rapid.IntRange(1, 60).Draw(tb, "writes") {
 			writes[rapid.IntRange(0, len(writes)-1).Draw(tb, "write")](tb)
 		}

@@ -6,13 +6,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/replicante-io/playbooks/playbook"
 	"github.com/replicante-io/playbooks/record"
 	"github.com/replicante-io/playbooks/store"
 )
 
 // document holds what documents may hold: whole numbers stay whole, others do not become so, and any name is a key.
-func document() playbook.Document {
+func document() record.Document {
 	values := map[string]any{
 		"null": nil, "true": true, "false": false, "empty": "", "text": "plain", "unicode": "naïve 日本 \U0001f600 \u0000 <&>\"\\\n",
 		"one": int64(1), "negative": int64(-7), "largest": int64(math.MaxInt64), "smallest": int64(math.MinInt64),
@@ -21,7 +20,7 @@ func document() playbook.Document {
 		"with.dots.in": int64(1), "$dollar": int64(2), "$set": map[string]any{"$inc": "x"}, "a.$.b": true, "": "no name", "ключ": "value",
 		"_id": int64(9), "2026-01-02T03:04:05Z": "2026-01-02T03:04:05Z",
 	}
-	return playbook.Document{"nested": values, "with.dots": []any{values}, "$dollar": values, "whole": 2.0, "n": int64(2)}
+	return record.Document{"nested": values, "with.dots": []any{values}, "$dollar": values, "whole": 2.0, "n": int64(2)}
 }
 
 // fill sets every field below value to something that is not zero, and different from the others of its kind.
@@ -77,9 +76,9 @@ func filled[T any]() T {
 // full is a run with a node and an event all of whose fields are set, but for those that the store sets.
 func full(term int64) record.Commit {
 	bare := newRun(term, 0)
-	commit := record.Commit{ID: bare.ID, Run: filled[record.Run](), Nodes: []record.Node{filled[record.Node]()}, Events: []record.Event{filled[record.Event]()}}
+	commit := record.Commit{ID: bare.ID, Run: filled[record.Run](), Nodes: []record.RunNode{filled[record.RunNode]()}, Events: []record.Event{filled[record.Event]()}}
 	commit.Run.ID, commit.Run.CommitID, commit.Run.Term, commit.Run.Rev, commit.Run.Seq = bare.Run.ID, bare.ID, term, 1, 1
-	commit.Run.Sealed = false
+	commit.Run.Stamped = false
 	commit.Nodes[0].RunID, commit.Nodes[0].Cluster = bare.Run.ID, commit.Run.Cluster
 	commit.Events[0].RunID, commit.Events[0].Seq = bare.Run.ID, 1
 	return commit
@@ -90,7 +89,7 @@ func everyFieldComesBack(t *testing.T, backend Backend) {
 	ctx := t.Context()
 	term := lead(t, s)
 	want := full(term)
-	want.Effects = []record.Effect{filled[record.Effect]()}
+	want.Idempotency = []record.IdempotencyRecord{filled[record.IdempotencyRecord]()}
 	must(t, s.Create(ctx, term, want))
 
 	run, nodes, events := readBack(t, s, want.Run.ID)
@@ -103,9 +102,9 @@ func everyFieldComesBack(t *testing.T, backend Backend) {
 	node, err := s.RunNode(ctx, run.ID, want.Nodes[0].Node)
 	must(t, err)
 	same(t, "node", node, want.Nodes[0])
-	effect, err := s.Effect(ctx, want.Effects[0].Key, want.Effects[0].Digest)
+	effect, err := s.IdempotencyRecord(ctx, want.Idempotency[0].Key, want.Idempotency[0].Digest)
 	must(t, err)
-	same(t, "effect", effect, want.Effects[0])
+	same(t, "effect", effect, want.Idempotency[0])
 
 	bare := want.Run
 	bare.Playbook.Spec = nil
@@ -128,9 +127,9 @@ func everyFieldComesBack(t *testing.T, backend Backend) {
 	same(t, "committed run", run, commit.Run)
 	same(t, "committed nodes", nodes, want.Nodes)
 
-	known := filled[record.KnownNode]()
-	must(t, s.SaveNodes(ctx, term, []record.KnownNode{known}))
-	got, err := s.KnownNode(ctx, known.Key())
+	known := filled[record.Node]()
+	must(t, s.SaveNodes(ctx, term, []record.Node{known}))
+	got, err := s.Node(ctx, known.Key())
 	must(t, err)
 	same(t, "known node", got, known)
 }
@@ -149,7 +148,7 @@ func emptyFieldsAreAbsent(t *testing.T, backend Backend) {
 		Term: term, Rev: 2, Seq: was.Seq, CommitID: commit.ID, UpdateTS: start, Stages: []record.RunStage{{Name: "one", State: record.StagePending}},
 	}
 	node := first.Nodes[0]
-	commit.Nodes = []record.Node{{
+	commit.Nodes = []record.RunNode{{
 		RunID: was.ID, Cluster: was.Cluster, Node: node.Node, State: record.NodePending, Membership: record.MemberKnown,
 		Stages: []record.NodeStage{{Name: "one"}}, Actions: []record.Action{{ID: "a", StartTS: start, DeadlineTS: start}},
 	}}
@@ -158,11 +157,11 @@ func emptyFieldsAreAbsent(t *testing.T, backend Backend) {
 	same(t, "run", run, commit.Run)
 	same(t, "nodes", nodes, commit.Nodes)
 
-	known := filled[record.KnownNode]()
-	must(t, s.SaveNodes(ctx, term, []record.KnownNode{known}))
-	known = record.KnownNode{NodeID: known.NodeID, ClusterID: known.ClusterID, AgentURL: "x", Status: record.StatusUnknown}
-	must(t, s.SaveNodes(ctx, term, []record.KnownNode{known}))
-	got, err := s.KnownNode(ctx, known.Key())
+	known := filled[record.Node]()
+	must(t, s.SaveNodes(ctx, term, []record.Node{known}))
+	known = record.Node{NodeID: known.NodeID, ClusterID: known.ClusterID, AgentURL: "x", Status: record.StatusUnknown}
+	must(t, s.SaveNodes(ctx, term, []record.Node{known}))
+	got, err := s.Node(ctx, known.Key())
 	must(t, err)
 	same(t, "known node", got, known)
 }
@@ -174,7 +173,7 @@ func nothingIsShared(t *testing.T, backend Backend) {
 	given := full(term)
 	want := clone(given)
 	must(t, s.Create(ctx, term, given))
-	spoil := func(run record.Run, node record.Node, event record.Event) {
+	spoil := func(run record.Run, node record.RunNode, event record.Event) {
 		run.Playbook.Spec["n"], run.Params["n"], run.Stages[0].Name, run.Error.Code = "x", "x", "x", "x"
 		run.Counts["x"] = 1
 		*run.FinishTS = start

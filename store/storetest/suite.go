@@ -67,13 +67,13 @@ var tests = []struct {
 	{"a commit of 1,024 nodes and events lands", largeCommitLands},
 
 	{"sealing stamps everything and may be repeated", sealStampsEverything},
-	{"an unfinished run cannot be sealed", unfinishedRunIsNotSealed},
-	{"an interrupted seal is resumed by a later term", interruptedSealIsResumed},
-	{"a seal of an earlier term than the run's is refused", staleSealIsRefused},
-	{"a commit after the seal opens the run until it is sealed again", commitUnseals},
-	{"a commit beside a seal is stamped or leaves the run unsealed", commitBesideSeal},
+	{"an unfinished run cannot be stamped", unfinishedRunIsNotSealed},
+	{"an interrupted stamp is resumed by a later term", interruptedSealIsResumed},
+	{"a stamp of an earlier term than the run's is refused", staleSealIsRefused},
+	{"a commit after the stamp opens the run until it is stamped again", commitUnseals},
+	{"a commit beside a stamp is stamped or leaves the run unsealed", commitBesideSeal},
 	{"reopening a run takes its stamps back", reopeningTakesStampsBack},
-	{"runs stay open until they are sealed and settled, oldest first", openRuns},
+	{"runs stay open until they are stamped and settled, oldest first", openRuns},
 
 	{"an idempotency key is found with its digest only", effectIsFound},
 	{"a key used before keeps a commit from landing", usedKeyKeepsCommit},
@@ -99,7 +99,7 @@ var tests = []struct {
 	{"known nodes are paged and counted by cluster", knownNodesArePaged},
 	{"known nodes of a stale term are refused", staleKnownNodesAreRefused},
 
-	{"a sealed run expires with all that is its own", sealedRunExpires},
+	{"a stamped run expires with all that is its own", sealedRunExpires},
 	{"any sequence of writes ends as it does in the model", anySequenceEndsAsInTheModel},
 }
 
@@ -145,7 +145,7 @@ func openAt(tb testing.TB, place Place, ttl time.Duration) store.Store {
 // lead begins a term.
 func lead(tb testing.TB, s store.Store) int64 {
 	tb.Helper()
-	term, err := s.Lead(tb.Context(), 0)
+	term, err := s.BeginTerm(tb.Context(), 0)
 	must(tb, err)
 	return term.Term
 }

@@ -97,7 +97,7 @@ func termsGrow(t *testing.T, backend Backend) {
 	s := open(t, backend)
 	last := int64(0)
 	for _, floor := range []int64{0, 0, 41, 3, 42, 1 << 40} {
-		term, err := s.Lead(t.Context(), floor)
+		term, err := s.BeginTerm(t.Context(), floor)
 		must(t, err)
 		if term.Term <= last || term.Term <= floor {
 			t.Errorf("after term %d and with floor %d comes term %d", last, floor, term.Term)
@@ -115,7 +115,7 @@ func concurrentLeadsDiffer(t *testing.T, backend Backend) {
 	var group errgroup.Group
 	for i := range terms {
 		group.Go(func() error {
-			term, err := s.Lead(t.Context(), 0)
+			term, err := s.BeginTerm(t.Context(), 0)
 			terms[i] = term.Term
 			return err
 		})
@@ -135,15 +135,15 @@ func endedContextIsInDoubt(t *testing.T, backend Backend) {
 	stop()
 	for what, ask := range map[string]func() error{
 		"term":   func() error { _, err := s.Term(ctx); return err },
-		"lead":   func() error { _, err := s.Lead(ctx, 0); return err },
+		"lead":   func() error { _, err := s.BeginTerm(ctx, 0); return err },
 		"create": func() error { return s.Create(ctx, term, newRun(term, 1)) },
 		"claim":  func() error { _, _, err := s.Claim(ctx, term, run.ID); return err },
 		"commit": func() error { return s.Commit(ctx, term, after(run)) },
-		"seal":   func() error { return s.Seal(ctx, term, run.ID) },
+		"stamp":  func() error { return s.StampFinished(ctx, term, run.ID) },
 		"run":    func() error { _, err := s.Run(ctx, run.ID); return err },
 		"events": func() error { _, err := s.Events(ctx, run.ID, 0, 0); return err },
 		"apply":  func() error { _, err := s.Apply(ctx, []record.Playbook{revision("a", "1")}, nil, nil); return err },
-		"save":   func() error { return s.SaveNodes(ctx, term, []record.KnownNode{{NodeID: "n", ClusterID: "c"}}) },
+		"save":   func() error { return s.SaveNodes(ctx, term, []record.Node{{NodeID: "n", ClusterID: "c"}}) },
 	} {
 		refused(t, what, ask(), store.ErrUnavailable)
 	}
