@@ -45,12 +45,12 @@ func (a *Interceptor) Term(ctx context.Context) (record.Term, error) {
 	return one(ctx, a, "Term", func() (record.Term, error) { return a.Store.Term(ctx) })
 }
 
-func (a *Interceptor) Lead(ctx context.Context, floor int64) (record.Term, error) {
-	return one(ctx, a, "Lead", func() (record.Term, error) { return a.Store.BeginTerm(ctx, floor) })
+func (a *Interceptor) BeginTerm(ctx context.Context, floor int64) (record.Term, error) {
+	return one(ctx, a, "BeginTerm", func() (record.Term, error) { return a.Store.BeginTerm(ctx, floor) })
 }
 
-func (a *Interceptor) Effect(ctx context.Context, key, digest string) (record.IdempotencyRecord, error) {
-	return one(ctx, a, "Effect", func() (record.IdempotencyRecord, error) { return a.Store.IdempotencyRecord(ctx, key, digest) })
+func (a *Interceptor) IdempotencyRecord(ctx context.Context, key, digest string) (record.IdempotencyRecord, error) {
+	return one(ctx, a, "IdempotencyRecord", func() (record.IdempotencyRecord, error) { return a.Store.IdempotencyRecord(ctx, key, digest) })
 }
 
 func (a *Interceptor) Apply(ctx context.Context, playbooks []record.Playbook, effect *record.IdempotencyRecord, answer func([]record.Playbook) string) ([]record.Playbook, error) {
