@@ -90,7 +90,7 @@ func BenchmarkParse(b *testing.B) {
 	for b.Loop() {
 		spec(b, `
       targets: 'node.attributes.zone != "x" && node.role == "SECONDARY"'
-      order: node.id
+      order_by: node.id
 `)
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/common/types"
 	"gopkg.in/yaml.v3"
+
+	"github.com/replicante-io/playbooks/record"
 )
 
 // expr reads an expression. One that is missing is nil.
@@ -65,7 +67,7 @@ func (s *scope) compile(text string, k want, stage int) (*Expr, []issue) {
 	case utf8.RuneCountInString(text) > maxExpression:
 		return nil, []issue{{0, codeTooLarge, fmt.Sprintf("the expression is longer than %d characters", maxExpression)}}
 	case s.left < 0 || s.bytes < 0:
-		return nil, []issue{{0, codeTooLarge, fmt.Sprintf("the playbook has more than %d expressions, or %d bytes of them", maxExpressions, MaxText)}}
+		return nil, []issue{{0, codeTooLarge, fmt.Sprintf("the playbook has more than %d expressions, or %d bytes of them", maxExpressions, record.MaxPlaybookText)}}
 	}
 	env := s.node
 	if k == wantGuard {

@@ -266,7 +266,7 @@ func typeName(v ref.Val) string {
 	return a(v.Type().TypeName())
 }
 
-// Compare orders two values of an order expression: false before true, numbers by size, text by its bytes, lists by
+// Compare orders two values of an order_by expression: false before true, numbers by size, text by its bytes, lists by
 // their first difference. Values that have no order to each other are an error.
 func Compare(a, b any) (int, error) {
 	switch x := a.(type) {
@@ -359,8 +359,8 @@ type want int
 const (
 	wantBool       want = iota
 	wantGuard           // bool, about the cluster: it does not see node
-	wantComparable      // for order
-	wantGroup           // for within
+	wantComparable      // for order_by
+	wantGroup           // for groups.by
 	wantJSON            // for templates
 )
 

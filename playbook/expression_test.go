@@ -312,7 +312,7 @@ func sign(i int) int {
 }
 
 func TestOrderPutsThePrimaryLast(t *testing.T) {
-	order := parse(t, "STAGE\n      order: '[node.role == \"PRIMARY\", node.id]'\n")[0].Spec.Stages[0].Order
+	order := parse(t, "STAGE\n      order_by: '[node.role == \"PRIMARY\", node.id]'\n")[0].Spec.Stages[0].OrderBy
 	value := func(id, role string) any {
 		v, err := order.Value(playbook.Vars{"node": map[string]any{"id": id, "role": role}})
 		if err != nil {

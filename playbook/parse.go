@@ -41,9 +41,6 @@ const (
 	maxDepth    = 64      // of lists and mappings in each other
 )
 
-// MaxText is how many bytes a file of playbooks may have.
-const MaxText = 1 << 20
-
 // Parse reads every playbook of a YAML (or JSON) text. The error, when there is one, is Problems: everything that is
 // wrong in any of its documents; the playbooks beside it are good for nothing but Unsupported. The file is only for
 // messages.
@@ -134,9 +131,9 @@ func tidy(problems record.Problems) record.Problems {
 
 // decode returns data as text, or the reason why it is none.
 func decode(data []byte) (string, *record.Problem) {
-	if len(data) > MaxText {
+	if len(data) > record.MaxPlaybookText {
 		return "", &record.Problem{Line: 1, Column: 1, Code: codeTooLarge,
-			Message: fmt.Sprintf("the text has %d bytes; a file of playbooks may have at most %d", len(data), MaxText)}
+			Message: fmt.Sprintf("the text has %d bytes; a file of playbooks may have at most %d", len(data), record.MaxPlaybookText)}
 	}
 	for _, order := range []string{"\xff\xfe", "\xfe\xff"} {
 		if bytes.HasPrefix(data, []byte(order)) {

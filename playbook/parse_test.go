@@ -63,8 +63,8 @@ func TestEveryKeyOfTheContractIsUnderstood(t *testing.T) {
 		t.Errorf("params: %+v", spec.Params)
 	}
 	s := spec.Stages[0]
-	if s.Targets.String() != `node.attributes.zone != "x"` || s.Order == nil || s.Within == nil || s.Guard == nil || s.Pick != 3 ||
-		!s.AllowEmpty || s.Pause != 10*time.Second || s.OnFailure != playbook.FailureRollback || len(s.Rollback) != 1 ||
+	if s.Targets.String() != `node.attributes.zone != "x"` || s.OrderBy == nil || s.Groups.By == nil || s.Groups.AtOnce != (playbook.Amount{Percent: 50}) || s.Guard == nil || s.Pick != 3 ||
+		!s.AllowEmpty || s.BatchPause != 10*time.Second || s.OnFailure != playbook.FailureRollback || len(s.Rollback) != 1 ||
 		s.Approval != playbook.ApprovalRequired || *s.MaxUnavailable != (playbook.Amount{Count: 1}) || s.MaxFailures != (playbook.Amount{Percent: 10}) {
 		t.Errorf("stage: %+v", s)
 	}
@@ -91,7 +91,7 @@ func TestEveryKeyOfTheContractIsUnderstood(t *testing.T) {
 		}
 		refused = append(refused, problem.Path)
 	}
-	want := []string{"spec.approval", "spec.stages[0].pick", "spec.stages[0].allow_empty", "spec.stages[0].within",
+	want := []string{"spec.approval", "spec.stages[0].pick", "spec.stages[0].allow_empty", "spec.stages[0].groups",
 		"spec.stages[0].max_unavailable", "spec.stages[0].guard", "spec.stages[0].approval", "spec.stages[0].on_failure", "spec.stages[0].rollback"}
 	if diff := cmp.Diff(want, refused); diff != "" {
 		t.Errorf("unsupported (-want +got):\n%s", diff)

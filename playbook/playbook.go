@@ -48,21 +48,27 @@ type MembershipPolicy struct {
 // Stage is one stage: a set of nodes that go through Steps in batches.
 type Stage struct {
 	Name           string
-	Targets        *Expr // of a node, bool; nil: all nodes
-	Order          *Expr // of a node, comparable by Compare; nil: by node id
-	Within         *Expr // of a node: the nodes of one batch share its value; nil: no matter
-	Guard          *Expr // of the cluster, bool; nil: none
-	Pick           int   // 0: all
+	Targets        *Expr   // of a node, bool; nil: all nodes
+	OrderBy        *Expr   // of a node, comparable by Compare; nil: by node id
+	Groups         *Groups // nil: all nodes of the stage are one group
+	Guard          *Expr   // of the cluster, bool; nil: none
+	Pick           int     // 0: all
 	AllowEmpty     bool
 	Batch          []Amount // at least one; the last repeats
 	MaxFailures    Amount
 	MaxUnavailable *Amount // nil: no limit
 	Approval       Approval
-	Steps          []Step  // at least one
-	Health         *Health // nil: no gate
-	Pause          time.Duration
+	Steps          []Step        // at least one
+	Health         *Health       // nil: no gate
+	BatchPause     time.Duration // between two batches
 	OnFailure      OnFailure
 	Rollback       []Step
+}
+
+// Groups divides the nodes of a stage. A batch never spans two groups.
+type Groups struct {
+	By     *Expr  // of a node, a string, an int or a bool: nodes with the same value are one group
+	AtOnce Amount // how many groups may have an open batch at the same time
 }
 
 // Step is one action on each node of a stage.

@@ -198,7 +198,7 @@ type scope struct {
 
 // newScope makes the scope of a playbook with these params and stages.
 func newScope(params []Param, stages []stageName) *scope {
-	s := &scope{shapes: map[string]*shape{}, stages: stages, left: maxExpressions, bytes: MaxText, missed: map[string]string{}}
+	s := &scope{shapes: map[string]*shape{}, stages: stages, left: maxExpressions, bytes: record.MaxPlaybookText, missed: map[string]string{}}
 	for name, fixed := range factShapes() {
 		s.shapes[name] = fixed
 	}

@@ -30,7 +30,11 @@ func (w *walk) stage(n *yaml.Node, path string, index int, names map[string]int)
 	defer o.end()
 	s.Name = w.name(o.need("name", "a stage needs a name"), o.at("name"), names)
 	s.Targets = w.expr(o.get("targets"), o.at("targets"), wantBool, index)
-	s.Order = w.expr(o.get("order"), o.at("order"), wantComparable, index)
+	s.OrderBy = w.expr(o.get("order_by"), o.at("order_by"), wantComparable, index)
+	if n := o.get("groups"); n != nil {
+		s.Groups = w.groups(n, o.at("groups"), index)
+		o.unsupportedKey("groups")
+	}
 	if n := o.get("pick"); n != nil {
 		s.Pick, _ = w.integer(n, o.at("pick"), 1, maxCount)
 		o.unsupportedKey("pick")
@@ -40,10 +44,6 @@ func (w *walk) stage(n *yaml.Node, path string, index int, names map[string]int)
 	}
 	if n := o.get("batch"); n != nil {
 		s.Batch = w.batch(n, o.at("batch"))
-	}
-	if n := o.get("within"); n != nil {
-		s.Within = w.expr(n, o.at("within"), wantGroup, index)
-		o.unsupportedKey("within")
 	}
 	if n := o.get("max_failures"); n != nil {
 		s.MaxFailures, _ = w.amount(n, o.at("max_failures"), 0)
@@ -65,7 +65,7 @@ func (w *walk) stage(n *yaml.Node, path string, index int, names map[string]int)
 		func(_ int, n *yaml.Node, path string) {
 			s.Steps = append(s.Steps, w.step(n, path, index, steps, s.Health))
 		})
-	s.Pause = w.duration(o.get("pause"), o.at("pause"), 0, 0)
+	s.BatchPause = w.duration(o.get("batch_pause"), o.at("batch_pause"), 0, 0)
 	rollback := o.get("rollback")
 	if rollback != nil {
 		w.list(rollback, o.at("rollback"), maxSteps, "steps", func(_ int, n *yaml.Node, path string) {
@@ -83,6 +83,21 @@ func (w *walk) stage(n *yaml.Node, path string, index int, names map[string]int)
 		}
 	}
 	return s
+}
+
+// groups reads how the nodes of a stage are grouped.
+func (w *walk) groups(n *yaml.Node, path string, index int) *Groups {
+	g := &Groups{AtOnce: Amount{Count: 1}}
+	o, ok := w.object(n, path)
+	if !ok {
+		return g
+	}
+	defer o.end()
+	g.By = w.expr(o.need("by", "an expression such as node.attributes.zone"), o.at("by"), wantGroup, index)
+	if n := o.get("at_once"); n != nil {
+		g.AtOnce, _ = w.amount(n, o.at("at_once"), 1)
+	}
+	return g
 }
 
 // batch reads a size, or a list of sizes.

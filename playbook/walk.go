@@ -127,9 +127,20 @@ func (o *object) need(key, what string) *yaml.Node {
 func (o *object) end() {
 	for _, key := range o.keys {
 		if !slices.Contains(o.asked, key.Value) {
-			o.add(key, o.at(key.Value), codeUnknownKey, "unknown key%s", didYouMean(key.Value, o.asked))
+			o.add(key, o.at(key.Value), codeUnknownKey, "unknown key%s", o.hint(key.Value))
 		}
 	}
+}
+
+// renamed are keys that earlier versions had under another name.
+var renamed = map[string]string{"order": "order_by", "pause": "batch_pause", "within": "groups"}
+
+// hint is the end of the message about an unknown key.
+func (o *object) hint(key string) string {
+	if now := renamed[key]; slices.Contains(o.asked, now) {
+		return "; " + key + " was renamed to " + now
+	}
+	return didYouMean(key, o.asked)
 }
 
 // unsupportedKey notes that nothing acts on a key that is given.

@@ -5,6 +5,9 @@ import (
 	"strings"
 )
 
+// MaxPlaybookText is how many bytes a file of playbooks may have.
+const MaxPlaybookText = 1 << 20
+
 // Problem is one thing that is wrong with a playbook's text, where it is and what would be right.
 type Problem struct {
 	File    string `json:"file,omitempty"`

@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/replicante-io/playbooks/api/client"
-	"github.com/replicante-io/playbooks/playbook"
+	"github.com/replicante-io/playbooks/record"
 )
 
 func (t *tool) apply() *cobra.Command {
@@ -79,8 +79,8 @@ func (t *tool) files(names []string) ([]client.File, error) {
 			if err != nil {
 				return nil, unreadable(path, err)
 			}
-			if len(data) > playbook.MaxText { // the server would refuse it too, maybe without reading what it is called
-				return nil, fmt.Errorf("%s:1:1: the text has %d bytes; a file of playbooks may have at most %d", path, len(data), playbook.MaxText)
+			if len(data) > record.MaxPlaybookText { // the server would refuse it too, maybe without reading what it is called
+				return nil, fmt.Errorf("%s:1:1: the text has %d bytes; a file of playbooks may have at most %d", path, len(data), record.MaxPlaybookText)
 			}
 			files = append(files, client.File{Name: path, Data: data})
 		}

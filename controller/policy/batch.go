@@ -57,9 +57,9 @@ func (p *Plan) choose(size int) ([]string, bool) {
 	spec := p.stageSpec()
 	key := p.decisionKey("batch")
 	queue, gone := p.queue()
-	byFacts := spec.Order.NeedsFacts() || spec.Order.NeedsAllNodes()
+	byFacts := spec.OrderBy.NeedsFacts() || spec.OrderBy.NeedsAllNodes()
 	if !byFacts {
-		if err := p.sort(queue, spec.Order, nil); err != nil {
+		if err := p.sort(queue, spec.OrderBy, nil); err != nil {
 			return nil, p.undecided(key, "the order of stage "+spec.Name, nil, err)
 		}
 		queue = queue[:min(size, len(queue))]
@@ -72,7 +72,7 @@ func (p *Plan) choose(size int) ([]string, bool) {
 	}
 	var seen *observation
 	if len(ask) > 0 {
-		if seen = p.observe(key, factsEvery, spec.Order.NeedsAllNodes(), ask...); seen == nil {
+		if seen = p.observe(key, factsEvery, spec.OrderBy.NeedsAllNodes(), ask...); seen == nil {
 			return nil, false
 		}
 	}
@@ -92,7 +92,7 @@ func (p *Plan) choose(size int) ([]string, bool) {
 		}
 	}
 	if byFacts {
-		if err := p.sort(ready, spec.Order, seen); err != nil {
+		if err := p.sort(ready, spec.OrderBy, seen); err != nil {
 			return nil, p.undecided(key, "the order of stage "+spec.Name, nil, err)
 		}
 	}
@@ -210,8 +210,8 @@ func (p *Plan) closeBatch() bool {
 	st.Open, st.GateTS, st.Size = false, nil, 0
 	p.runDirty = true
 	p.event(record.EventBatchFinished, "", p.stageSpec().Name, "", record.Document{"batch": int64(st.Batch)})
-	if p.pending = p.stillPending(); len(p.pending) > 0 && p.stageSpec().Pause > 0 {
-		until := p.now.Add(p.stageSpec().Pause)
+	if p.pending = p.stillPending(); len(p.pending) > 0 && p.stageSpec().BatchPause > 0 {
+		until := p.now.Add(p.stageSpec().BatchPause)
 		st.PauseUntil = &until
 	}
 	return true

@@ -397,7 +397,7 @@ func TestKnownNodeThatIsNotThereFailsAtItsTurn(t *testing.T) {
 }
 
 func TestPrimaryGoesLastByFreshFacts(t *testing.T) {
-	w := newWorld(t, 3, strings.Replace(oneStep, "      steps", "      order: 'node.role == \"PRIMARY\"'\n      health: none\n      steps", 1))
+	w := newWorld(t, 3, strings.Replace(oneStep, "      steps", "      order_by: 'node.role == \"PRIMARY\"'\n      health: none\n      steps", 1))
 	for name, role := range map[string]string{"node-1": "PRIMARY", "node-2": "SECONDARY", "node-3": "SECONDARY"} {
 		n := w.known[name]
 		n.Role = role

@@ -26,13 +26,13 @@ func anySpec(t *rapid.T) string {
 		if health != "none" {
 			unknown = append(unknown, "health")
 		}
-		fmt.Fprintf(&b, "    - name: s%d\n      batch: %s\n      max_failures: %d\n      health: %s\n      on_failure: %s\n      pause: %s\n", i,
+		fmt.Fprintf(&b, "    - name: s%d\n      batch: %s\n      max_failures: %d\n      health: %s\n      on_failure: %s\n      batch_pause: %s\n", i,
 			rapid.SampledFrom([]string{"1", "2", `[1, "50%"]`, `"100%"`}).Draw(t, "batch"),
 			rapid.IntRange(0, 2).Draw(t, "max_failures"), health,
 			rapid.SampledFrom([]string{"abort", "continue", "pause"}).Draw(t, "on_failure"),
 			rapid.SampledFrom([]string{"0s", "7s"}).Draw(t, "pause"))
 		if rapid.Bool().Draw(t, "order") {
-			b.WriteString("      order: 'node.role == \"PRIMARY\"'\n")
+			b.WriteString("      order_by: 'node.role == \"PRIMARY\"'\n")
 		}
 		if rapid.Bool().Draw(t, "targets") {
 			b.WriteString("      targets: 'node.status != \"UNHEALTHY\"'\n")
