@@ -36,6 +36,7 @@ var allowed = map[string][]string{
 	"internal/etcd":             {"internal/failpoint"},
 	"internal/failpoint":        {},
 	"internal/imports":          {},
+	"internal/retry":            {},
 	"tests/robustness/cluster":  {},
 	"tests/robustness/failover": everything,
 	"internal/systemd":          {},
