@@ -17,6 +17,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/replicante-io/playbooks/election"
+	"github.com/replicante-io/playbooks/internal/idempotency"
 	"github.com/replicante-io/playbooks/record"
 	"github.com/replicante-io/playbooks/store"
 )
@@ -69,6 +70,7 @@ type server struct {
 	Config
 	api     huma.API
 	forward *http.Client
+	keys    idempotency.Keys
 }
 
 // New returns the handler of everything. Streams end with their request's context: give the http.Server a BaseContext

@@ -18,6 +18,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/replicante-io/playbooks/internal/idempotency"
 	"github.com/replicante-io/playbooks/playbook"
 	"github.com/replicante-io/playbooks/record"
 	"github.com/replicante-io/playbooks/store"
@@ -67,16 +68,26 @@ func (s *server) registerPlaybooks() {
 }
 
 func (s *server) apply(ctx context.Context, in *textInput) (*appliedOutput, error) {
-	request := requestOf(ctx)
-	if request.Key != "" {
-		effect, err := s.Store.IdempotencyRecord(ctx, request.Key, request.Digest)
-		if err == nil {
-			return answered(effect)
-		}
-		if !errors.Is(err, store.ErrNotFound) {
-			return nil, s.problemOfWrite(ctx, fmt.Errorf("look for the idempotency key: %w", err))
-		}
+	items, err := idempotency.Do(ctx, &s.keys, idempotency.Write[[]Applied]{
+		Request: requestOf(ctx),
+		Find:    s.Store.IdempotencyRecord,
+		Replay: func(_ context.Context, done record.IdempotencyRecord) (items []Applied, err error) {
+			return items, json.Unmarshal([]byte(done.Answer), &items)
+		},
+		Do: func(ctx context.Context, key *record.IdempotencyRecord) ([]Applied, error) {
+			return s.store(ctx, in, key)
+		},
+	})
+	if err != nil {
+		return nil, s.problemOfWrite(ctx, fmt.Errorf("apply: %w", err))
 	}
+	out := &appliedOutput{}
+	out.Body.Items = items
+	return out, nil
+}
+
+// store writes the playbooks of a text as new revisions, together with key.
+func (s *server) store(ctx context.Context, in *textInput, key *record.IdempotencyRecord) ([]Applied, error) {
 	playbooks, err := read(in)
 	if err != nil {
 		return nil, err
@@ -85,11 +96,11 @@ func (s *server) apply(ctx context.Context, in *textInput) (*appliedOutput, erro
 	for _, p := range playbooks {
 		latest, err := s.Store.Playbook(ctx, p.Name, 0)
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
-			return nil, s.problemOfWrite(ctx, fmt.Errorf("read playbook %s: %w", p.Name, err))
+			return nil, fmt.Errorf("read playbook %s: %w", p.Name, err)
 		}
 		before[p.Name] = latest.Revision
 	}
-	answer := func(revisions []record.Playbook) []Applied {
+	applied := func(revisions []record.Playbook) []Applied {
 		items := make([]Applied, len(revisions))
 		for i, p := range revisions {
 			items[i] = Applied{Name: p.Name, Revision: p.Revision, Version: p.Version,
@@ -97,41 +108,20 @@ func (s *server) apply(ctx context.Context, in *textInput) (*appliedOutput, erro
 		}
 		return items
 	}
-	var effect *record.IdempotencyRecord
-	if request.Key != "" {
-		effect = &record.IdempotencyRecord{Key: request.Key, Digest: request.Digest}
-	}
-	revisions, err := s.Store.Apply(ctx, playbooks, effect, func(revisions []record.Playbook) string {
-		text, _ := json.Marshal(answer(revisions)) // strings and numbers only
+	revisions, err := s.Store.Apply(ctx, playbooks, key, func(revisions []record.Playbook) string {
+		text, _ := json.Marshal(applied(revisions)) // strings and numbers only
 		return string(text)
 	})
-	if errors.Is(err, store.ErrExists) && effect != nil {
-		// The same request was answered in between.
-		landed, err := s.Store.IdempotencyRecord(ctx, request.Key, request.Digest)
-		if err != nil {
-			return nil, s.problemOfWrite(ctx, fmt.Errorf("look for the idempotency key: %w", err))
-		}
-		return answered(landed)
-	}
 	if err != nil {
-		return nil, s.problemOfWrite(ctx, fmt.Errorf("apply: %w", err))
+		return nil, err
 	}
-	out := &appliedOutput{}
-	out.Body.Items = answer(revisions)
-	for _, item := range out.Body.Items {
+	items := applied(revisions)
+	for _, item := range items {
 		if item.Created {
-			s.Log.Info("playbook applied", "playbook", item.Name, "revision", item.Revision, "actor", request.Actor)
+			s.Log.Info("playbook applied", "playbook", item.Name, "revision", item.Revision, "actor", requestOf(ctx).Actor)
 		}
 	}
-	return out, nil
-}
-
-func answered(effect record.IdempotencyRecord) (*appliedOutput, error) {
-	out := &appliedOutput{}
-	if err := json.Unmarshal([]byte(effect.Answer), &out.Body.Items); err != nil {
-		return nil, fmt.Errorf("read the answer kept with the idempotency key: %w", err)
-	}
-	return out, nil
+	return items, nil
 }
 
 func (s *server) validate(_ context.Context, in *textInput) (*appliedOutput, error) {

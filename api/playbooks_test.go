@@ -150,13 +150,14 @@ func TestAnApplyInDoubtIsAnsweredUnderItsKey(t *testing.T) {
 	}
 }
 
-func TestTwoOfOneKeyAtOnceHaveOneEffect(t *testing.T) {
+func TestAnApplyThatAnotherLeaderCarriedOutMeanwhileGetsItsAnswer(t *testing.T) {
 	p, h := leading(t)
+	earlier := p.Replica("core-1") // another process
 	other := false
 	p.Intercept(func(op string, do func() error) error {
 		if op == "Apply" && !other {
 			other = true
-			ok(t, call(t, h, "POST", "/api/v1/apply", apitest.Playbook, "Idempotency-Key", "k1"), 200)
+			ok(t, call(t, earlier, "POST", "/api/v1/apply", apitest.Playbook, "Idempotency-Key", "k1"), 200)
 		}
 		return do()
 	})
