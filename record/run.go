@@ -149,6 +149,7 @@ type Run struct {
 	Counts         map[NodeState]int `json:"counts"`
 	WaitsFor       string            `json:"waits_for,omitempty"`
 	CreatedTS      time.Time         `json:"created_ts"`
+	QueuedTS       *time.Time        `json:"queued_ts,omitempty"` // when it entered the queue of its cluster, or entered it again
 	StartTS        *time.Time        `json:"start_ts,omitempty"`
 	UpdateTS       time.Time         `json:"update_ts"`
 	FinishTS       *time.Time        `json:"finish_ts,omitempty"`

@@ -86,12 +86,11 @@ type Store interface {
 	// ErrConflict if the run has not ended, ErrStaleTerm where a later term has claimed it.
 	StampFinished(ctx context.Context, term int64, runID string) error
 
-	// OpenRuns lists the heads (without Playbook.Spec) of runs that are Open, oldest first, linearizably. Wherever runs
-	// are ordered, it is by created_ts and then id.
+	// OpenRuns lists the heads (without Playbook.Spec) of runs that are Open, in the order of CompareQueued, linearizably.
 	OpenRuns(ctx context.Context) ([]record.Run, error)
 	// Run reads a whole run. ErrNotFound, here and below, where there is none.
 	Run(ctx context.Context, runID string) (record.Run, error)
-	// Runs pages through run heads (without Playbook.Spec), newest first.
+	// Runs pages through run heads (without Playbook.Spec), newest first: by created_ts, then by id.
 	Runs(ctx context.Context, filter RunFilter, page Page) ([]record.Run, string, error)
 	RunNode(ctx context.Context, runID, node string) (record.RunNode, error)
 	// RunNodes pages through a run's node records by node name. ErrNotFound where there is no such run.

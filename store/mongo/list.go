@@ -3,6 +3,7 @@ package mongo
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -21,8 +22,7 @@ func (s *Store) OpenRuns(ctx context.Context) ([]record.Run, error) {
 	defer cancel()
 	var runs []record.Run
 	err := s.sure(ctx, func(ctx context.Context) error {
-		cursor, err := s.runs.Find(ctx, bson.D{{Key: "open", Value: true}},
-			options.Find().SetProjection(head).SetSort(bson.D{{Key: "created_ts", Value: 1}, {Key: "_id", Value: 1}}))
+		cursor, err := s.runs.Find(ctx, bson.D{{Key: "open", Value: true}}, options.Find().SetProjection(head))
 		if err != nil {
 			return err
 		}
@@ -31,6 +31,7 @@ func (s *Store) OpenRuns(ctx context.Context) ([]record.Run, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list open runs: %w", explain(err))
 	}
+	slices.SortFunc(runs, store.CompareQueued)
 	return runs, nil
 }
 

@@ -50,7 +50,7 @@ func (s *Store) schema() []schema {
 			expiryIndex,
 			{name: "newest", keys: bson.D{{Key: "created_ts", Value: -1}, {Key: "_id", Value: -1}}},
 			{name: "newest_of_cluster", keys: bson.D{{Key: "cluster", Value: 1}, {Key: "created_ts", Value: -1}, {Key: "_id", Value: -1}}},
-			{name: "open", keys: bson.D{{Key: "open", Value: 1}, {Key: "created_ts", Value: 1}, {Key: "_id", Value: 1}}, partial: bson.D{{Key: "open", Value: true}}},
+			{name: "open", keys: bson.D{{Key: "open", Value: 1}}, partial: bson.D{{Key: "open", Value: true}}},
 		}},
 		{s.agents, []index{expiryIndex}},
 		{s.events, []index{expiryIndex}},

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/replicante-io/playbooks/record"
@@ -82,10 +83,11 @@ func in[T ~string](w *where, column string, values []T) {
 
 func (w *where) String() string { return strings.Join(append([]string{"true"}, w.terms...), " AND ") }
 
-// OpenRuns lists the open runs, oldest first.
+// OpenRuns lists the open runs, first in line first.
 func (s *Store) OpenRuns(ctx context.Context) ([]record.Run, error) {
 	var runs []record.Run
-	err := s.read(ctx, "list open runs", "SELECT doc FROM playbook_runs_data WHERE open ORDER BY created_ms, id", nil, into(&runs))
+	err := s.read(ctx, "list open runs", "SELECT doc FROM playbook_runs_data WHERE open", nil, into(&runs))
+	slices.SortFunc(runs, store.CompareQueued)
 	return runs, err
 }
 

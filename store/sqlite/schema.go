@@ -39,7 +39,7 @@ var tables = []table{
 		extra: `json_set(doc -> '$.playbook', '$.spec',
 			json((SELECT doc FROM playbook_run_specs_data WHERE run_id = data.id))) AS playbook`,
 		fields: "params reason error requested_by idempotency_key term stages counts waits_for " +
-			"created_ts start_ts update_ts finish_ts rev commit_id stamped",
+			"created_ts queued_ts start_ts update_ts finish_ts rev commit_id stamped",
 	},
 	{name: "playbook_run_specs", keys: "run_id TEXT", primary: "run_id"},
 	{
@@ -71,7 +71,7 @@ var tables = []table{
 var indexes = []string{
 	"playbook_runs_by_age ON playbook_runs_data (created_ms, id)",
 	"playbook_runs_by_cluster ON playbook_runs_data (cluster, created_ms, id)",
-	"playbook_runs_open ON playbook_runs_data (created_ms, id) WHERE open",
+	"playbook_runs_open ON playbook_runs_data (id) WHERE open",
 	"playbook_runs_finished ON playbook_runs_data (finish_ms) WHERE finish_ms IS NOT NULL",
 	"idempotency_keys_by_run ON idempotency_keys_data (run_id) WHERE run_id IS NOT NULL",
 	"idempotency_keys_finished ON idempotency_keys_data (finish_ms) WHERE finish_ms IS NOT NULL",

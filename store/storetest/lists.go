@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -46,6 +47,64 @@ func runsArePaged(t *testing.T, backend Backend) {
 			same(t, fmt.Sprintf("runs %s in pages of %d", what, limit), names(found, func(run record.Run) string { return run.ID }), want)
 		}
 	}
+}
+
+// runsAreOrdered creates runs with every order of created_ts and queued_ts, two of each, and then queues some of them again.
+func runsAreOrdered(t *testing.T, backend Backend) {
+	s := open(t, backend)
+	ctx := t.Context()
+	term := lead(t, s)
+	created, queued := map[string]int{}, map[string]int{}
+	runs := map[string]record.Run{}
+	for i := range 3 {
+		for j := range 4 {
+			for range 2 {
+				commit := newRun(term, 0)
+				commit.Run.CreatedTS = *at(time.Duration(i) * time.Second)
+				created[commit.Run.ID], queued[commit.Run.ID] = i, i
+				if j < 3 {
+					commit.Run.QueuedTS = at(time.Duration(j) * time.Second)
+					queued[commit.Run.ID] = j
+				}
+				must(t, s.Create(ctx, term, commit))
+				runs[commit.Run.ID] = commit.Run
+			}
+		}
+	}
+	check := func(what string) {
+		t.Helper()
+		id := func(run record.Run) string { return run.ID }
+		// With one digit of seconds before the id, texts are in the order of both.
+		order := func(seconds map[string]int) []string {
+			var keys []string
+			for id, n := range seconds {
+				keys = append(keys, fmt.Sprint(n, id))
+			}
+			slices.Sort(keys)
+			for i, key := range keys {
+				keys[i] = key[1:]
+			}
+			return keys
+		}
+		open, err := s.OpenRuns(ctx)
+		must(t, err)
+		same(t, "open runs "+what, names(open, id), order(queued))
+		newest := order(created)
+		slices.Reverse(newest)
+		found := all(t, 5, func(page store.Page) ([]record.Run, string, error) { return s.Runs(ctx, store.RunFilter{}, page) })
+		same(t, "newest runs "+what, names(found, id), newest)
+	}
+	check("as they were created")
+	for n, id := range slices.Sorted(maps.Keys(runs)) {
+		if n%3 == 0 {
+			commit := after(runs[id])
+			commit.Run.CreatedTS = *at(9 * time.Second) // which no commit changes
+			commit.Run.QueuedTS = at(time.Duration(n%5) * time.Second)
+			queued[id] = n % 5
+			must(t, s.Commit(ctx, term, commit))
+		}
+	}
+	check("of which some were queued again")
 }
 
 func runNodesArePaged(t *testing.T, backend Backend) {

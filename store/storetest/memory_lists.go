@@ -46,7 +46,7 @@ func older(a, b record.Run) int {
 	return cmp.Or(a.CreatedTS.Compare(b.CreatedTS), cmp.Compare(a.ID, b.ID))
 }
 
-// OpenRuns lists the open runs, oldest first.
+// OpenRuns lists the open runs, first in line first.
 func (m *Memory) OpenRuns(ctx context.Context) ([]record.Run, error) {
 	var open []record.Run
 	err := m.locked(ctx, func() error {
@@ -55,7 +55,7 @@ func (m *Memory) OpenRuns(ctx context.Context) ([]record.Run, error) {
 				open = append(open, head(run.run))
 			}
 		}
-		slices.SortFunc(open, older)
+		slices.SortFunc(open, store.CompareQueued)
 		return nil
 	})
 	return open, err

@@ -75,12 +75,20 @@ func (h *history) lead(*rapid.T) {
 func (h *history) create(*rapid.T) {
 	term := h.term()
 	commit := newRun(term, 3)
-	commit.Run.CreatedTS = start.Add(time.Duration(rapid.IntRange(0, 3).Draw(h.tb, "age")) * time.Millisecond)
+	commit.Run.CreatedTS = start.Add(time.Duration(rapid.IntRange(0, 3).Draw(h.tb, "created")) * time.Millisecond)
+	commit.Run.QueuedTS = h.queued()
 	commit.Idempotency = h.effects(commit.Run.ID)
 	if h.both("create", func(s store.Store) (any, error) { return nil, s.Create(h.ctx, term, commit) }) == nil {
 		h.runs = append(h.runs, commit.Run.ID)
 		h.learn(commit.Run.ID)
 	}
+}
+
+func (h *history) queued() *time.Time {
+	if rapid.IntRange(0, 2).Draw(h.tb, "has queued_ts") == 0 {
+		return nil
+	}
+	return at(time.Duration(rapid.IntRange(0, 3).Draw(h.tb, "queued")) * time.Millisecond)
 }
 
 func (h *history) effects(runID string) []record.IdempotencyRecord {
@@ -126,6 +134,7 @@ func (h *history) commit(*rapid.T) {
 	if commit.Run.State.Final() {
 		commit.Run.FinishTS = at(time.Duration(rapid.IntRange(1, 9).Draw(h.tb, "finish")) * time.Hour)
 	}
+	commit.Run.QueuedTS = h.queued()
 	commit.Run.Unsettled = rapid.IntRange(0, 1).Draw(h.tb, "unsettled")
 	commit.Fence = rapid.Bool().Draw(h.tb, "fence")
 	for _, i := range rapid.SliceOfDistinct(rapid.IntRange(0, 5), rapid.ID[int]).Draw(h.tb, "nodes") {

@@ -73,7 +73,8 @@ var tests = []struct {
 	{"a commit after the stamp opens the run until it is stamped again", commitUnseals},
 	{"a commit beside a stamp is stamped or leaves the run unsealed", commitBesideSeal},
 	{"reopening a run takes its stamps back", reopeningTakesStampsBack},
-	{"runs stay open until they are stamped and settled, oldest first", openRuns},
+	{"runs stay open until they are stamped and settled", openRuns},
+	{"open runs are listed as they are queued, and the newest runs by creation", runsAreOrdered},
 
 	{"an idempotency key is found with its digest only", effectIsFound},
 	{"a key used before keeps a commit from landing", usedKeyKeepsCommit},
