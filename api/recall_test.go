@@ -43,7 +43,7 @@ func TestTheLeaderAnswersFromMemoryWhileTheStoreIsAway(t *testing.T) {
 	id := started(t, h)
 	var s shaky
 	leader, follower := p.Replica("core-1", s.of(p)), p.Replica("core-2", s.of(p))
-	const words = "the primary store: it has not answered since noon"
+	const words = "the primary store has not answered since noon"
 
 	s.mode.Store(refuses)
 	run := into[record.Run](t, ok(t, call(t, leader, "GET", "/api/v1/runs/"+id, ""), 200))

@@ -224,7 +224,7 @@ func (v *inventory) wakeSaver() {
 // Save writes known nodes as they change, many by one write, until ctx ends. A store that cannot be reached is tried
 // again; it returns what makes leading pointless.
 func (v *inventory) Save(ctx context.Context) error {
-	retry := store.Retry()
+	retry := store.Backoff()
 	failing := false
 	for {
 		select {

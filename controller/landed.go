@@ -111,7 +111,7 @@ func (c *Controller) recall(r *runner) (record.Run, bool) {
 		return run, false
 	}
 	if run.FinishTS == nil {
-		run.WaitsFor = store.WaitsFor(since, why)
+		run.WaitsFor = store.OutageMessage(since, why)
 	}
 	return run, true
 }

@@ -52,7 +52,7 @@ func TestWhatIsRecalledIsWhatLanded(t *testing.T) {
 				}
 				if waits {
 					waited++
-					if !strings.HasPrefix(recalled.WaitsFor, "the primary store: it has not answered since ") {
+					if !strings.HasPrefix(recalled.WaitsFor, "the primary store has not answered since ") {
 						t.Errorf("seed %d: it waits for %q", seed, recalled.WaitsFor)
 					}
 					recalled.WaitsFor = stored.WaitsFor

@@ -217,7 +217,7 @@ func (l *leadership) own(c *claimed) bool {
 }
 
 func (l *leadership) keep(c *claimed) error {
-	retry := store.Retry()
+	retry := store.Backoff()
 	for {
 		err := l.plan(c)
 		if err == nil {
@@ -266,7 +266,7 @@ func (l *leadership) higherTerm(term int64) { l.cancel(&HigherTermError{Term: te
 
 // retryUnavailable repeats do while the store cannot be reached, until ctx ends.
 func retryUnavailable(ctx context.Context, do func() error) error {
-	retry := store.Retry()
+	retry := store.Backoff()
 	for {
 		err := do()
 		if err == nil || !errors.Is(err, store.ErrUnavailable) || !retry.Wait(ctx) {

@@ -101,7 +101,7 @@ func (r *runner) rest(ctx context.Context) (bool, error) {
 		r.lead.reservations.ended(r)
 		r.lead.admission.leave(r.cluster, r.id)
 	}
-	retry := store.Retry()
+	retry := store.Backoff()
 	for !r.stamped {
 		failpoint.Point(failpoint.Stamping)
 		err := r.lead.store.StampFinished(ctx, r.lead.term.Term, r.id)
@@ -125,7 +125,7 @@ func (r *runner) land(ctx context.Context, commit record.Commit) error {
 		return nil
 	}
 	failpoint.Point(failpoint.Decided)
-	retry := store.Retry()
+	retry := store.Backoff()
 	for try := 1; ; try++ {
 		tryCtx, cancel := context.WithTimeout(ctx, commitTimeout)
 		err := r.lead.store.Commit(tryCtx, r.lead.term.Term, commit)

@@ -94,7 +94,7 @@ func outlast(ctx context.Context) context.Context {
 func (r *Replica) begin(ctx context.Context, l *election.Leadership) (record.Term, error) {
 	ctx, cancel := context.WithTimeout(ctx, beginTime)
 	defer cancel()
-	retry := store.Retry()
+	retry := store.Backoff()
 	for {
 		term, err := r.beginOnce(ctx, l)
 		if err == nil || !errors.Is(err, store.ErrUnavailable) {

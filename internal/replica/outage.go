@@ -93,7 +93,7 @@ func (o *outage) Away() (since time.Time, why error) {
 // waits is what waits for the store, in plain words; "" while it answers.
 func (o *outage) waits() string {
 	if since, why := o.Away(); !since.IsZero() {
-		return store.WaitsFor(since, why)
+		return store.OutageMessage(since, why)
 	}
 	return ""
 }
@@ -101,7 +101,7 @@ func (o *outage) waits() string {
 // Run asks the store whenever it is suspect, and on until it answers, until ctx ends.
 func (o *outage) Run(ctx context.Context) error {
 	said := &etcd.Outage{Log: o.log, Down: "the primary store does not answer", Up: "the primary store answers again"}
-	retry := store.Retry()
+	retry := store.Backoff()
 	for {
 		select {
 		case <-o.suspect:

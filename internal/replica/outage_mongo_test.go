@@ -66,7 +66,7 @@ func TestRunsWaitForAMongoDBThatIsKilledOrHangs(t *testing.T) {
 				asked := time.Now()
 				run, err := leader.plane.Run(t.Context(), run.ID)
 				slowest = max(slowest, time.Since(asked))
-				return err == nil && strings.Contains(run.WaitsFor, "it has not answered since")
+				return err == nil && strings.Contains(run.WaitsFor, "the primary store has not answered since")
 			})
 			t.Logf("the leader says so %s after; the slowest answer took %s", time.Since(gone), slowest)
 			asked := time.Now()

@@ -84,7 +84,7 @@ func storeAway(t *testing.T, f *field) {
 	s.gone.Store(true)
 	eventually(t, "the run says that it waits for the store", func() bool {
 		run, err := both.Run(t.Context(), run.ID)
-		return err == nil && run.State == record.RunRunning && strings.Contains(run.WaitsFor, "the primary store: it has not answered since")
+		return err == nil && run.State == record.RunRunning && strings.Contains(run.WaitsFor, "the primary store has not answered since")
 	})
 	for range 20 { // the action has ended long ago: nothing of that is stored, shown or sent
 		time.Sleep(100 * time.Millisecond)

@@ -52,14 +52,15 @@ func (s *Store) checkServer(ctx context.Context) ([]string, error) {
 		Message string `bson:"msg"`
 		Writes  bool   `bson:"isWritablePrimary"`
 	}
-	for attempt := 1; ; attempt++ {
+	tries := backoff()
+	for {
 		err := admin.RunCommand(ctx, bson.D{{Key: "hello", Value: 1}}).Decode(&hello)
 		if err == nil {
 			break
 		}
 		// A pool that an earlier failure has cleared hides the reason: it is told by a connection of one's own.
 		var cleared driver.RetryablePoolError
-		if !errors.As(err, &cleared) || !pause(ctx, attempt) {
+		if !errors.As(err, &cleared) || !tries.Wait(ctx) {
 			return nil, s.unreachable(ctx, err)
 		}
 	}

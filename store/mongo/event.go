@@ -50,7 +50,8 @@ func (s *Store) Follow(ctx context.Context, runID string, after int64, deliver f
 	wake := s.hub.join(runID)
 	defer s.hub.leave(runID, wake)
 	first := true
-	for attempt := 1; ; {
+	tries := backoff()
+	for {
 		events, err := s.eventsSince(ctx, runID, after)
 		if err == nil && first {
 			err = s.found(ctx, runID)
@@ -60,13 +61,12 @@ func (s *Store) Follow(ctx context.Context, runID string, after int64, deliver f
 		case ctx.Err() != nil:
 			return nil
 		case errors.Is(err, store.ErrUnavailable):
-			pause(ctx, attempt)
-			attempt++
+			tries.Wait(ctx)
 			continue
 		case err != nil:
 			return fmt.Errorf("follow run %s: %w", runID, err)
 		}
-		attempt = 1
+		tries.Reset()
 		if len(events) > 0 {
 			if err := deliver(events); err != nil {
 				return err

@@ -82,16 +82,17 @@ func (s *Store) Maintain(ctx context.Context) error {
 		return nil
 	case <-s.hub.wanted:
 	}
-	for attempt := 1; ; attempt++ {
+	tries := backoff()
+	for {
 		opened, err := s.watch(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
 		if opened {
-			attempt = 1
+			tries.Reset()
 		}
 		s.log.Warn("the change stream of events was lost; it is opened again", "error", err)
-		if !pause(ctx, attempt) {
+		if !tries.Wait(ctx) {
 			return nil
 		}
 	}

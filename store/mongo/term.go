@@ -68,7 +68,8 @@ func (s *Store) BeginTerm(ctx context.Context, floor int64) (record.Term, error)
 	if err != nil {
 		return record.Term{}, fmt.Errorf("begin a term: %w", err)
 	}
-	for attempt := 1; ; attempt++ {
+	tries := backoff()
+	for {
 		term, rivals, err := s.lead(ctx, floor, own.ids)
 		if err == nil {
 			s.mu.Lock()
@@ -76,7 +77,7 @@ func (s *Store) BeginTerm(ctx context.Context, floor int64) (record.Term, error)
 			s.mu.Unlock()
 			return term, nil
 		}
-		if ctx.Err() != nil || !errors.Is(err, store.ErrUnavailable) && !errors.Is(err, store.ErrConflict) || !pause(ctx, attempt) {
+		if ctx.Err() != nil || !errors.Is(err, store.ErrUnavailable) && !errors.Is(err, store.ErrConflict) || !tries.Wait(ctx) {
 			return record.Term{}, fmt.Errorf("begin a term: %w", err)
 		}
 	}
@@ -145,7 +146,8 @@ var (
 // settle repeats write while it is refused for no reason that why can still see. What why reads is not older than what
 // write was refused for, also where another server has become primary since.
 func (s *Store) settle(ctx context.Context, write func() error, why func(ctx context.Context) error) error {
-	for attempt := 1; ; attempt++ {
+	tries := backoff()
+	for {
 		err := write()
 		if !errors.Is(err, errRefused) {
 			return err
@@ -155,7 +157,7 @@ func (s *Store) settle(ctx context.Context, write func() error, why func(ctx con
 		} else if reason != nil {
 			return reason
 		}
-		if !pause(ctx, attempt) {
+		if !tries.Wait(ctx) {
 			return fmt.Errorf("%w: %w", store.ErrUnavailable, ctx.Err())
 		}
 	}

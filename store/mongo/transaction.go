@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/mongo"
 
+	"github.com/replicante-io/playbooks/internal/retry"
 	"github.com/replicante-io/playbooks/store"
 )
 
@@ -52,6 +52,7 @@ func (s *Store) insist(ctx context.Context, body func(ctx context.Context) error
 		s.pending.Done()
 	}
 
+	tries := backoff()
 	for attempt := 1; ; attempt++ {
 		if err := session.StartTransaction(); err != nil {
 			release()
@@ -94,7 +95,7 @@ func (s *Store) insist(ctx context.Context, body func(ctx context.Context) error
 		if blocked != nil {
 			blocked(attempt)
 		}
-		if !pause(ctx, attempt) {
+		if !tries.Wait(ctx) {
 			go s.clear(context.WithoutCancel(ctx), session, release)
 			return fmt.Errorf("%w: %w: %w", store.ErrUnavailable, ctx.Err(), err)
 		}
@@ -106,7 +107,8 @@ func again(err error) bool { return hasLabel(err, labelTransient) || hasCode(err
 
 // finish commits, and asks until it knows whether that has happened or the store closes.
 func (s *Store) finish(ctx context.Context, session *mongo.Session, ended chan<- error) {
-	for attempt := 1; ; attempt++ {
+	tries := backoff()
+	for {
 		step, cancel := context.WithTimeout(ctx, commitStep)
 		err := session.CommitTransaction(step)
 		cancel()
@@ -114,7 +116,7 @@ func (s *Store) finish(ctx context.Context, session *mongo.Session, ended chan<-
 			ended <- err
 			return
 		}
-		pause(ctx, attempt)
+		tries.Wait(ctx)
 	}
 }
 
@@ -126,7 +128,8 @@ func (s *Store) clear(ctx context.Context, session *mongo.Session, release func(
 	ended, cancel := context.WithCancel(ctx)
 	cancel()
 	_ = session.AbortTransaction(ended)
-	for attempt := 1; !s.closed(); attempt++ {
+	tries := backoff()
+	for !s.closed() {
 		if err := session.StartTransaction(); err != nil {
 			s.log.Error("a session cannot be used again", "error", err)
 			return
@@ -140,7 +143,7 @@ func (s *Store) clear(ctx context.Context, session *mongo.Session, release func(
 		}
 		cancel()
 		_ = session.AbortTransaction(ended)
-		pause(ctx, attempt)
+		tries.Wait(ctx)
 	}
 }
 
@@ -153,15 +156,5 @@ func (s *Store) closed() bool {
 	}
 }
 
-// pause waits before another attempt: from 2 ms to 100 ms, growing, half of it by chance. It is false if ctx ended.
-func pause(ctx context.Context, attempt int) bool {
-	most := min(100*time.Millisecond, 2*time.Millisecond<<min(attempt, 10))
-	timer := time.NewTimer(most/2 + rand.N(most/2))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
+// backoff spaces the tries of what another transaction or the loss of a server was in the way of.
+func backoff() *retry.Backoff { return retry.New(2*time.Millisecond, 100*time.Millisecond) }

@@ -116,7 +116,7 @@ func allOfIt(f *field) {
 	down := time.Now()
 	f.until("the leader says that its run waits for the store", 15*time.Second, func() bool {
 		status, body := ask(leader, "/api/v1/runs/"+run.ID)
-		return status == http.StatusOK && strings.Contains(body, "the primary store: it has not answered since")
+		return status == http.StatusOK && strings.Contains(body, "the primary store has not answered since")
 	})
 	f.t.Logf("the leader says so %s after the set went down", time.Since(down).Round(time.Millisecond))
 	for _, m := range f.others(leader) {
@@ -179,7 +179,7 @@ func TestAFullDiskUnderSQLite(t *testing.T) {
 	f.until("the leader says that its run waits for the store", 20*time.Second, func() bool {
 		status, body := ask(leader, "/api/v1/runs/"+run.ID)
 		words = waitsFor(body)
-		return status == http.StatusOK && strings.Contains(words, "the primary store: it has not answered since")
+		return status == http.StatusOK && strings.Contains(words, "the primary store has not answered since")
 	})
 	if !strings.Contains(words, why) {
 		t.Errorf("it does not say why: %s", words)
