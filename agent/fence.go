@@ -46,10 +46,11 @@ func readFence(metadata map[string]string) (fence, error) {
 // admit refuses senders that a later term has replaced, and requests meant for another journal. A term that is higher than
 // any before is in the journal when admit returns nil. Called with change held.
 func (a *Agent) admit(f fence) error {
+	f = failpoint.Wrap(failpoint.AgentFence, f)
 	highest, known := a.terms[f.installation]
 	if f.installation != "" {
 		switch {
-		case f.term < highest && !failpoint.Broken(failpoint.Fence):
+		case f.term < highest:
 			return &wire.Fenced{Reason: wire.FencedTerm, Term: highest, Message: fmt.Sprintf(
 				"term %d is over: this agent has heard from term %d", f.term, highest)}
 		case !known && len(a.terms) >= maxInstallations:

@@ -78,10 +78,6 @@ func (r *runner) Run(ctx context.Context) error {
 		}
 		var refused map[int]*record.RejectedError
 		commit, wants, refused = r.plan.Apply(record.Now(), inputs)
-		if failpoint.Broken(failpoint.Save) {
-			r.pursue(ctx, wants, false)
-			wants.Actions, wants.Observe, wants.Forget, wants.Release = nil, nil, nil, nil
-		}
 		if err := r.land(ctx, commit); err != nil {
 			answerAll(posts, answer{err: err})
 			return err

@@ -1,10 +1,8 @@
 package etcd
 
 import (
-	"context"
 	"crypto/tls"
 	"fmt"
-	"net"
 	"strings"
 	"time"
 
@@ -48,11 +46,7 @@ func Dial(c DialConfig) (*clientv3.Client, error) {
 	if len(c.Endpoints) > 0 && strings.HasPrefix(c.Endpoints[0], "https://") {
 		config.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
 	}
-	if failpoint.Enabled {
-		config.DialOptions = append(config.DialOptions, grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
-			return failpoint.Dial(failpoint.Etcd, new(net.Dialer).DialContext)(ctx, "tcp", address)
-		}))
-	}
+	config.DialOptions = failpoint.Wrap(failpoint.EtcdOptions, config.DialOptions)
 	client, err := clientv3.New(config)
 	if err != nil {
 		return nil, fmt.Errorf("connect to etcd at %s: %w", strings.Join(c.Endpoints, ", "), err)

@@ -169,3 +169,12 @@ func TestOnlyProgramsAndReplicasLinkEtcdsServer(t *testing.T) {
 		}
 	}
 }
+
+// TestFailpointsDoNothingWithoutTheirTag: what the package imports without it is enough for nothing else.
+func TestFailpointsDoNothingWithoutTheirTag(t *testing.T) {
+	for _, p := range list(t, "./internal/failpoint") {
+		if !slices.Equal(p.Imports, []string{"context", "net"}) {
+			t.Errorf("%s imports %v without the tag failpoints: only context and net, for the types of Dial, are allowed", p.ImportPath, p.Imports)
+		}
+	}
+}

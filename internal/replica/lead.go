@@ -56,7 +56,7 @@ func (r *Replica) lead(ctx context.Context, l *election.Leadership) (err error) 
 	defer resign()
 	var yielding sync.WaitGroup
 	yielding.Go(func() { r.yield(working, stop) })
-	err = work.Run(outlast(working), term)
+	err = work.Run(failpoint.Wrap(failpoint.LeaderContext, working), term)
 	if cause := context.Cause(working); errors.Is(cause, errStoreElsewhere) {
 		err = cause
 	}
@@ -78,16 +78,6 @@ func (r *Replica) surpass(ctx context.Context, term int64) {
 	if _, err := r.store.BeginTerm(ctx, term); err != nil && ctx.Err() == nil {
 		r.log.Warn("the store's term is not above the one that an agent knows", "term", term, "error", err)
 	}
-}
-
-// outlast is ctx. Where the promise to stop in time is broken on purpose, it ends seconds later.
-func outlast(ctx context.Context) context.Context {
-	if !failpoint.Broken(failpoint.Deadline) {
-		return ctx
-	}
-	late, end := context.WithCancel(context.WithoutCancel(ctx))
-	context.AfterFunc(ctx, func() { time.AfterFunc(5*time.Second, end) })
-	return late
 }
 
 // begin turns a won election into a term, trying again while the store cannot be reached.

@@ -24,6 +24,7 @@ import (
 	"github.com/replicante-io/playbooks/api"
 	"github.com/replicante-io/playbooks/election"
 	"github.com/replicante-io/playbooks/internal/config"
+	"github.com/replicante-io/playbooks/internal/failpoint"
 	"github.com/replicante-io/playbooks/store"
 )
 
@@ -95,6 +96,7 @@ func (r *Replica) Run(ctx context.Context) (err error) {
 	if r.store, err = r.open(); err != nil {
 		return err
 	}
+	r.store = failpoint.Wrap(failpoint.StoreCalls, r.store)
 	defer func() { err = errors.Join(err, r.store.Close()) }()
 	r.watchStore()
 	if err := r.usable(ctx); err != nil {

@@ -10,7 +10,6 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
-	"github.com/replicante-io/playbooks/internal/failpoint"
 	"github.com/replicante-io/playbooks/record"
 	"github.com/replicante-io/playbooks/store"
 )
@@ -59,14 +58,6 @@ func (s *Store) write(ctx context.Context, p parts) error {
 		if err := s.put(ctx, s.agents, p.nodes); err != nil {
 			return fmt.Errorf("node records: %w", err)
 		}
-	}
-	if failpoint.Broken(failpoint.Fence) { // events that are there do not refuse it either
-		docs := make([]stored, len(p.events))
-		for i := range p.events {
-			raw := p.events[i].(bson.Raw)
-			docs[i] = stored{raw.Lookup("_id"), raw}
-		}
-		return s.put(ctx, s.events, docs)
 	}
 	if len(p.events) > 0 {
 		if _, err := s.events.InsertMany(ctx, p.events); err != nil {
@@ -187,9 +178,6 @@ func (s *Store) commit(ctx context.Context, term int64, commit record.Commit) er
 	open := run.FinishTS == nil
 	if open {
 		filter = append(filter, bson.E{Key: "finish_ts", Value: nil})
-	}
-	if failpoint.Broken(failpoint.Fence) {
-		filter = byID(run.ID)
 	}
 	reopens := false
 

@@ -10,7 +10,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/url"
 	"strings"
 	"sync"
@@ -84,10 +83,7 @@ func Open(config Config) (*Store, error) {
 		SetAppName("replicore").SetRegistry(registry).SetBSONOptions(bsonOptions).
 		SetRetryWrites(true).SetRetryReads(true).SetMonitor(config.monitor).
 		SetReadPreference(readpref.Primary()).SetReadConcern(readconcern.Majority()).SetWriteConcern(majority)
-	if failpoint.Enabled {
-		opts.SetDialer(dialer(failpoint.Dial(failpoint.Store, (&net.Dialer{Timeout: selection}).DialContext)))
-	}
-	client, err := mongo.Connect(opts)
+	client, err := mongo.Connect(failpoint.Wrap(failpoint.StoreOptions, opts))
 	if err != nil {
 		return nil, fmt.Errorf("%w: store.url: %w", store.ErrUnusable, err)
 	}
@@ -103,13 +99,6 @@ func Open(config Config) (*Store, error) {
 		return nil, errors.Join(err, client.Disconnect(context.Background()))
 	}
 	return s, nil
-}
-
-type dialer func(ctx context.Context, network, address string) (net.Conn, error)
-
-// DialContext implements options.ContextDialer.
-func (d dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
-	return d(ctx, network, address)
 }
 
 // checkURL refuses what in a URL would undo a promise of ours. Names of options are not case-sensitive.

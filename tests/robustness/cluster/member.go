@@ -98,7 +98,7 @@ func (m *Member) Running() bool {
 
 // Trap has the member kill ("kill") or stop ("stop") itself at a point of package fault, the nth time that it passes.
 func (m *Member) Trap(ctx context.Context, point string, nth int, do string) error {
-	return m.fault(ctx, "point", url.Values{"name": {point}, "pass": {fmt.Sprint(nth)}, "do": {do}})
+	return m.fault(ctx, "point", url.Values{"name": {point}, "nth": {fmt.Sprint(nth)}, "do": {do}})
 }
 
 // Untrap takes a Trap away.
@@ -108,12 +108,12 @@ func (m *Member) Untrap(ctx context.Context, point string) error {
 
 // Cut cuts the member off from a peer of package fault; nothing tells either of them.
 func (m *Member) Cut(ctx context.Context, peer string) error {
-	return m.fault(ctx, "cut", url.Values{"peer": {peer}})
+	return m.fault(ctx, "disconnect", url.Values{"peer": {peer}})
 }
 
 // Heal ends a Cut.
 func (m *Member) Heal(ctx context.Context, peer string) error {
-	return m.fault(ctx, "heal", url.Values{"peer": {peer}})
+	return m.fault(ctx, "reconnect", url.Values{"peer": {peer}})
 }
 
 func (m *Member) fault(ctx context.Context, what string, form url.Values) error {
@@ -129,7 +129,7 @@ func (m *Member) fault(ctx context.Context, what string, form url.Values) error 
 			return conn, err
 		},
 	}}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://faults/"+what, strings.NewReader(form.Encode()))
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://failpoints/"+what, strings.NewReader(form.Encode()))
 	if err != nil {
 		return err
 	}

@@ -139,7 +139,7 @@ func (r *Rig) member(name, program, probe string, port int, args ...string) *Mem
 	socket := filepath.Join(os.TempDir(), fmt.Sprintf("faults-%d-%d", os.Getpid(), port)) // paths of sockets must be short
 	return &Member{
 		Name: name, URL: fmt.Sprintf("http://127.0.0.1:%d", port), program: filepath.Join(r.Programs, program), args: args,
-		env: append([]string{"REPLICANTE_FAULTS=" + socket}, r.Env...), socket: socket,
+		env: append([]string{"REPLICANTE_FAILPOINTS=" + socket}, r.Env...), socket: socket,
 		log: filepath.Join(r.Dir, name+".log"), probe: probe,
 	}
 }

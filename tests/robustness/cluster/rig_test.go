@@ -29,7 +29,7 @@ spec:
 func TestAnInstallationIsKilledAtEveryPointAndEndsItsRun(t *testing.T) {
 	dir := t.TempDir()
 	programs := filepath.Join(dir, "bin")
-	if err := rig.Build(t.Context(), programs, "faults"); err != nil {
+	if err := rig.Build(t.Context(), programs, "failpoints"); err != nil {
 		t.Fatal(err)
 	}
 	file := filepath.Join(dir, "history")

@@ -45,7 +45,7 @@ func programs(t *testing.T) string {
 	t.Helper()
 	built.once.Do(func() {
 		if built.dir, built.err = os.MkdirTemp("", "failover"); built.err == nil {
-			built.err = rig.Build(context.Background(), built.dir, "faults")
+			built.err = rig.Build(context.Background(), built.dir, "failpoints")
 		}
 	})
 	if built.err != nil {

@@ -37,7 +37,7 @@ func begin(t *testing.T, programs, broken string) *plant {
 	set := testenv.MongoSet(t, 1)
 	p := &plant{t: t, dir: t.TempDir(), store: set.URL}
 	config := rig.Config{
-		Dir: p.dir, Programs: programs, Store: set.URL, Etcds: 1, Replicas: 2, Agents: 8, LeaseTTL: 2 * time.Second, Env: []string{"REPLICANTE_BROKEN=" + broken},
+		Dir: p.dir, Programs: programs, Store: set.URL, Etcds: 1, Replicas: 2, Agents: 8, LeaseTTL: 2 * time.Second, Env: []string{"REPLICANTE_BREAK=" + broken},
 	}
 	if err := chaos.Work(&config); err != nil {
 		t.Fatal(err)
@@ -123,7 +123,7 @@ func (p *plant) judge() []check.Violation {
 func TestABrokenPromiseIsFound(t *testing.T) {
 	testenv.Mongod(t)
 	programs := t.TempDir()
-	if err := rig.Build(t.Context(), programs, "faults"); err != nil {
+	if err := rig.Build(t.Context(), programs, "failpoints"); err != nil {
 		t.Fatal(err)
 	}
 	tests := []struct {

@@ -143,7 +143,7 @@ func clusterOf(i int) string { return fmt.Sprintf("chaos-%d", i%clusters+1) }
 // install starts everything.
 func (c Config) install(ctx context.Context) (*rig.Rig, error) {
 	programs := filepath.Join(c.Dir, "bin")
-	if err := rig.Build(ctx, programs, "faults"); err != nil {
+	if err := rig.Build(ctx, programs, "failpoints"); err != nil {
 		return nil, err
 	}
 	config := rig.Config{

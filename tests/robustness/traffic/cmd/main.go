@@ -1,6 +1,6 @@
 // Command chaos breaks an installation on purpose and tells what it did wrong: see package chaos.
 //
-// With promises of package fault taken away it has something to tell: REPLICANTE_BROKEN=deadline,fence in the environment.
+// With promises of package fault taken away it has something to tell: REPLICANTE_BREAK=deadline,fence in the environment.
 package main
 
 import (

@@ -1,0 +1,19 @@
+//go:build !failpoints
+
+package failpoint
+
+import (
+	"context"
+	"net"
+)
+
+// Point is a place at which a test can kill or stop the process.
+func Point(string) {}
+
+// Dial is dial, which a test can cut off from the peer.
+func Dial(_ string, dial func(context.Context, string, string) (net.Conn, error)) func(context.Context, string, string) (net.Conn, error) {
+	return dial
+}
+
+// Wrap is v, which a build with the tag can replace.
+func Wrap[T any](_ string, v T) T { return v }
