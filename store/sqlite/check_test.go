@@ -16,7 +16,7 @@ import (
 	"github.com/replicante-io/playbooks/store/sqlite"
 )
 
-func at(t *testing.T, address string) *sqlite.Store {
+func open(t *testing.T, address string) *sqlite.Store {
 	t.Helper()
 	s, err := sqlite.Open(t.Context(), sqlite.Config{Config: store.Config{URL: address}})
 	if err != nil {
@@ -28,9 +28,10 @@ func at(t *testing.T, address string) *sqlite.Store {
 
 func address(scheme, path string) string { return (&url.URL{Scheme: scheme, Path: path}).String() }
 
-func set(t *testing.T, path string) *sqlite.Store {
+// setUp opens a store and sets it up.
+func setUp(t *testing.T, path string) *sqlite.Store {
 	t.Helper()
-	s := at(t, address("sqlite", path))
+	s := open(t, address("sqlite", path))
 	if err := s.Init(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -49,16 +50,16 @@ func execute(t *testing.T, path, statement string) {
 	}
 }
 
-func TestWhatIsWrongWithAFileIsSaidInPlainWordsAndItIsNotChanged(t *testing.T) {
+func TestCheckAndInitReportWhatIsWrongWithAFileAndDoNotChangeIt(t *testing.T) {
 	dir := t.TempDir()
 	for _, test := range []struct {
 		name    string
 		prepare func(path string)
 		under   string
 		check   string
-		init    string // what Init says; "" if it succeeds
+		init    string // what Init returns; "" if it succeeds
 	}{
-		{name: "a directory that is missing", under: "missing/", check: "missing does not exist: make it", init: "missing does not exist: make it"},
+		{name: "a directory that is missing", under: "missing/", check: "missing does not exist: create it", init: "missing does not exist: create it"},
 		{name: "a directory that is a file", under: "file/", prepare: func(path string) {
 			_ = os.WriteFile(filepath.Dir(path), nil, 0o600)
 		}, check: "is not a directory", init: "is not a directory"},
@@ -72,17 +73,17 @@ func TestWhatIsWrongWithAFileIsSaidInPlainWordsAndItIsNotChanged(t *testing.T) {
 			execute(t, path, "CREATE TABLE terms (id INTEGER)")
 		}, check: "the database of another program", init: "the database of another program"},
 		{name: "a newer schema", prepare: func(path string) {
-			_ = set(t, path).Close()
+			_ = setUp(t, path).Close()
 			execute(t, path, "UPDATE terms_data SET doc = json_set(doc, '$.schema', 9)")
 		}, check: "written by a newer version (schema 9, this one knows 1)", init: "use that version"},
-		{name: "a file in use", prepare: func(path string) { set(t, path) },
+		{name: "a file in use", prepare: func(path string) { setUp(t, path) },
 			check: fmt.Sprintf("it is in use by process %d (", os.Getpid()), init: "which must end first"},
 		{name: "a file in use by another name", prepare: func(path string) {
 			other := filepath.Join(filepath.Dir(path), "other.db")
-			set(t, other)
+			setUp(t, other)
 			_ = os.Symlink(other, path)
 		}, check: "it is in use by process", init: "which must end first"},
-		{name: "nothing", prepare: func(path string) { _ = set(t, path).Close() }},
+		{name: "nothing", prepare: func(path string) { _ = setUp(t, path).Close() }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			path := filepath.Join(dir, test.under, strings.ReplaceAll(test.name, " ", "-")+"?%.db")
@@ -90,28 +91,28 @@ func TestWhatIsWrongWithAFileIsSaidInPlainWordsAndItIsNotChanged(t *testing.T) {
 				test.prepare(path)
 			}
 			before, _ := os.ReadFile(path)
-			s := at(t, address("sqlite", path))
+			s := open(t, address("sqlite", path))
 			wrong, err := s.Check(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
 			if test.check == "" && len(wrong) > 0 || test.check != "" && (len(wrong) != 1 || !strings.Contains(wrong[0], test.check)) {
-				t.Errorf("check says %q instead of %q", wrong, test.check)
+				t.Errorf("check reports %q instead of %q", wrong, test.check)
 			}
 			if after, _ := os.ReadFile(path); string(after) != string(before) {
 				t.Error("check has changed the file")
 			}
 			switch err := s.Init(t.Context()); {
 			case test.init == "" && err != nil:
-				t.Errorf("init says %v", err)
+				t.Errorf("init returns %v", err)
 			case test.init != "" && (!errors.Is(err, store.ErrUnusable) || !strings.Contains(err.Error(), test.init)):
-				t.Errorf("init says %v instead of %q", err, test.init)
+				t.Errorf("init returns %v instead of %q", err, test.init)
 			}
 		})
 	}
 }
 
-func TestURLsThatNameNoFileAreRefused(t *testing.T) {
+func TestAURLThatDoesNotNameAFileIsRefused(t *testing.T) {
 	for address, want := range map[string]string{
 		"mongodb://db/":      "its scheme is not sqlite",
 		"sqlite:":            "does not name a file",
@@ -129,7 +130,7 @@ func TestURLsThatNameNoFileAreRefused(t *testing.T) {
 
 func TestARelativeURLNamesAFileInTheWorkingDirectory(t *testing.T) {
 	t.Chdir(t.TempDir())
-	if err := at(t, "sqlite:core.db").Init(t.Context()); err != nil {
+	if err := open(t, "sqlite:core.db").Init(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	about, err := os.Stat("core.db")
@@ -142,27 +143,27 @@ func TestARelativeURLNamesAFileInTheWorkingDirectory(t *testing.T) {
 }
 
 func TestAFileThatIsNotSetUpIsNotUsed(t *testing.T) {
-	s := at(t, "sqlite://"+filepath.Join(t.TempDir(), "core.db"))
+	s := open(t, "sqlite://"+filepath.Join(t.TempDir(), "core.db"))
 	if _, err := s.BeginTerm(t.Context(), 0); !errors.Is(err, store.ErrUnusable) || !strings.Contains(err.Error(), "replicore store init") {
 		t.Errorf("got %v", err)
 	}
 }
 
 func TestAClosedStoreIsUnavailable(t *testing.T) {
-	s := set(t, filepath.Join(t.TempDir(), "core.db"))
+	s := setUp(t, filepath.Join(t.TempDir(), "core.db"))
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.BeginTerm(t.Context(), 0); !errors.Is(err, store.ErrUnavailable) {
-		t.Errorf("lead: %v", err)
+		t.Errorf("begin a term: %v", err)
 	}
 	if _, err := s.OpenRuns(t.Context()); !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("open runs: %v", err)
 	}
 }
 
-func TestAFullDiskIsSaidSoAndNothingOfTheCommitLands(t *testing.T) {
-	s := set(t, filepath.Join(t.TempDir(), "core.db"))
+func TestAFullDiskIsReportedAndNothingOfTheCommitIsStored(t *testing.T) {
+	s := setUp(t, filepath.Join(t.TempDir(), "core.db"))
 	term, err := s.BeginTerm(t.Context(), 0)
 	if err != nil {
 		t.Fatal(err)
@@ -179,13 +180,13 @@ func TestAFullDiskIsSaidSoAndNothingOfTheCommitLands(t *testing.T) {
 		t.Errorf("run: %v", err)
 	}
 	if _, err := s.BeginTerm(t.Context(), 0); err != nil {
-		t.Errorf("what needs no room: %v", err)
+		t.Errorf("a write that needs no room: %v", err)
 	}
 }
 
-func TestEveryCollectionIsAViewWithTheFieldsOfItsRecords(t *testing.T) {
+func TestEveryCollectionHasAViewWithTheFieldsOfItsRecords(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "core.db")
-	s := set(t, path)
+	s := setUp(t, path)
 	term, err := s.BeginTerm(t.Context(), 0)
 	if err != nil {
 		t.Fatal(err)

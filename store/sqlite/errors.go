@@ -11,21 +11,22 @@ import (
 	"github.com/replicante-io/playbooks/store"
 )
 
-// said are the errors that need no words of ours.
-var said = []error{
+// storeErrors are the errors that a caller of the store knows.
+var storeErrors = []error{
 	store.ErrStaleTerm, store.ErrConflict, store.ErrNotFound, store.ErrExists, store.ErrUnavailable, store.ErrUnusable, store.ErrKeyReused,
 }
 
-// say puts err, met while doing what, into the words and the kinds of errors of a store.
-func (s *Store) say(what string, err error) error {
+// wrap adds to err what was tried, and wraps the error of a store that fits.
+func (s *Store) wrap(what string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("%s: %w", what, explain(s.path, err))
+	return fmt.Errorf("%s: %w", what, translate(s.path, err))
 }
 
-func explain(path string, err error) error {
-	for _, known := range said {
+// translate wraps an error of SQLite in the error of a store that fits, with what to do.
+func translate(path string, err error) error {
+	for _, known := range storeErrors {
 		if errors.Is(err, known) {
 			return err
 		}
@@ -33,11 +34,11 @@ func explain(path string, err error) error {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
 	}
-	var met *driver.Error
-	if !errors.As(err, &met) {
+	var sqliteErr *driver.Error
+	if !errors.As(err, &sqliteErr) {
 		return err
 	}
-	switch met.Code() & 0xff {
+	switch sqliteErr.Code() & 0xff {
 	case codes.SQLITE_FULL:
 		return fmt.Errorf("the disk of %s is full, make room on it: %w: %w", path, store.ErrUnavailable, err)
 	case codes.SQLITE_IOERR:

@@ -2,15 +2,14 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 
 	"github.com/replicante-io/playbooks/record"
 	"github.com/replicante-io/playbooks/store"
 )
 
-// followMany is how many events are delivered at once.
-const followMany = 1000
+// followLimit is how many events Follow delivers at once.
+const followLimit = 1000
 
 // Events reads events of a run.
 func (s *Store) Events(ctx context.Context, runID string, after int64, limit int) ([]record.Event, error) {
@@ -22,42 +21,29 @@ func (s *Store) Events(ctx context.Context, runID string, after int64, limit int
 	found := false
 	err := s.read(ctx, what, `SELECT events.doc FROM playbook_runs_data runs LEFT JOIN playbook_run_events_data events
 		ON events.run_id = runs.id AND seq > ? WHERE runs.id = ? ORDER BY seq LIMIT ?`,
-		[]any{after, runID, limit}, collect(&docs, &found))
+		[]any{after, runID, limit}, appendTexts(&docs, &found))
 	if err == nil && !found {
-		err = s.say(what, store.ErrNotFound)
+		err = s.wrap(what, store.ErrNotFound)
 	}
 	if err != nil {
 		return nil, err
 	}
 	events, err := decode[record.Event](docs)
-	return events, s.say(what, err)
+	return events, s.wrap(what, err)
 }
 
-// collect appends the rows' text to docs; a row without text only says that there is something to have records of.
-func collect(docs *[]string, found *bool) func(row *sql.Rows) error {
-	return func(row *sql.Rows) error {
-		*found = true
-		var doc sql.NullString
-		err := row.Scan(&doc)
-		if doc.Valid {
-			*docs = append(*docs, doc.String)
-		}
-		return err
-	}
-}
-
-// Follow delivers a run's events as they land.
+// Follow delivers a run's events as they are committed.
 func (s *Store) Follow(ctx context.Context, runID string, after int64, deliver func([]record.Event) error) error {
-	s.bells.listen(runID)
-	defer s.bells.leave(runID)
+	s.notifier.subscribe(runID)
+	defer s.notifier.unsubscribe(runID)
 	for first := true; ; first = false {
-		rung := s.bells.next(runID)
-		events, err := s.Events(ctx, runID, after, followMany)
+		changed := s.notifier.changed(runID) // before the read, so that nothing is missed in between
+		events, err := s.Events(ctx, runID, after, followLimit)
 		switch {
 		case ctx.Err() != nil:
 			return nil
 		case err != nil && (first || !errors.Is(err, store.ErrNotFound)):
-			return err // a run that was there has expired: nothing more will come
+			return err // a run that was found at first has expired since: there is nothing more to deliver
 		case len(events) > 0:
 			if err := deliver(events); err != nil {
 				return err
@@ -68,7 +54,7 @@ func (s *Store) Follow(ctx context.Context, runID string, after int64, deliver f
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-rung:
+		case <-changed:
 		}
 	}
 }

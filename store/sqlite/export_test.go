@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// FillDisk lets the file of s not grow any more, as on a disk that is full.
+// FillDisk keeps the file of s from growing, as a full disk does.
 func (s *Store) FillDisk(ctx context.Context) error {
 	f, err := s.connect(ctx)
 	if err != nil {
@@ -19,7 +19,7 @@ func (s *Store) FillDisk(ctx context.Context) error {
 	return err
 }
 
-// Synchronous is what SQLite waits for before it acknowledges a commit: 2 is for the disk.
+// Synchronous is SQLite's setting of what a commit waits for: 2 is the disk.
 func (s *Store) Synchronous(ctx context.Context) (level int, err error) {
 	f, err := s.connect(ctx)
 	if err == nil {

@@ -14,43 +14,43 @@ import (
 	"github.com/replicante-io/playbooks/store"
 )
 
-// application marks our files: "RPLY" as SQLite's application_id.
-const application = 0x52504c59
+// applicationID marks our files: "RPLY" as SQLite's application_id.
+const applicationID = 0x52504c59
 
-// readerCount is how many reads may be under way at once.
-const readerCount = 4
+// maxReaders is how many reads may be in progress at once.
+const maxReaders = 4
 
 // file is an open database file: its lock, the one connection that writes, and those that read.
 type file struct {
-	path    string
-	lock    *os.File
-	writing *sql.DB // of one connection, which turn guards
-	conn    *sql.Conn
-	turn    chan struct{} // holds a token while nobody writes
-	closed  chan struct{}
-	writer  *writer
-	readers *sql.DB
-	queries sync.Map // of readers' *sql.Stmt by text
-	ready   atomic.Bool
+	path      string
+	lock      *os.File
+	writing   *sql.DB       // has only conn
+	conn      *sql.Conn     // used while writeLock is held
+	writeLock chan struct{} // holds a token while nobody writes
+	closed    chan struct{}
+	writer    *writer
+	readers   *sql.DB
+	queries   sync.Map // of readers' *sql.Stmt by text
+	ready     atomic.Bool
 }
 
-// openFile takes the lock and opens what is there, or a new file. It changes nothing, and refuses what is not ours.
+// openFile takes the lock and opens what is there, or a new file. It changes nothing, and refuses a file of another program.
 func openFile(ctx context.Context, path string) (opened *file, err error) {
-	f := &file{path: path, turn: make(chan struct{}, 1), closed: make(chan struct{})}
-	f.turn <- struct{}{}
+	f := &file{path: path, writeLock: make(chan struct{}, 1), closed: make(chan struct{})}
+	f.writeLock <- struct{}{}
 	defer func() {
 		if err != nil {
 			_ = f.close()
-			err = fmt.Errorf("open %s: %w", path, explain(path, err))
+			err = fmt.Errorf("open %s: %w", path, translate(path, err))
 		}
 	}()
-	if wrong := directory(path); wrong != "" {
-		return nil, fmt.Errorf("%s: %w", wrong, store.ErrUnusable)
+	if problem := checkDirectory(path); problem != "" {
+		return nil, fmt.Errorf("%s: %w", problem, store.ErrUnusable)
 	}
 	if f.lock, err = lock(path); err != nil {
 		return nil, err
 	}
-	if err := touch(path); err != nil {
+	if err := createFile(path); err != nil {
 		return nil, err
 	}
 	dsn := (&url.URL{Scheme: "file", Path: path}).String() + "?_dqs=0&_error_rc=1&_busy_timeout=5000"
@@ -65,25 +65,25 @@ func openFile(ctx context.Context, path string) (opened *file, err error) {
 	if f.readers, err = sql.Open("sqlite", dsn+"&_query_only=1"); err != nil {
 		return nil, err
 	}
-	f.readers.SetMaxOpenConns(readerCount)
-	f.readers.SetMaxIdleConns(readerCount)
-	if err := f.inspect(ctx); err != nil {
+	f.readers.SetMaxOpenConns(maxReaders)
+	f.readers.SetMaxIdleConns(maxReaders)
+	if err := f.checkContent(ctx); err != nil {
 		return nil, err
 	}
 	return f, nil
 }
 
-// touch makes the file if it is missing, readable only for its owner: runs may carry secrets.
-func touch(path string) error {
-	made, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+// createFile creates the file if it is missing, readable only by its owner: runs may hold secrets.
+func createFile(path string) error {
+	created, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return fmt.Errorf("%w: %w", err, store.ErrUnusable)
 	}
-	return made.Close()
+	return created.Close()
 }
 
-// settle puts the names of new files in path's directory on the disk.
-func settle(path string) error {
+// syncDirectory writes the names of new files in path's directory to the disk.
+func syncDirectory(path string) error {
 	dir, err := os.Open(filepath.Dir(path))
 	if err != nil {
 		return err
@@ -91,36 +91,36 @@ func settle(path string) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-// inspect finds out whose the file is, and whether it is set up.
-func (f *file) inspect(ctx context.Context) error {
-	var owner, tables int
-	if err := f.conn.QueryRowContext(ctx, "PRAGMA application_id").Scan(&owner); err != nil {
+// checkContent refuses a file of another program or of a newer version, and sets ready if the file is set up.
+func (f *file) checkContent(ctx context.Context) error {
+	var application, tables int
+	if err := f.conn.QueryRowContext(ctx, "PRAGMA application_id").Scan(&application); err != nil {
 		return err
 	}
 	if err := f.conn.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema").Scan(&tables); err != nil {
 		return err
 	}
 	switch {
-	case owner != application && tables > 0:
+	case application != applicationID && tables > 0:
 		return fmt.Errorf("it is the database of another program, name another file: %w", store.ErrUnusable)
-	case owner != application:
+	case application != applicationID:
 		return nil
 	}
 	var version int
 	if err := f.conn.QueryRowContext(ctx, "SELECT schema FROM terms").Scan(&version); err != nil {
 		return err
 	}
-	if version > schema {
-		return fmt.Errorf("it was written by a newer version (schema %d, this one knows %d), use that version: %w", version, schema, store.ErrUnusable)
+	if version > schemaVersion {
+		return fmt.Errorf("it was written by a newer version (schema %d, this one knows %d), use that version: %w", version, schemaVersion, store.ErrUnusable)
 	}
 	f.ready.Store(true)
 	return nil
 }
 
-// close waits for who is writing, and refuses who would.
+// close waits for a write in progress and refuses further ones.
 func (f *file) close() error {
 	close(f.closed)
-	<-f.turn
+	<-f.writeLock
 	var errs []error
 	if f.readers != nil {
 		errs = append(errs, f.readers.Close())
@@ -137,68 +137,27 @@ func (f *file) close() error {
 	return errors.Join(errs...)
 }
 
-// alone runs do while nobody else writes.
-func (f *file) alone(ctx context.Context, do func() error) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-f.closed:
-		return fmt.Errorf("closed: %w", store.ErrUnavailable)
-	case <-f.turn:
-		defer func() { f.turn <- struct{}{} }()
-		return do()
-	}
-}
-
-// transaction runs do, alone, between BEGIN and COMMIT.
-func (f *file) transaction(ctx context.Context, do func(w *writer) error) error {
-	return f.alone(ctx, func() error { return f.begin(ctx, do) })
-}
-
-func (f *file) begin(ctx context.Context, do func(w *writer) error) error {
-	// A statement is never interrupted: what was begun takes no longer than the disk does.
-	_, err := f.writer.exec("BEGIN IMMEDIATE")
-	if err == nil {
-		err = do(f.writer)
-	}
-	if err == nil {
-		err = ctx.Err()
-	}
-	if err == nil {
-		_, err = f.writer.exec("COMMIT")
-	}
-	if err != nil {
-		// It fails where SQLite has rolled back already. If it fails for another reason, the next BEGIN does, too, and this
-		// is tried again.
-		_, _ = f.conn.ExecContext(context.Background(), "ROLLBACK")
-	}
-	return err
-}
-
 // query calls each with every row.
 func (f *file) query(ctx context.Context, query string, args []any, each func(row *sql.Rows) error) error {
 	prepared, ok := f.queries.Load(query)
 	if !ok {
-		made, err := f.readers.PrepareContext(ctx, query)
+		statement, err := f.readers.PrepareContext(ctx, query)
 		if err != nil {
-			return f.orClosed(err)
+			return f.explainClosed(err)
 		}
-		if prepared, ok = f.queries.LoadOrStore(query, made); ok {
-			_ = made.Close()
+		if prepared, ok = f.queries.LoadOrStore(query, statement); ok {
+			_ = statement.Close()
 		}
 	}
 	rows, err := prepared.(*sql.Stmt).QueryContext(ctx, args...)
 	if err == nil {
 		err = forEach(rows, each)
 	}
-	return f.orClosed(err)
+	return f.explainClosed(err)
 }
 
-// orClosed says of an error met while the file was being closed that this is why.
-func (f *file) orClosed(err error) error {
+// explainClosed wraps an error that the closing of the file may have caused.
+func (f *file) explainClosed(err error) error {
 	select {
 	case <-f.closed:
 		if err != nil {
@@ -217,78 +176,4 @@ func forEach(rows *sql.Rows, each func(row *sql.Rows) error) error {
 		}
 	}
 	return rows.Err()
-}
-
-// writer is the connection that writes, inside a transaction.
-type writer struct {
-	conn     *sql.Conn
-	prepared map[string]*sql.Stmt
-}
-
-func (w *writer) prepare(query string) (*sql.Stmt, error) {
-	if prepared, ok := w.prepared[query]; ok {
-		return prepared, nil
-	}
-	prepared, err := w.conn.PrepareContext(context.Background(), query)
-	if err == nil {
-		w.prepared[query] = prepared
-	}
-	return prepared, err
-}
-
-// exec returns how many rows have changed.
-func (w *writer) exec(query string, args ...any) (int64, error) {
-	prepared, err := w.prepare(query)
-	if err != nil {
-		return 0, err
-	}
-	result, err := prepared.Exec(args...)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected()
-}
-
-// row reads the first row; sql.ErrNoRows where there is none.
-func (w *writer) row(query string, args []any, into ...any) error {
-	prepared, err := w.prepare(query)
-	if err != nil {
-		return err
-	}
-	return prepared.QueryRow(args...).Scan(into...)
-}
-
-// texts reads one column.
-func (w *writer) texts(query string, args ...any) ([]string, error) {
-	prepared, err := w.prepare(query)
-	if err != nil {
-		return nil, err
-	}
-	rows, err := prepared.Query(args...)
-	if err != nil {
-		return nil, err
-	}
-	var found []string
-	err = forEach(rows, func(row *sql.Rows) error {
-		var text string
-		err := row.Scan(&text)
-		found = append(found, text)
-		return err
-	})
-	return found, err
-}
-
-// insertMany runs insert, which ends in VALUES, for all rows of columns values each, many rows at a time.
-func (w *writer) insertMany(insert, conflict string, columns int, values []any) error {
-	for len(values) > 0 {
-		rows := min(len(values)/columns, 64)
-		if rows < 64 {
-			rows = 1 // keeps the number of prepared statements at two
-		}
-		if _, err := w.exec(insert+tuples(rows, columns)+conflict, values[:rows*columns]...); err != nil {
-			return err
-		}
-		values = values[rows*columns:]
-	}
-	return nil
 }

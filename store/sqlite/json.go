@@ -9,10 +9,10 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// texts writes the JSON of each item.
-func texts[T any](items []T) ([]string, error) {
-	found := make([]string, len(items))
-	err := split(len(items), func(from, to int) error {
+// encode writes the JSON of each item.
+func encode[T any](items []T) ([]string, error) {
+	docs := make([]string, len(items))
+	err := parallel(len(items), func(from, to int) error {
 		var all bytes.Buffer
 		encoder := json.NewEncoder(&all)
 		ends := make([]int, 0, to-from)
@@ -24,17 +24,17 @@ func texts[T any](items []T) ([]string, error) {
 		}
 		text, start := all.String(), 0
 		for i, end := range ends {
-			found[from+i], start = text[start:end-1], end // less the encoder's newline
+			docs[from+i], start = text[start:end-1], end // without the encoder's newline
 		}
 		return nil
 	})
-	return found, err
+	return docs, err
 }
 
-// decode reads each text.
+// decode reads each document.
 func decode[T any](docs []string) ([]T, error) {
 	items := make([]T, len(docs))
-	err := split(len(docs), func(from, to int) error {
+	err := parallel(len(docs), func(from, to int) error {
 		for i := from; i < to; i++ {
 			if err := json.Unmarshal([]byte(docs[i]), &items[i]); err != nil {
 				return err
@@ -45,8 +45,8 @@ func decode[T any](docs []string) ([]T, error) {
 	return items, err
 }
 
-// split does work on parts of n things, at once where there are many.
-func split(n int, work func(from, to int) error) error {
+// parallel divides n items among the processors, where there are many of them, and waits for all.
+func parallel(n int, work func(from, to int) error) error {
 	parts := min(runtime.GOMAXPROCS(0), 1+n/128)
 	if parts == 1 {
 		return work(0, n)
@@ -58,8 +58,8 @@ func split(n int, work func(from, to int) error) error {
 	return group.Wait()
 }
 
-// scan reads the row's columns as JSON.
-func scan(row *sql.Rows, values ...any) error {
+// scanJSON reads the row's columns as JSON.
+func scanJSON(row *sql.Rows, values ...any) error {
 	docs := make([]sql.RawBytes, len(values))
 	columns := make([]any, len(values))
 	for i := range docs {
@@ -76,12 +76,26 @@ func scan(row *sql.Rows, values ...any) error {
 	return nil
 }
 
-// into appends every row's only column to items.
-func into[T any](items *[]T) func(row *sql.Rows) error {
+// appendJSON appends every row's only column, read as JSON, to items.
+func appendJSON[T any](items *[]T) func(row *sql.Rows) error {
 	return func(row *sql.Rows) error {
 		var item T
-		err := scan(row, &item)
+		err := scanJSON(row, &item)
 		*items = append(*items, item)
+		return err
+	}
+}
+
+// appendTexts appends the rows' text to docs; it sets found for any row, also for one without text, which stands for a run
+// that has no such records.
+func appendTexts(docs *[]string, found *bool) func(row *sql.Rows) error {
+	return func(row *sql.Rows) error {
+		*found = true
+		var doc sql.NullString
+		err := row.Scan(&doc)
+		if doc.Valid {
+			*docs = append(*docs, doc.String)
+		}
 		return err
 	}
 }

@@ -17,19 +17,19 @@ import (
 	"github.com/replicante-io/playbooks/store/sqlite"
 )
 
-// killed names the file in the environment of the process that is to be killed.
-const killed = "PLAYBOOKS_TEST_SQLITE_KILLED"
+// killedEnv is the environment variable that names the file to the process that will be killed.
+const killedEnv = "PLAYBOOKS_TEST_SQLITE_KILLED"
 
 func TestMain(m *testing.M) {
-	if path := os.Getenv(killed); path != "" {
-		fmt.Println("failed:", commitForEver(path))
+	if path := os.Getenv(killedEnv); path != "" {
+		fmt.Println("failed:", commitUntilKilled(path))
 		os.Exit(1)
 	}
 	os.Exit(m.Run())
 }
 
-// commitForEver makes commits to the run "r" and prints the ID of each that was acknowledged.
-func commitForEver(path string) error {
+// commitUntilKilled makes commits to the run "r" and prints the ID of each that was acknowledged.
+func commitUntilKilled(path string) error {
 	ctx := context.Background()
 	s, err := sqlite.Open(ctx, sqlite.Config{Config: store.Config{URL: "sqlite://" + path}})
 	if err != nil {
@@ -75,7 +75,7 @@ func TestEveryAcknowledgedCommitSurvivesAKill(t *testing.T) {
 	var acknowledged []string
 	for round := 1; round <= 3; round++ {
 		child := exec.Command(os.Args[0])
-		child.Env = append(os.Environ(), killed+"="+path)
+		child.Env = append(os.Environ(), killedEnv+"="+path)
 		child.Stderr = os.Stderr
 		out, err := child.StdoutPipe()
 		if err != nil {
@@ -92,7 +92,7 @@ func TestEveryAcknowledgedCommitSurvivesAKill(t *testing.T) {
 				acknowledged = append(acknowledged, lines.Text())
 			}
 			if n == 150*round {
-				_ = child.Process.Kill() // and read what it had said before
+				_ = child.Process.Kill() // and read what it printed before
 			}
 		}
 		_ = child.Wait()
@@ -101,9 +101,9 @@ func TestEveryAcknowledgedCommitSurvivesAKill(t *testing.T) {
 	}
 }
 
-// A power cut cannot be had in a test: only what is asked of the disk can.
+// A test cannot cut the power; it can check what is asked of the disk.
 func TestACommitWaitsForTheDisk(t *testing.T) {
-	level, err := set(t, filepath.Join(t.TempDir(), "core.db")).Synchronous(t.Context())
+	level, err := setUp(t, filepath.Join(t.TempDir(), "core.db")).Synchronous(t.Context())
 	if err != nil || level != 2 {
 		t.Errorf("synchronous is %d: %v", level, err)
 	}
@@ -111,7 +111,7 @@ func TestACommitWaitsForTheDisk(t *testing.T) {
 
 func verify(t *testing.T, path string, acknowledged []string) {
 	t.Helper()
-	s := at(t, "sqlite://"+path)
+	s := open(t, "sqlite://"+path)
 	defer s.Close()
 	run, err := s.Run(t.Context(), "r")
 	if err != nil {
@@ -121,16 +121,16 @@ func verify(t *testing.T, path string, acknowledged []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	landed := map[string]int{}
+	stored := map[string]int{}
 	for i, event := range events {
 		if event.Seq != int64(i)+1 {
 			t.Fatalf("event %d is at place %d", event.Seq, i+1)
 		}
-		landed[event.Data["commit"].(string)]++
+		stored[event.Data["commit"].(string)]++
 	}
 	for _, id := range acknowledged {
-		if landed[id] != 16 {
-			t.Errorf("the acknowledged commit %s is there with %d of 16 events", id, landed[id])
+		if stored[id] != 16 {
+			t.Errorf("the acknowledged commit %s is there with %d of 16 events", id, stored[id])
 		}
 	}
 	nodes, _, err := s.RunNodes(t.Context(), "r", nil, store.Page{})
@@ -145,5 +145,5 @@ func verify(t *testing.T, path string, acknowledged []string) {
 	if run.Seq != int64(len(events)) || len(acknowledged) == 0 || len(nodes) != 16 {
 		t.Errorf("after %d acknowledged commits there are %d events, %d nodes, and the run's number is %d", len(acknowledged), len(events), len(nodes), run.Seq)
 	}
-	t.Logf("%d commits were acknowledged, %d landed", len(acknowledged), len(landed))
+	t.Logf("%d commits were acknowledged, %d stored", len(acknowledged), len(stored))
 }

@@ -16,7 +16,7 @@ import (
 // lock takes the database for this process until the returned file is closed or the process ends. It is a lock on a file
 // beside it, because closing any other descriptor of the database itself would drop SQLite's own locks.
 func lock(path string) (*os.File, error) {
-	// Two names of one file must lead to one lock.
+	// All names of a file must lead to one lock.
 	if file, err := filepath.EvalSymlinks(path); err == nil {
 		path = file
 	} else if dir, err := filepath.EvalSymlinks(filepath.Dir(path)); err == nil {

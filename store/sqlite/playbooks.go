@@ -12,23 +12,16 @@ import (
 )
 
 // Apply stores new revisions.
-func (s *Store) Apply(ctx context.Context, playbooks []record.Playbook, effect *record.IdempotencyRecord, answer func([]record.Playbook) string) ([]record.Playbook, error) {
+func (s *Store) Apply(ctx context.Context, playbooks []record.Playbook, key *record.IdempotencyRecord, answer func([]record.Playbook) string) ([]record.Playbook, error) {
 	applied := make([]record.Playbook, len(playbooks))
 	err := s.write(ctx, "apply playbooks", func(w *writer) error {
 		for i, playbook := range playbooks {
 			var err error
-			if applied[i], err = w.apply(playbook); err != nil {
+			if applied[i], err = w.applyPlaybook(playbook); err != nil {
 				return fmt.Errorf("%s: %w", playbook.Name, err)
 			}
 		}
-		if effect == nil {
-			return nil
-		}
-		kept := *effect
-		if answer != nil {
-			kept.Answer = answer(applied)
-		}
-		return w.keep([]record.IdempotencyRecord{kept})
+		return w.insertKeys(store.AppliedKey(key, answer, applied))
 	})
 	if err != nil {
 		return nil, err
@@ -36,7 +29,8 @@ func (s *Store) Apply(ctx context.Context, playbooks []record.Playbook, effect *
 	return applied, nil
 }
 
-func (w *writer) apply(playbook record.Playbook) (record.Playbook, error) {
+// applyPlaybook stores playbook as the next revision of its name, unless the latest is the same.
+func (w *writer) applyPlaybook(playbook record.Playbook) (record.Playbook, error) {
 	var latest record.Playbook
 	var doc string
 	err := w.row("SELECT doc FROM playbooks_data WHERE name = ? ORDER BY revision DESC LIMIT 1", []any{playbook.Name}, &doc)
@@ -63,51 +57,45 @@ func (s *Store) Playbook(ctx context.Context, name string, revision int64) (reco
 	what := fmt.Sprintf("read playbook %s, revision %d", name, revision)
 	var found []record.Playbook
 	err := s.read(ctx, what, "SELECT doc FROM playbooks_data WHERE name = ?1 AND (?2 = 0 OR revision = ?2) ORDER BY revision DESC LIMIT 1",
-		[]any{name, revision}, into(&found))
-	switch {
-	case err != nil:
-		return record.Playbook{}, err
-	case len(found) == 0:
-		return record.Playbook{}, s.say(what, store.ErrNotFound)
-	}
-	return found[0], nil
+		[]any{name, revision}, appendJSON(&found))
+	return first(s, what, found, err)
 }
 
 // Playbooks pages through the latest revisions.
 func (s *Store) Playbooks(ctx context.Context, page store.Page) ([]record.Playbook, string, error) {
-	var only where
+	var where conditions
 	if page.Cursor != "" {
 		var name string
-		if err := after(page.Cursor, "playbooks", &name); err != nil {
+		if err := parseCursor(page.Cursor, "playbooks", &name); err != nil {
 			return nil, "", err
 		}
-		only.and("name > ?", name)
+		where.and("name > ?", name)
 	}
 	var found []record.Playbook
-	err := s.read(ctx, "list playbooks", `SELECT doc FROM playbooks_data latest WHERE `+only.String()+` AND revision =
+	err := s.read(ctx, "list playbooks", `SELECT doc FROM playbooks_data latest WHERE `+where.String()+` AND revision =
 		(SELECT max(revision) FROM playbooks_data WHERE name = latest.name) ORDER BY name LIMIT ?`,
-		append(only.args, limit(page)), into(&found))
-	found, next := cut(found, page, func(last record.Playbook) string { return cursor("playbooks", last.Name) })
+		append(where.args, limitOf(page)), appendJSON(&found))
+	found, next := trim(found, page, func(last record.Playbook) string { return formatCursor("playbooks", last.Name) })
 	return found, next, err
 }
 
 // Revisions pages through the revisions of a name.
 func (s *Store) Revisions(ctx context.Context, name string, page store.Page) ([]record.Playbook, string, error) {
 	what := "list revisions of playbook " + name
-	only := where{terms: []string{"name = ?"}, args: []any{name}}
+	where := conditions{terms: []string{"name = ?"}, args: []any{name}}
 	if page.Cursor != "" {
 		var revision int64
-		if err := after(page.Cursor, "revisions", &revision); err != nil {
+		if err := parseCursor(page.Cursor, "revisions", &revision); err != nil {
 			return nil, "", err
 		}
-		only.and("revision < ?", revision)
+		where.and("revision < ?", revision)
 	}
 	var found []record.Playbook
-	err := s.read(ctx, what, "SELECT doc FROM playbooks_data WHERE "+only.String()+" ORDER BY revision DESC LIMIT ?",
-		append(only.args, limit(page)), into(&found))
+	err := s.read(ctx, what, "SELECT doc FROM playbooks_data WHERE "+where.String()+" ORDER BY revision DESC LIMIT ?",
+		append(where.args, limitOf(page)), appendJSON(&found))
 	if err == nil && len(found) == 0 {
-		err = s.say(what, store.ErrNotFound)
+		err = s.wrap(what, store.ErrNotFound)
 	}
-	found, next := cut(found, page, func(last record.Playbook) string { return cursor("revisions", last.Revision) })
+	found, next := trim(found, page, func(last record.Playbook) string { return formatCursor("revisions", last.Revision) })
 	return found, next, err
 }

@@ -2,32 +2,36 @@ package sqlite
 
 import (
 	"fmt"
+	"slices"
 	"strings"
+
+	"github.com/replicante-io/playbooks/record"
+	"github.com/replicante-io/playbooks/store"
 )
 
-// schema is the version of the tables.
-const schema = 1
+// schemaVersion is of what this program writes.
+const schemaVersion = 1
 
-// table is where the records of one kind are. The table <name>_data has the JSON of each in doc, and beside it the columns
-// that it is found by; the view <name> adds every other field of the JSON as a column, for people. Columns generated in
-// the table itself would do the same, but SQLite computes even virtual ones whenever a row is written: that took longer
-// than the rest of a commit.
+// table holds the records of one kind. The table <name>_data has the JSON of each record in doc, and beside it the columns
+// that it is found by; the view <name> has every field of the JSON as a column, for people. Generated columns of the table
+// itself would do the same, but SQLite computes even virtual ones whenever a row is written, which took longer than the rest
+// of a commit.
 type table struct {
 	name    string
-	keys    string
+	keys    string // with their types
 	primary string
-	fields  string
-	extra   string // another column of the view
+	fields  []string          // of the record
+	views   map[string]string // the expressions of fields that are not in doc
 	options string
 }
 
 var tables = []table{
-	{name: "terms", keys: "id INTEGER CHECK (id = 1)", primary: "id", fields: "term installation schema"},
+	{name: "terms", keys: "id INTEGER CHECK (id = 1)", primary: "id", fields: store.FieldNames[record.Term]()},
 	{
 		name:    "playbooks",
 		keys:    "name TEXT, revision INTEGER",
 		primary: "name, revision",
-		fields:  "version source labels spec digest created_ts",
+		fields:  store.FieldNames[record.Playbook](),
 		options: "WITHOUT ROWID",
 	},
 	{
@@ -36,36 +40,39 @@ var tables = []table{
 		name:    "playbook_runs",
 		keys:    "id TEXT, cluster TEXT, state TEXT, open INTEGER, created_ms INTEGER, finish_ms INTEGER",
 		primary: "id",
-		extra: `json_set(doc -> '$.playbook', '$.spec',
-			json((SELECT doc FROM playbook_run_specs_data WHERE run_id = data.id))) AS playbook`,
-		fields: "params reason error requested_by idempotency_key term stages counts waits_for " +
-			"created_ts queued_ts start_ts update_ts finish_ts rev commit_id stamped",
+		fields:  store.FieldNames[record.Run](),
+		views: map[string]string{"playbook": `json_set(doc -> '$.playbook', '$.spec',
+			json((SELECT doc FROM playbook_run_specs_data WHERE run_id = data.id)))`},
 	},
 	{name: "playbook_run_specs", keys: "run_id TEXT", primary: "run_id"},
 	{
 		name:    "playbook_run_agents",
 		keys:    "run_id TEXT, node TEXT, state TEXT",
 		primary: "run_id, node",
-		fields:  "cluster membership stages actions error history finish_ts",
+		fields:  store.FieldNames[record.RunNode](),
 		options: "WITHOUT ROWID",
 	},
 	{
 		name:    "playbook_run_events",
 		keys:    "run_id TEXT, seq INTEGER",
 		primary: "run_id, seq",
-		fields:  "ts type node stage step data actor finish_ts",
+		fields:  store.FieldNames[record.Event](),
 		options: "WITHOUT ROWID",
 	},
 	{
 		name:    "nodes",
 		keys:    "cluster_id TEXT, node_id TEXT, present INTEGER",
 		primary: "cluster_id, node_id",
-		fields: "agent_url journal_id attributes store_id store_version status role shards agent_version start_ts observed_ts " +
-			"gone_ts",
+		fields:  store.FieldNames[record.Node](),
 		options: "WITHOUT ROWID",
 	},
-	// A key of a run goes with the run; another has finish_ms.
-	{name: "idempotency_keys", keys: "key TEXT, run_id TEXT, finish_ms INTEGER", primary: "key", fields: "digest answer"},
+	// The key of a run is deleted with the run; any other one has finish_ms.
+	{
+		name:    "idempotency_keys",
+		keys:    "key TEXT, run_id TEXT, finish_ms INTEGER",
+		primary: "key",
+		fields:  store.FieldNames[record.IdempotencyRecord](),
+	},
 }
 
 var indexes = []string{
@@ -77,25 +84,39 @@ var indexes = []string{
 	"idempotency_keys_finished ON idempotency_keys_data (finish_ms) WHERE finish_ms IS NOT NULL",
 }
 
-// definitions makes everything.
+// definitions are the statements that create everything.
 func definitions() []string {
 	var all []string
 	for _, table := range tables {
 		all = append(all, fmt.Sprintf("CREATE TABLE %s_data (%s, doc TEXT NOT NULL, PRIMARY KEY (%s)) %s", table.name, table.keys, table.primary, table.options))
-		columns := []string{"data.*"}
-		for _, field := range strings.Fields(table.fields) {
-			columns = append(columns, fmt.Sprintf("doc ->> '$.%s' AS %s", field, field))
-		}
-		if table.extra != "" {
-			columns = append(columns, table.extra)
-		}
-		all = append(all, fmt.Sprintf("CREATE VIEW %s AS SELECT %s FROM %s_data data", table.name, strings.Join(columns, ", "), table.name))
+		all = append(all, fmt.Sprintf("CREATE VIEW %s AS SELECT %s FROM %s_data data", table.name, strings.Join(table.viewColumns(), ", "), table.name))
 	}
 	for _, index := range indexes {
 		all = append(all, "CREATE INDEX "+index)
 	}
-	// Runs that have expired, until the janitor has deleted what was theirs.
+	// Runs that have expired, until Maintain has deleted all their records.
 	return append(all, "CREATE TABLE expired_runs (run_id TEXT PRIMARY KEY)")
+}
+
+// viewColumns are the table's own columns, and one for each field of the record that is not among them.
+func (t *table) viewColumns() []string {
+	var keys []string
+	for key := range strings.SplitSeq(t.keys, ", ") {
+		name, _, _ := strings.Cut(key, " ")
+		keys = append(keys, name)
+	}
+	columns := []string{"data.*"}
+	for _, field := range t.fields {
+		if slices.Contains(keys, field) {
+			continue
+		}
+		expression := t.views[field]
+		if expression == "" {
+			expression = fmt.Sprintf("doc ->> '$.%s'", field)
+		}
+		columns = append(columns, fmt.Sprintf("%s AS %q", expression, field))
+	}
+	return columns
 }
 
 // tuples is rows times (?, ?, …) with as many values as columns.

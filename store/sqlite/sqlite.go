@@ -1,11 +1,11 @@
 // Package sqlite keeps the primary store in one SQLite file, for one replica.
 //
 // A commit is one transaction, and is acknowledged once it is on the disk (WAL with synchronous=FULL): it survives a
-// kill and a power cut. All writes go, one after the other, through one connection, which makes every promise about
-// fences hold; reads have connections of their own and see whatever was acknowledged. While a store is in use no other
-// process can use its file: a lock on <file>.lock says who does.
+// kill and a power cut. All writes go through one connection, one after the other, so that nothing changes between what a
+// write checks and what it writes; reads have connections of their own and see whatever was acknowledged. While a store is in
+// use no other process can use its file: a lock on <file>.lock names the process.
 //
-// For people who look there is a view for each collection (playbooks, playbook_runs, playbook_run_agents,
+// For people there is a view of each collection (playbooks, playbook_runs, playbook_run_agents,
 // playbook_run_events, nodes, terms, idempotency_keys), with the record's JSON in doc and a column for each of its fields.
 package sqlite
 
@@ -27,42 +27,43 @@ import (
 )
 
 // Config says where the file is (URL: sqlite:///var/lib/replicante/core.db, or sqlite:core.db in the working directory;
-// Database is not used), and how often what has expired is deleted.
+// Database is not used), and how often expired records are deleted.
 type Config struct {
 	store.Config
-	JanitorEvery time.Duration // 0: a minute
-	Log          hclog.Logger
+	ExpireInterval time.Duration // 0: a minute
+	Log            hclog.Logger
 }
 
 // Store is a store.Store in a SQLite file. The file is opened when it is first needed.
 type Store struct {
-	path    string
-	ttl     time.Duration
-	janitor time.Duration
-	log     hclog.Logger
+	path           string
+	ttl            time.Duration
+	expireInterval time.Duration
+	log            hclog.Logger
 
+	// Locks are taken in this order: mu, file.writeLock, notifier.mu. A write does not hold mu.
 	mu     sync.Mutex // guards file and closed
-	file   *file      // nil until it could be opened
+	file   *file      // nil until it was opened
 	closed bool
 
-	bells bells
+	notifier notifier
 }
 
 var _ store.Store = (*Store)(nil)
 
-// fdatasync is as durable as fsync, and a commit waits only half as long for it. The switch is the process's.
+// fdatasync is as durable as fsync and takes a commit half the time. It is set for the whole process.
 var fdatasync = sync.OnceFunc(func() { _, _ = driver.Fdatasync(true) })
 
-// Open returns the store of config. What is wrong with the file is told by Check and by whatever is done first.
+// Open returns the store of config. It does not open the file: Check, Init and the first use do, and return what is wrong.
 func Open(_ context.Context, config Config) (*Store, error) {
 	path, err := pathOf(config.URL)
 	if err != nil {
 		return nil, fmt.Errorf("store URL %q: %w: %w", config.URL, err, store.ErrUnusable)
 	}
 	fdatasync()
-	s := &Store{path: path, ttl: config.FinishedTTL, janitor: config.JanitorEvery, log: config.Log}
-	if s.janitor <= 0 {
-		s.janitor = time.Minute
+	s := &Store{path: path, ttl: config.FinishedTTL, expireInterval: config.ExpireInterval, log: config.Log}
+	if s.expireInterval <= 0 {
+		s.expireInterval = time.Minute
 	}
 	if s.log == nil {
 		s.log = hclog.NewNullLogger()
@@ -71,20 +72,20 @@ func Open(_ context.Context, config Config) (*Store, error) {
 }
 
 func pathOf(text string) (string, error) {
-	at, err := url.Parse(text)
+	u, err := url.Parse(text)
 	switch {
 	case err != nil:
 		return "", err
-	case at.Scheme != "sqlite":
+	case u.Scheme != "sqlite":
 		return "", errors.New("its scheme is not sqlite")
-	case at.RawQuery != "" || at.Fragment != "":
+	case u.RawQuery != "" || u.Fragment != "":
 		return "", errors.New("it must not have options")
-	case at.Host != "":
-		return "", fmt.Errorf("write sqlite:///%s%s for an absolute path, sqlite:%s%s for a relative one", at.Host, at.Path, at.Host, at.Path)
+	case u.Host != "":
+		return "", fmt.Errorf("write sqlite:///%s%s for an absolute path, sqlite:%s%s for a relative one", u.Host, u.Path, u.Host, u.Path)
 	}
-	path := at.Path
-	if at.Opaque != "" {
-		if path, err = url.PathUnescape(at.Opaque); err != nil {
+	path := u.Path
+	if u.Opaque != "" {
+		if path, err = url.PathUnescape(u.Opaque); err != nil {
 			return "", err
 		}
 	}
@@ -94,7 +95,7 @@ func pathOf(text string) (string, error) {
 	return filepath.Abs(path)
 }
 
-// Close lets go of the file.
+// Close waits for a write in progress and closes the file.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -107,7 +108,7 @@ func (s *Store) Close() error {
 	return f.close()
 }
 
-// connect returns the file, opened.
+// connect returns the open file, and opens it where it is not.
 func (s *Store) connect(ctx context.Context) (*file, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -125,17 +126,17 @@ func (s *Store) connect(ctx context.Context) (*file, error) {
 	return f, nil
 }
 
-// write does one transaction: all of do, or nothing if it returns an error. It waits for its turn until ctx ends; once
-// it has begun to write, it goes on.
+// write runs do in one transaction, which is rolled back if do returns an error. It waits for other writes until ctx ends; a
+// statement that has begun is not interrupted.
 func (s *Store) write(ctx context.Context, what string, do func(w *writer) error) error {
 	f, err := s.ready(ctx)
 	if err == nil {
 		err = f.transaction(ctx, do)
 	}
-	return s.say(what, err)
+	return s.wrap(what, err)
 }
 
-// ready returns the file if Init was called on it, now or ever.
+// ready returns the file if it is set up.
 func (s *Store) ready(ctx context.Context) (*file, error) {
 	f, err := s.connect(ctx)
 	switch {
@@ -153,5 +154,5 @@ func (s *Store) read(ctx context.Context, what, query string, args []any, each f
 	if err == nil {
 		err = f.query(ctx, query, args, each)
 	}
-	return s.say(what, err)
+	return s.wrap(what, err)
 }

@@ -17,8 +17,8 @@ func inFile(tb testing.TB) storetest.Place {
 	return storetest.Place{
 		Open: func(ttl time.Duration) (store.Store, error) {
 			return sqlite.Open(tb.Context(), sqlite.Config{
-				Config:       store.Config{URL: "sqlite://" + path, FinishedTTL: ttl},
-				JanitorEvery: 50 * time.Millisecond,
+				Config:         store.Config{URL: "sqlite://" + path, FinishedTTL: ttl},
+				ExpireInterval: 50 * time.Millisecond,
 			})
 		},
 		SetSchema: func(version int) error {

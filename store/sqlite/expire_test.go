@@ -12,11 +12,11 @@ import (
 	"github.com/replicante-io/playbooks/store/sqlite"
 )
 
-func TestARunThatHasEndedButIsNotSealedDoesNotExpire(t *testing.T) {
+func TestARunThatHasEndedButIsNotStampedDoesNotExpire(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	s, err := sqlite.Open(ctx, sqlite.Config{
-		Config:       store.Config{URL: "sqlite://" + filepath.Join(t.TempDir(), "core.db"), FinishedTTL: time.Hour},
-		JanitorEvery: time.Millisecond,
+		Config:         store.Config{URL: "sqlite://" + filepath.Join(t.TempDir(), "core.db"), FinishedTTL: time.Hour},
+		ExpireInterval: time.Millisecond,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -30,7 +30,7 @@ func TestARunThatHasEndedButIsNotSealedDoesNotExpire(t *testing.T) {
 		t.Fatal(err)
 	}
 	long := record.Now().Add(-24 * time.Hour)
-	for _, id := range []string{"unsealed", "stamped"} {
+	for _, id := range []string{"unstamped", "stamped"} {
 		create := record.Commit{ID: id, Run: record.Run{
 			ID: id, Term: term.Term, Rev: 1, Seq: 1, State: record.RunDone, CreatedTS: long, FinishTS: &long,
 		}, Events: []record.Event{{RunID: id, Seq: 1, TS: long}}}
@@ -51,7 +51,7 @@ func TestARunThatHasEndedButIsNotSealedDoesNotExpire(t *testing.T) {
 		}
 		<-tick.C
 	}
-	if events, err := s.Events(ctx, "unsealed", 0, 0); err != nil || len(events) != 1 {
+	if events, err := s.Events(ctx, "unstamped", 0, 0); err != nil || len(events) != 1 {
 		t.Errorf("the run that is not stamped has %d events: %v", len(events), err)
 	}
 	stop()

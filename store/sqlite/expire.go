@@ -5,12 +5,12 @@ import (
 	"time"
 )
 
-// expireMany is how many records are deleted in one transaction, so that other writes need not wait long.
-const expireMany = 1000
+// expireLimit is how many records are deleted in one transaction, so that other writes need not wait long.
+const expireLimit = 1000
 
 // Maintain deletes what has expired, in small steps, until ctx ends.
 func (s *Store) Maintain(ctx context.Context) error {
-	tick := time.NewTicker(s.janitor)
+	tick := time.NewTicker(s.expireInterval)
 	defer tick.Stop()
 	for {
 		select {
@@ -19,12 +19,12 @@ func (s *Store) Maintain(ctx context.Context) error {
 		case <-tick.C:
 		}
 		if err := s.expire(ctx); err != nil && ctx.Err() == nil {
-			s.log.Warn("cannot delete expired runs; trying again later", "error", err)
+			s.log.Warn("cannot delete expired runs; will try again", "error", err)
 		}
 	}
 }
 
-// expire deletes until there is nothing left to delete, or ctx ends.
+// expire deletes until nothing that has expired is left, or ctx ends.
 func (s *Store) expire(ctx context.Context) error {
 	for more := s.ttl > 0; more; {
 		err := s.write(ctx, "delete what has expired", func(w *writer) (err error) {
@@ -38,26 +38,26 @@ func (s *Store) expire(ctx context.Context) error {
 	return nil
 }
 
-// expire does the next step; old is the finish_ts before which everything has expired. A run that has expired is gone at
-// once, with its place in expired_runs until all that was its own is gone, too.
-func (w *writer) expire(old int64) (more bool, err error) {
+// expire does one step; before is the finish_ts before which everything has expired. The run itself is deleted first; it is
+// listed in expired_runs until all its other records are deleted too.
+func (w *writer) expire(before int64) (more bool, err error) {
 	var runID string
-	left, err := w.texts("SELECT run_id FROM expired_runs LIMIT 1")
+	listed, err := w.texts("SELECT run_id FROM expired_runs LIMIT 1")
 	if err != nil {
 		return false, err
 	}
-	if len(left) == 0 {
-		gone, err := w.texts(`DELETE FROM playbook_runs_data WHERE id IN
-			(SELECT id FROM playbook_runs_data WHERE finish_ms < ? AND doc ->> '$.stamped' LIMIT 1) RETURNING id`, old)
+	if len(listed) == 0 {
+		expired, err := w.texts(`DELETE FROM playbook_runs_data WHERE id IN
+			(SELECT id FROM playbook_runs_data WHERE finish_ms < ? AND doc ->> '$.stamped' LIMIT 1) RETURNING id`, before)
 		if err != nil {
 			return false, err
 		}
-		if len(gone) == 0 {
+		if len(expired) == 0 {
 			deleted, err := w.exec(`DELETE FROM idempotency_keys_data WHERE key IN
-				(SELECT key FROM idempotency_keys_data WHERE finish_ms < ? LIMIT ?)`, old, expireMany)
-			return deleted == expireMany, err
+				(SELECT key FROM idempotency_keys_data WHERE finish_ms < ? LIMIT ?)`, before, expireLimit)
+			return deleted == expireLimit, err
 		}
-		runID = gone[0]
+		runID = expired[0]
 		if _, err := w.exec("INSERT INTO expired_runs (run_id) VALUES (?)", runID); err != nil {
 			return false, err
 		}
@@ -67,12 +67,12 @@ func (w *writer) expire(old int64) (more bool, err error) {
 		_, err = w.exec("DELETE FROM idempotency_keys_data WHERE run_id = ?", runID)
 		return true, err
 	}
-	runID = left[0]
-	for _, bounded := range []string{
+	runID = listed[0]
+	for _, deletion := range []string{
 		"DELETE FROM playbook_run_events_data WHERE run_id = ?1 AND seq IN (SELECT seq FROM playbook_run_events_data WHERE run_id = ?1 LIMIT ?2)",
 		"DELETE FROM playbook_run_agents_data WHERE run_id = ?1 AND node IN (SELECT node FROM playbook_run_agents_data WHERE run_id = ?1 LIMIT ?2)",
 	} {
-		if deleted, err := w.exec(bounded, runID, expireMany); err != nil || deleted > 0 {
+		if deleted, err := w.exec(deletion, runID, expireLimit); err != nil || deleted > 0 {
 			return true, err
 		}
 	}

@@ -43,56 +43,56 @@ func (w *writer) putHead(run record.Run) error {
 	return err
 }
 
-// rows are the values of a commit's node records and events as they are inserted.
-type rows struct{ nodes, events []any }
+// encodedCommit has the values of a commit's node records and events as they are inserted.
+type encodedCommit struct{ nodes, events []any }
 
-// encode is the work that needs no turn to write.
-func encode(commit record.Commit) (rows, error) {
-	nodes, err := texts(commit.Nodes)
+// encodeCommit does what needs no transaction.
+func encodeCommit(commit record.Commit) (encodedCommit, error) {
+	nodes, err := encode(commit.Nodes)
 	if err != nil {
-		return rows{}, fmt.Errorf("node records: %w", err)
+		return encodedCommit{}, fmt.Errorf("node records: %w", err)
 	}
-	events, err := texts(commit.Events)
+	events, err := encode(commit.Events)
 	if err != nil {
-		return rows{}, fmt.Errorf("events: %w", err)
+		return encodedCommit{}, fmt.Errorf("events: %w", err)
 	}
-	made := rows{nodes: make([]any, 0, 4*len(nodes)), events: make([]any, 0, 3*len(events))}
+	encoded := encodedCommit{nodes: make([]any, 0, 4*len(nodes)), events: make([]any, 0, 3*len(events))}
 	run := any(commit.Run.ID)
 	for i, doc := range nodes {
-		made.nodes = append(made.nodes, run, commit.Nodes[i].Node, string(commit.Nodes[i].State), doc)
+		encoded.nodes = append(encoded.nodes, run, commit.Nodes[i].Node, string(commit.Nodes[i].State), doc)
 	}
 	for i, doc := range events {
-		made.events = append(made.events, run, commit.Events[i].Seq, doc)
+		encoded.events = append(encoded.events, run, commit.Events[i].Seq, doc)
 	}
-	return made, nil
+	return encoded, nil
 }
 
-// land writes all of commit but what is immutable. run is what it makes of the run.
-func (w *writer) land(term int64, commit record.Commit, run record.Run, made rows) error {
+// applyCommit writes commit, except the playbook's text. run is the run after it.
+func (w *writer) applyCommit(term int64, commit record.Commit, run record.Run, encoded encodedCommit) error {
 	run.CommitID, run.Term, run.Stamped = commit.ID, term, false
-	if err := w.keep(commit.Idempotency); err != nil {
+	if err := w.insertKeys(commit.Idempotency); err != nil {
 		return err
 	}
 	if err := w.putHead(run); err != nil {
 		return err
 	}
 	if err := w.insertMany("INSERT INTO playbook_run_agents_data (run_id, node, state, doc) VALUES ",
-		" ON CONFLICT DO UPDATE SET state = excluded.state, doc = excluded.doc", 4, made.nodes); err != nil {
+		" ON CONFLICT DO UPDATE SET state = excluded.state, doc = excluded.doc", 4, encoded.nodes); err != nil {
 		return err
 	}
-	return w.insertMany("INSERT INTO playbook_run_events_data (run_id, seq, doc) VALUES ", "", 3, made.events)
+	return w.insertMany("INSERT INTO playbook_run_events_data (run_id, seq, doc) VALUES ", "", 3, encoded.events)
 }
 
 // Create stores a new run.
 func (s *Store) Create(ctx context.Context, term int64, create record.Commit) error {
 	what := "create run " + create.Run.ID
-	made, err := encode(create)
+	encoded, err := encodeCommit(create)
 	if err != nil {
-		return s.say(what, err)
+		return s.wrap(what, err)
 	}
 	spec, err := json.Marshal(create.Run.Playbook.Spec)
 	if err != nil {
-		return s.say(what, err)
+		return s.wrap(what, err)
 	}
 	err = s.write(ctx, what, func(w *writer) error {
 		if err := w.fence(term); err != nil {
@@ -106,29 +106,29 @@ func (s *Store) Create(ctx context.Context, term int64, create record.Commit) er
 		if _, err := w.exec("INSERT INTO playbook_run_specs_data (run_id, doc) VALUES (?, ?)", create.Run.ID, string(spec)); err != nil {
 			return err
 		}
-		return w.land(term, create, create.Run, made)
+		return w.applyCommit(term, create, create.Run, encoded)
 	})
 	if err == nil {
-		s.bells.ring(create.Run.ID)
+		s.notifier.notify(create.Run.ID)
 	}
 	return err
 }
 
-// Commit lands commit on its run.
+// Commit applies commit to its run.
 func (s *Store) Commit(ctx context.Context, term int64, commit record.Commit) error {
 	what := "commit to run " + commit.Run.ID
-	made, err := encode(commit)
+	encoded, err := encodeCommit(commit)
 	if err != nil {
-		return s.say(what, err)
+		return s.wrap(what, err)
 	}
 	err = s.write(ctx, what, func(w *writer) error {
-		was, err := w.head(commit.Run.ID)
+		stored, err := w.head(commit.Run.ID)
 		switch {
 		case err != nil:
 			return err
-		case was.Term > term:
-			return fmt.Errorf("term %d, its term is %d: %w", term, was.Term, store.ErrStaleTerm)
-		case was.CommitID == commit.ID:
+		case stored.Term > term:
+			return staleTerm(stored, term)
+		case stored.CommitID == commit.ID:
 			return nil
 		}
 		if commit.Fence {
@@ -136,22 +136,21 @@ func (s *Store) Commit(ctx context.Context, term int64, commit record.Commit) er
 				return err
 			}
 		}
-		if was.Term != term || was.Rev != commit.Run.Rev-1 || was.CommitID != commit.After {
+		if stored.Term != term || stored.Rev != commit.Run.Rev-1 || stored.CommitID != commit.After {
 			return fmt.Errorf("it is at revision %d of term %d after commit %s, not at %d of %d after %s: %w",
-				was.Rev, was.Term, was.CommitID, commit.Run.Rev-1, term, commit.After, store.ErrConflict)
+				stored.Rev, stored.Term, stored.CommitID, commit.Run.Rev-1, term, commit.After, store.ErrConflict)
 		}
-		if was.FinishTS != nil && commit.Run.FinishTS == nil {
-			if err := w.unstamp(was.ID); err != nil {
+		if stored.FinishTS != nil && commit.Run.FinishTS == nil {
+			if err := w.removeStamps(stored.ID); err != nil {
 				return err
 			}
 		}
 		run := commit.Run
-		run.Playbook, run.Params, run.Cluster, run.Concurrency = was.Playbook, was.Params, was.Cluster, was.Concurrency
-		run.Reason, run.RequestedBy, run.IdempotencyKey, run.CreatedTS = was.Reason, was.RequestedBy, was.IdempotencyKey, was.CreatedTS
-		return w.land(term, commit, run, made)
+		store.KeepImmutable(&run, &stored)
+		return w.applyCommit(term, commit, run, encoded)
 	})
 	if err == nil && len(commit.Events) > 0 {
-		s.bells.ring(commit.Run.ID)
+		s.notifier.notify(commit.Run.ID)
 	}
 	return err
 }
@@ -167,7 +166,7 @@ func (s *Store) Claim(ctx context.Context, term int64, runID string) (record.Run
 			return err
 		}
 		if run.Term > term {
-			return fmt.Errorf("term %d, its term is %d: %w", term, run.Term, store.ErrStaleTerm)
+			return staleTerm(run, term)
 		}
 		run.Term = term
 		run.Rev++
@@ -184,37 +183,13 @@ func (s *Store) Claim(ctx context.Context, term int64, runID string) (record.Run
 		return record.Run{}, nil, err
 	}
 	if err := json.Unmarshal([]byte(spec), &run.Playbook.Spec); err != nil {
-		return record.Run{}, nil, s.say(what, err)
+		return record.Run{}, nil, s.wrap(what, err)
 	}
 	nodes, err := decode[record.RunNode](docs)
-	return run, nodes, s.say(what, err)
+	return run, nodes, s.wrap(what, err)
 }
 
-// Run reads a run.
-func (s *Store) Run(ctx context.Context, runID string) (record.Run, error) {
-	what := "read run " + runID
-	var run record.Run
-	var spec record.Document
-	err := s.read(ctx, what, "SELECT runs.doc, specs.doc FROM playbook_runs_data runs, playbook_run_specs_data specs WHERE id = ? AND run_id = id",
-		[]any{runID}, func(row *sql.Rows) error { return scan(row, &run, &spec) })
-	if err == nil && run.ID == "" {
-		err = s.say(what, store.ErrNotFound)
-	}
-	run.Playbook.Spec = spec
-	return run, err
-}
-
-// RunNode reads one node record.
-func (s *Store) RunNode(ctx context.Context, runID, node string) (record.RunNode, error) {
-	what := fmt.Sprintf("read node %s of run %s", node, runID)
-	var found []record.RunNode
-	err := s.read(ctx, what, `SELECT nodes.doc FROM playbook_runs_data runs, playbook_run_agents_data nodes
-		WHERE runs.id = ? AND run_id = runs.id AND node = ?`, []any{runID, node}, into(&found))
-	switch {
-	case err != nil:
-		return record.RunNode{}, err
-	case len(found) == 0:
-		return record.RunNode{}, s.say(what, store.ErrNotFound)
-	}
-	return found[0], nil
+// staleTerm is the error of a write of an earlier term than the one that has claimed the run.
+func staleTerm(run record.Run, term int64) error {
+	return fmt.Errorf("term %d has claimed the run, this is term %d: %w", run.Term, term, store.ErrStaleTerm)
 }
