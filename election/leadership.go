@@ -9,33 +9,35 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// ErrDeposed means that this replica does not lead any more.
-var ErrDeposed = errors.New("this replica does not lead any more")
+// ErrNotLeader means that this replica is no longer the leader.
+var ErrNotLeader = errors.New("this replica is no longer the leader")
 
-// Leadership is one time of leading. It is good for as long as the context that came with it.
+// Leadership is one time of leading. It is valid for as long as the context that came with it.
 type Leadership struct {
-	stand *stand
-	self  Leader
-	ended func() error // why its context ended, or nil
+	candidacy *candidacy
+	self      Leader
+	ended     <-chan struct{} // closed when the context has ended
 }
 
 // Confirm proves by a linearizable read that this replica was still the leader when Confirm was called. Otherwise it
-// returns ErrDeposed, or, when etcd did not answer, why it is not known.
+// returns ErrNotLeader, or, when etcd did not answer, why that is not known.
 func (l *Leadership) Confirm(ctx context.Context) error {
-	at, err := l.stand.place(ctx)
-	ended := l.ended()
+	at, err := l.candidacy.position(ctx)
+	select {
+	case <-l.ended:
+		return ErrNotLeader
+	default:
+	}
 	switch {
-	case ended != nil:
-		return fmt.Errorf("%w: %w", ErrDeposed, ended)
 	case err != nil:
 		return fmt.Errorf("confirm the leadership: %w", err)
-	case at != first:
-		return ErrDeposed
+	case at != positionFirst:
+		return ErrNotLeader
 	}
 	return nil
 }
 
-// Announce tells everyone who watches the election under which term this replica leads.
+// Announce publishes, in the election key, under which term this replica leads.
 func (l *Leadership) Announce(ctx context.Context, term int64) error {
 	self := l.self
 	self.Term = term
@@ -43,15 +45,15 @@ func (l *Leadership) Announce(ctx context.Context, term int64) error {
 	if err != nil {
 		return fmt.Errorf("encode election key: %w", err)
 	}
-	answer, err := l.stand.client.Txn(ctx).
-		If(l.stand.stands()).
-		Then(clientv3.OpPut(l.stand.key, string(value), clientv3.WithLease(l.stand.lease))).
+	answer, err := l.candidacy.client.Txn(ctx).
+		If(l.candidacy.exists()).
+		Then(clientv3.OpPut(l.candidacy.key, string(value), clientv3.WithLease(l.candidacy.lease))).
 		Commit()
 	if err != nil {
 		return fmt.Errorf("announce term %d: %w", term, err)
 	}
 	if !answer.Succeeded {
-		return fmt.Errorf("announce term %d: %w", term, ErrDeposed)
+		return fmt.Errorf("announce term %d: %w", term, ErrNotLeader)
 	}
 	return nil
 }

@@ -16,14 +16,14 @@ import (
 
 func TestNothingIsMissedAcrossARestartOfEtcd(t *testing.T) {
 	cluster := etcdtest.Start(t, 1)
-	f := newField(t, cluster, "/restart")
-	f.register(node("agent"), 10*time.Second)
-	f.put("a", node("a"))
-	p := f.watch()
+	k := newNodeKeys(t, cluster, "/restart")
+	k.register(node("agent"), 10*time.Second)
+	k.put("a", node("a"))
+	p := k.watch()
 	p.shows(map[string]membership.Node{"a": node("a"), "agent": node("agent")})
 	restart(t, cluster, false)
-	f.put("b", node("b"))
-	f.remove("a")
+	k.put("b", node("b"))
+	k.remove("a")
 	p.shows(map[string]membership.Node{"b": node("b"), "agent": node("agent")})
 }
 
@@ -32,25 +32,25 @@ func TestNothingIsMissedWhenEtcdIsReplacedByAnother(t *testing.T) {
 	for name, puts := range map[string]int{"BehindTheOldRevision": 1, "BeyondTheOldRevision": 200} {
 		t.Run(name, func(t *testing.T) {
 			cluster := etcdtest.Start(t, 1)
-			f := newField(t, cluster, "/replaced")
-			f.register(node("agent"), 10*time.Second)
+			k := newNodeKeys(t, cluster, "/replaced")
+			k.register(node("agent"), 10*time.Second)
 			for range 50 {
-				f.put("old", node("old"))
+				k.put("old", node("old"))
 			}
-			p := f.watch()
+			p := k.watch()
 			p.shows(map[string]membership.Node{"old": node("old"), "agent": node("agent")})
 
-			p.line.Cut()
+			p.link.Cut()
 			restart(t, cluster, true)
 			want := map[string]membership.Node{"agent": node("agent")}
 			for i := range puts {
 				id := fmt.Sprintf("new-%d", i)
-				f.put(id, node(id))
+				k.put(id, node(id))
 				want[id] = node(id)
 			}
-			p.line.Heal()
+			p.link.Heal()
 			p.shows(want)
-			f.remove("new-0")
+			k.remove("new-0")
 			delete(want, "new-0")
 			p.shows(want)
 		})

@@ -16,131 +16,139 @@ import (
 	"github.com/replicante-io/playbooks/membership"
 )
 
-// TestMembership holds what needs no member killed: the cases share a cluster, and each has a prefix of its own.
+// TestMembership has the cases for which no member must be killed: they share a cluster, each with its own prefix.
 func TestMembership(t *testing.T) {
 	cluster := etcdtest.Start(t, 3)
 	cases := []struct {
 		name string
-		test func(t *testing.T, f *field)
+		test func(t *testing.T, k *nodeKeys)
 	}{
 		{"ASnapshotThenTheChangesInOrder", snapshotThenChanges},
-		{"KeysOfOtherProgramsCount", otherPrograms},
+		{"KeysOfOtherProgramsAreNodes", otherPrograms},
 		{"AValueThatCannotBeReadCountsAsAbsent", badValues},
 		{"NothingIsMissedAcrossACompaction", compaction},
 		{"NothingIsMissedWhenConnectionsBreak", brokenConnections},
 		{"ASilentConnectionIsReplaced", silentConnection},
-		{"TenThousandKeysComeAndGoWithoutAScanPerChange", tenThousand},
+		{"TenThousandKeysAppearAndVanishWithoutAReadPerChange", tenThousand},
 		{"AnErrorOfTheReceiverEndsTheWatch", receiverError},
-		{"ANodeIsThereWhileItsRegistrarRuns", registerAndLeave},
+		{"ANodeHasAKeyWhileItsRegistrarRuns", registerAndLeave},
 		{"UpdatesReachTheKey", updates},
 		{"AnotherJournalsKeyIsNeverOverwritten", otherJournal},
-		{"ARestartedAgentTakesItsKeyOver", restartedAgent},
-		{"TwoAgentsOfOneJournalDoNotFight", clones},
+		{"ARestartedAgentTakesOverItsKey", restartedAgent},
+		{"TwoAgentsOfOneJournalDoNotOverwriteEachOther", clones},
 		{"ALostLeaseOrKeyIsReplaced", lostKey},
 		{"AnAgentThatWasCutOffRegistersAgain", cutOffAgent},
-		{"IdsThatCannotBeKeysAreRefused", badIDs},
+		{"IDsThatCannotBeKeysAreRefused", badIDs},
 	}
 	for i, c := range cases {
-		t.Run(c.name, func(t *testing.T) { c.test(t, newField(t, cluster, fmt.Sprintf("/case-%d", i))) })
+		t.Run(c.name, func(t *testing.T) { c.test(t, newNodeKeys(t, cluster, fmt.Sprintf("/case-%d", i))) })
 	}
 }
 
-type field struct {
+const (
+	// longLease does not end while a test runs.
+	longLease = time.Hour
+	// patience is how long a test waits for what must happen.
+	patience = time.Minute
+)
+
+// nodeKeys are those under one prefix.
+type nodeKeys struct {
 	t       *testing.T
 	cluster *integration.Cluster
 	prefix  string
-	etcd    *clientv3.Client // of an onlooker
+	etcd    *clientv3.Client // of the test itself
 }
 
-func newField(t *testing.T, cluster *integration.Cluster, prefix string) *field {
+func newNodeKeys(t *testing.T, cluster *integration.Cluster, prefix string) *nodeKeys {
 	client, _ := etcdtest.Dial(t, cluster)
-	return &field{t: t, cluster: cluster, prefix: prefix, etcd: client}
+	return &nodeKeys{t: t, cluster: cluster, prefix: prefix, etcd: client}
 }
 
-func (f *field) key(node string) string { return f.prefix + "/clusters/orders/nodes/" + node }
+func (k *nodeKeys) key(node string) string { return k.prefix + "/clusters/orders/nodes/" + node }
 
 func node(id string) membership.Node {
 	return membership.Node{NodeID: id, ClusterID: "orders", AgentURL: "http://" + id, JournalID: "journal-" + id}
 }
 
-func (f *field) put(id string, value any) {
-	f.t.Helper()
+func (k *nodeKeys) put(id string, value any) {
+	k.t.Helper()
 	text, isText := value.(string)
 	if !isText {
 		raw, err := json.Marshal(value)
 		if err != nil {
-			f.t.Fatal(err)
+			k.t.Fatal(err)
 		}
 		text = string(raw)
 	}
-	if _, err := f.etcd.Put(context.Background(), f.key(id), text); err != nil {
-		f.t.Fatal(err)
+	if _, err := k.etcd.Put(context.Background(), k.key(id), text); err != nil {
+		k.t.Fatal(err)
 	}
 }
 
-func (f *field) remove(id string) {
-	f.t.Helper()
-	if _, err := f.etcd.Delete(context.Background(), f.key(id)); err != nil {
-		f.t.Fatal(err)
+func (k *nodeKeys) remove(id string) {
+	k.t.Helper()
+	if _, err := k.etcd.Delete(context.Background(), k.key(id)); err != nil {
+		k.t.Fatal(err)
 	}
 }
 
-// there returns what the key says, and its lease.
-func (f *field) there(id string) (membership.Node, clientv3.LeaseID, bool) {
-	f.t.Helper()
-	answer, err := f.etcd.Get(context.Background(), f.key(id))
+// value returns the value of the key, and its lease.
+func (k *nodeKeys) value(id string) (membership.Node, clientv3.LeaseID, bool) {
+	k.t.Helper()
+	answer, err := k.etcd.Get(context.Background(), k.key(id))
 	if err != nil {
-		f.t.Fatal(err)
+		k.t.Fatal(err)
 	}
 	var n membership.Node
 	if len(answer.Kvs) == 0 {
 		return n, 0, false
 	}
 	if err := json.Unmarshal(answer.Kvs[0].Value, &n); err != nil {
-		f.t.Fatal(err)
+		k.t.Fatal(err)
 	}
 	return n, clientv3.LeaseID(answer.Kvs[0].Lease), true
 }
 
-// picture is what a receiver of updates knows.
-type picture struct {
+// receiver receives updates and keeps what they amount to.
+type receiver struct {
 	t      *testing.T
 	client *clientv3.Client
-	line   *etcdtest.Line
+	link   *etcdtest.Link
 
 	mu       sync.Mutex
 	nodes    map[string]membership.Node
-	complete int // how many complete updates came
+	complete int // complete updates
 	updates  int
 	changes  int
 	changed  chan struct{}
 }
 
-// watch starts a watcher with a line of its own; it ends with the test.
-func (f *field) watch() *picture {
-	client, line := etcdtest.Dial(f.t, f.cluster)
-	return f.watchWith(client, line)
+// watch starts a watcher with its own link; it ends with the test.
+func (k *nodeKeys) watch() *receiver {
+	client, link := etcdtest.Dial(k.t, k.cluster)
+	return k.watchWith(client, link)
 }
 
-func (f *field) watchWith(client *clientv3.Client, line *etcdtest.Line) *picture {
-	p := &picture{t: f.t, client: client, line: line, nodes: map[string]membership.Node{}, changed: make(chan struct{})}
-	w := membership.NewWatcher(membership.WatcherConfig{Client: client, Prefix: f.prefix, Log: etcdtest.Log(f.t, "watcher")})
+func (k *nodeKeys) watchWith(client *clientv3.Client, link *etcdtest.Link) *receiver {
+	p := &receiver{t: k.t, client: client, link: link, nodes: map[string]membership.Node{}, changed: make(chan struct{})}
+	w := membership.NewWatcher(membership.WatcherConfig{Client: client, Prefix: k.prefix, Log: etcdtest.Log(k.t, "watcher")})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		if err := w.Run(ctx, p.take); err != nil {
-			f.t.Errorf("Run: %v", err)
+			k.t.Errorf("Run: %v", err)
 		}
 	}()
-	f.t.Cleanup(func() {
+	k.t.Cleanup(func() {
 		cancel()
 		<-done
 	})
 	return p
 }
 
-func (p *picture) take(u membership.Update) error {
+func (p *receiver) take(u membership.Update) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.updates++
@@ -162,10 +170,10 @@ func (p *picture) take(u membership.Update) error {
 	return nil
 }
 
-// until waits for the picture to become so. holds is called with the picture's lock.
-func (p *picture) until(what string, holds func() bool) {
+// until waits until holds, which is called with the receiver's lock.
+func (p *receiver) until(what string, holds func() bool) {
 	p.t.Helper()
-	timeout := time.After(30 * time.Second)
+	timeout := time.After(patience)
 	for {
 		p.mu.Lock()
 		ok, changed := holds(), p.changed
@@ -178,17 +186,17 @@ func (p *picture) until(what string, holds func() bool) {
 		case <-timeout:
 			p.mu.Lock()
 			defer p.mu.Unlock()
-			p.t.Fatalf("not in time: %s; %d nodes, %d updates, %d complete", what, len(p.nodes), p.updates, p.complete)
+			p.t.Fatalf("it did not happen: %s; %d nodes, %d updates, %d complete", what, len(p.nodes), p.updates, p.complete)
 		}
 	}
 }
 
-func (p *picture) shows(want map[string]membership.Node) {
+func (p *receiver) shows(want map[string]membership.Node) {
 	p.t.Helper()
-	p.until(fmt.Sprintf("%d nodes as they are", len(want)), func() bool { return cmp.Equal(p.nodes, want) })
+	p.until(fmt.Sprintf("the %d nodes that exist", len(want)), func() bool { return cmp.Equal(p.nodes, want) })
 }
 
-func (p *picture) completes() int {
+func (p *receiver) completes() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.complete
@@ -196,9 +204,9 @@ func (p *picture) completes() int {
 
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !holds(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !holds(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("not in time: %s", what)
+			t.Fatalf("it did not happen: %s", what)
 		}
 	}
 }

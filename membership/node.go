@@ -1,4 +1,4 @@
-// Package membership says which nodes are there.
+// Package membership reports which nodes are live.
 //
 // Each live node has one key in etcd. A Registrar keeps an agent's key alive; a Watcher turns the keys into one
 // snapshot and the changes after it, and misses none: after any loss of continuity it delivers a snapshot again.
@@ -15,7 +15,7 @@ import (
 	"unicode/utf8"
 )
 
-// Node is what a node's key says of it.
+// Node is the value of a node's key.
 type Node struct {
 	NodeID       string         `json:"node_id"`
 	ClusterID    string         `json:"cluster_id"`
@@ -46,14 +46,14 @@ type Lag struct {
 
 const maxID = 255
 
-// keys is where the node keys are.
-func keys(prefix string) string { return strings.TrimSuffix(prefix, "/") + "/clusters/" }
+// keysPrefix is where the node keys are.
+func keysPrefix(prefix string) string { return strings.TrimSuffix(prefix, "/") + "/clusters/" }
 
-func key(prefix, cluster, node string) string { return keys(prefix) + cluster + "/nodes/" + node }
+func key(prefix, cluster, node string) string { return keysPrefix(prefix) + cluster + "/nodes/" + node }
 
-// ids is the reverse of key; false for a key of another shape.
+// ids is the reverse of key. It returns false for a key of another shape.
 func ids(prefix, key string) (cluster, node string, ok bool) {
-	parts := strings.Split(strings.TrimPrefix(key, keys(prefix)), "/")
+	parts := strings.Split(strings.TrimPrefix(key, keysPrefix(prefix)), "/")
 	if len(parts) != 3 || parts[1] != "nodes" || checkID(parts[0]) != nil || checkID(parts[2]) != nil {
 		return "", "", false
 	}
@@ -76,11 +76,11 @@ func checkID(id string) error {
 	return nil
 }
 
-// decode reads the value of a node's key. The ids are the key's; a value that names others is refused.
+// decode reads the value of a node's key. The ids are the key's; a value that names others is an error.
 func decode(cluster, node string, value []byte) (Node, error) {
 	n := Node{ClusterID: cluster, NodeID: node}
 	decoder := json.NewDecoder(bytes.NewReader(value))
-	decoder.UseNumber() // a whole number among the attributes stays one
+	decoder.UseNumber() // whole numbers among the attributes stay whole
 	if err := decoder.Decode(&n); err != nil {
 		return Node{}, err
 	}

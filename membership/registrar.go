@@ -16,7 +16,7 @@ import (
 	"github.com/replicante-io/playbooks/internal/etcd"
 )
 
-// RegistrarConfig says which node to register, and where.
+// RegistrarConfig is what a Registrar needs.
 type RegistrarConfig struct {
 	Client *clientv3.Client
 	Prefix string        // of the installation
@@ -33,8 +33,8 @@ type Registrar struct {
 	ttl    time.Duration
 	log    hclog.Logger
 
-	mu      sync.Mutex
-	node    Node          // what the key is to say
+	mu      sync.Mutex    // no other lock is taken under it
+	node    Node          // the value that the key is to have
 	updated chan struct{} // holds one token after an update
 }
 
@@ -51,17 +51,14 @@ func NewRegistrar(c RegistrarConfig) *Registrar {
 	}
 }
 
-// Update changes what the key says, as soon as it can be written; of several updates the last one counts. The ids and
+// Update changes the value of the key, as soon as it can be written; of several updates the last one counts. The ids and
 // the journal stay what they were.
 func (r *Registrar) Update(n Node) {
 	n.NodeID, n.ClusterID, n.JournalID = r.self.NodeID, r.self.ClusterID, r.self.JournalID
 	r.mu.Lock()
 	r.node = n
 	r.mu.Unlock()
-	select {
-	case r.updated <- struct{}{}:
-	default:
-	}
+	signal(r.updated)
 }
 
 func (r *Registrar) value() ([]byte, error) {
@@ -74,11 +71,11 @@ func (r *Registrar) value() ([]byte, error) {
 	return value, nil
 }
 
-// Run keeps the key there until ctx ends, then removes it and returns nil. It puts it again whenever it is lost: with
-// its lease, with etcd's data, by somebody's hand. An older key of the same journal, which an earlier life of this
-// agent left behind, is taken over at once. A key of another journal is never overwritten, nor is one of the same
-// journal that was put over ours: Run says so and waits until it is gone. Run returns an error only for a node that
-// cannot have a key.
+// Run keeps the key in etcd until ctx ends, then removes it and returns nil. It puts the key again whenever it is lost:
+// with its lease, with etcd's data, or because somebody deleted it. An older key of the same journal, which an earlier
+// process of this agent left behind, is taken over at once. A key of another journal is never overwritten, nor is one of
+// the same journal that was put over ours: Run logs that and waits until the key is gone. Run returns an error only for
+// a node that cannot have a key.
 func (r *Registrar) Run(ctx context.Context) error {
 	if err := checkID(r.self.NodeID); err != nil {
 		return fmt.Errorf("register node: the node id %w", err)
@@ -90,89 +87,91 @@ func (r *Registrar) Run(ctx context.Context) error {
 		return fmt.Errorf("register node: %w", err)
 	}
 
-	looks := make(chan struct{}, 1)
+	changed := make(chan struct{}, 1)
 	following, stop := context.WithCancel(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		follower := etcd.Follower{Client: r.client, Key: r.key, Log: r.log}
-		_ = follower.Run(following, func(etcd.Batch) error { // does not fail
-			select {
-			case looks <- struct{}{}:
-			default:
-			}
+	var follower sync.WaitGroup
+	follower.Go(func() {
+		f := etcd.Follower{Client: r.client, Key: r.key, Log: r.log}
+		_ = f.Run(following, func(etcd.Batch) error { // does not fail
+			signal(changed)
 			return nil
 		})
-	}()
-	defer func() {
-		stop()
-		<-done
-	}()
+	})
+	defer follower.Wait()
+	defer stop()
 
-	h := &hold{registrar: r, looks: looks, leases: map[clientv3.LeaseID]bool{},
-		outage: etcd.Outage{Log: r.log, Down: "cannot register the node", Up: "registers the node again"}}
-	retry := etcd.NewRetry()
+	g := &registration{registrar: r, changed: changed, leases: map[clientv3.LeaseID]bool{},
+		outage: etcd.OutageLog{Log: r.log, Down: "cannot register the node; trying again", Up: "registers the node again"}}
+	backoff := etcd.NewBackoff()
 	for ctx.Err() == nil {
 		began := time.Now()
-		err := etcd.Hold(ctx, r.client, r.ttl, h.keep)
+		err := etcd.Hold(ctx, r.client, r.ttl, g.keep)
 		if ctx.Err() != nil {
 			break
 		}
-		h.outage.Began(err)
+		g.outage.Failed(err)
 		if time.Since(began) > 2*r.ttl {
-			retry.Reset()
+			backoff.Reset()
 		}
-		retry.Wait(ctx)
+		backoff.Wait(ctx)
 	}
 	return nil
 }
 
-// hold is what a Registrar knows of its key while it runs.
-type hold struct {
+// signal puts a token into a channel that holds one, unless it holds one already.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// registration is what a Registrar knows of its key while it runs.
+type registration struct {
 	registrar *Registrar
-	looks     <-chan struct{} // something happened to the key
+	changed   <-chan struct{} // holds one token after a change of the key
 	leases    map[clientv3.LeaseID]bool
-	held      bool // the key was once put by this hold
-	refused   bool // it was said that the key is another's
-	outage    etcd.Outage
+	held      bool // the key was once put by this registration
+	refused   bool // it was logged that the key belongs to another agent
+	outage    etcd.OutageLog
 }
 
 // keep keeps the key on this lease until ctx ends.
-func (h *hold) keep(ctx context.Context, lease clientv3.LeaseID) error {
-	h.leases[lease] = true
-	retry := etcd.NewRetry()
+func (g *registration) keep(ctx context.Context, lease clientv3.LeaseID) error {
+	g.leases[lease] = true
+	backoff := etcd.NewBackoff()
 	for {
-		again, err := h.settle(ctx, lease)
+		again, err := g.put(ctx, lease)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
 		if errors.Is(err, rpctypes.ErrLeaseNotFound) {
-			return err // the lease is not worth waiting for: its next renewal would say the same
+			return err // a new lease is needed: the next renewal would fail too
 		}
 		if err != nil {
-			h.outage.Began(err)
+			g.outage.Failed(err)
 		} else {
-			h.outage.Ended()
+			g.outage.Succeeded()
 		}
 		if err != nil || again {
-			if !retry.Wait(ctx) {
+			if !backoff.Wait(ctx) {
 				return context.Cause(ctx)
 			}
 			continue
 		}
-		retry.Reset()
+		backoff.Reset()
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-h.looks:
-		case <-h.registrar.updated:
+		case <-g.changed:
+		case <-g.registrar.updated:
 		}
 	}
 }
 
-// settle looks at the key once and puts it if it may and must. again means that somebody else changed it in between.
-func (h *hold) settle(ctx context.Context, lease clientv3.LeaseID) (again bool, err error) {
-	r := h.registrar
+// put reads the key once and puts it if it may and must. again means that somebody else changed it in between.
+func (g *registration) put(ctx context.Context, lease clientv3.LeaseID) (again bool, err error) {
+	r := g.registrar
 	ctx, cancel := context.WithTimeout(ctx, max(r.ttl/2, time.Second))
 	defer cancel()
 	value, err := r.value()
@@ -185,13 +184,13 @@ func (h *hold) settle(ctx context.Context, lease clientv3.LeaseID) (again bool, 
 	}
 	var seen int64
 	if len(answer.Kvs) == 1 {
-		there := answer.Kvs[0]
-		seen = there.ModRevision
-		on := clientv3.LeaseID(there.Lease)
-		if on == lease && bytes.Equal(there.Value, value) {
+		current := answer.Kvs[0]
+		seen = current.ModRevision
+		on := clientv3.LeaseID(current.Lease)
+		if on == lease && bytes.Equal(current.Value, value) {
 			return false, nil
 		}
-		if !h.leases[on] && !h.mayReplace(there.Value) {
+		if !g.leases[on] && !g.mayReplace(current.Value) {
 			return false, nil
 		}
 	}
@@ -205,39 +204,39 @@ func (h *hold) settle(ctx context.Context, lease clientv3.LeaseID) (again bool, 
 	if !put.Succeeded {
 		return true, nil
 	}
-	if !h.held || h.refused {
+	if !g.held || g.refused {
 		r.log.Info("node registered", "key", r.key)
 	}
-	h.held, h.refused = true, false
+	g.held, g.refused = true, false
 	return false, nil
 }
 
-// mayReplace tells whether a key that was put by somebody else may be overwritten: it is of this journal, and this
-// hold never had the key, so that whoever put it came before. Otherwise it says, once, whose the key is.
-func (h *hold) mayReplace(value []byte) bool {
-	r := h.registrar
-	var there Node
-	err := json.Unmarshal(value, &there)
-	same := err == nil && there.JournalID != "" && there.JournalID == r.self.JournalID
-	if same && !h.held {
+// mayReplace reports whether a key that somebody else put may be overwritten: it is of this journal, and this
+// registration never had the key, so that whoever put it came before. Otherwise it logs, once, whose the key is.
+func (g *registration) mayReplace(value []byte) bool {
+	r := g.registrar
+	var other Node
+	err := json.Unmarshal(value, &other)
+	same := err == nil && other.JournalID != "" && other.JournalID == r.self.JournalID
+	if same && !g.held {
 		return true
 	}
-	if h.refused {
+	if g.refused {
 		return false
 	}
-	h.refused = true
+	g.refused = true
 	switch {
 	case err != nil:
-		r.log.Error("not registered: the key of this node is there and cannot be read; remove it or wait until it is gone",
+		r.log.Error("not registered: the key of this node exists and cannot be read; delete it, or wait until it is gone",
 			"key", r.key, "error", err)
 	case same:
-		r.log.Error("not registered any more: another agent with this agent's own journal has put its key over ours; "+
-			"two agents run on one data directory or a copy of it: stop one",
-			"key", r.key, "agent_url", there.AgentURL)
+		r.log.Error("no longer registered: another agent with this agent's own journal has put its key over ours; "+
+			"two agents run on one data directory or on a copy of it: stop one of them",
+			"key", r.key, "agent_url", other.AgentURL)
 	default:
 		r.log.Error("not registered: this node is registered by an agent with another journal; "+
 			"stop that agent, or give this one another node id",
-			"key", r.key, "agent_url", there.AgentURL, "journal", there.JournalID)
+			"key", r.key, "agent_url", other.AgentURL, "journal", other.JournalID)
 	}
 	return false
 }

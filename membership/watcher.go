@@ -9,13 +9,13 @@ import (
 	"github.com/replicante-io/playbooks/internal/etcd"
 )
 
-// Change is what became of one node. Of one that is gone only the ids are known.
+// Change is one node that has appeared or changed, or is gone. Of a node that is gone only the ids are known.
 type Change struct {
 	Node Node
 	Gone bool
 }
 
-// Update is a set of changes, in order. When it is Complete they are all nodes that have a key at Revision: any other
+// Update is a set of changes, in order. When it is Complete they are all nodes that have a key at Revision: every other
 // node is gone.
 type Update struct {
 	Complete bool
@@ -23,7 +23,7 @@ type Update struct {
 	Revision int64
 }
 
-// WatcherConfig says where to watch.
+// WatcherConfig is what a Watcher needs.
 type WatcherConfig struct {
 	Client *clientv3.Client
 	Prefix string // of the installation
@@ -32,15 +32,15 @@ type WatcherConfig struct {
 
 // Watcher watches the nodes of all clusters.
 type Watcher struct {
-	client *clientv3.Client
-	prefix string
-	log    hclog.Logger
-	bad    map[string]bool // keys whose value cannot be read; said once
+	client     *clientv3.Client
+	prefix     string
+	log        hclog.Logger
+	unreadable map[string]bool // keys whose value cannot be read, which is logged once
 }
 
 // NewWatcher returns a Watcher that does not watch yet.
 func NewWatcher(c WatcherConfig) *Watcher {
-	return &Watcher{client: c.Client, prefix: c.Prefix, log: c.Log.Named("membership"), bad: map[string]bool{}}
+	return &Watcher{client: c.Client, prefix: c.Prefix, log: c.Log.Named("membership"), unreadable: map[string]bool{}}
 }
 
 // Run delivers a complete update, then what changes, until ctx ends (nil) or deliver fails (its error). After any loss
@@ -48,15 +48,15 @@ func NewWatcher(c WatcherConfig) *Watcher {
 // one before, when etcd was restored. A key whose value cannot be read counts as absent. deliver is never called
 // concurrently; while it blocks, changes wait. A Watcher runs once.
 func (w *Watcher) Run(ctx context.Context, deliver func(Update) error) error {
-	follower := etcd.Follower{Client: w.client, Key: keys(w.prefix), Prefix: true, Log: w.log}
+	follower := etcd.Follower{Client: w.client, Key: keysPrefix(w.prefix), Prefix: true, Log: w.log}
 	return follower.Run(ctx, func(b etcd.Batch) error {
 		update := Update{Complete: b.Complete, Revision: b.Revision, Changes: make([]Change, 0, len(b.Events))}
-		said := w.bad
+		logged := w.unreadable
 		if b.Complete {
-			w.bad = map[string]bool{}
+			w.unreadable = map[string]bool{}
 		}
 		for _, e := range b.Events {
-			change, ok := w.change(e, said)
+			change, ok := w.change(e, logged)
 			if !ok || (b.Complete && change.Gone) {
 				continue
 			}
@@ -69,8 +69,8 @@ func (w *Watcher) Run(ctx context.Context, deliver func(Update) error) error {
 	})
 }
 
-// change is false for a key that is not of a node. said are the keys that need no complaint again.
-func (w *Watcher) change(e *clientv3.Event, said map[string]bool) (Change, bool) {
+// change returns false for a key that is not a node's. logged are the keys that were already reported as unreadable.
+func (w *Watcher) change(e *clientv3.Event, logged map[string]bool) (Change, bool) {
 	key := string(e.Kv.Key)
 	cluster, node, ok := ids(w.prefix, key)
 	if !ok {
@@ -78,17 +78,17 @@ func (w *Watcher) change(e *clientv3.Event, said map[string]bool) (Change, bool)
 	}
 	gone := Change{Node: Node{ClusterID: cluster, NodeID: node}, Gone: true}
 	if e.Type == clientv3.EventTypeDelete {
-		delete(w.bad, key)
+		delete(w.unreadable, key)
 		return gone, true
 	}
 	n, err := decode(cluster, node, e.Kv.Value)
 	if err != nil {
-		if !said[key] {
-			w.log.Warn("the key of a node cannot be read; the node counts as absent", "key", key, "error", err)
+		if !logged[key] {
+			w.log.Warn("the value of a node's key cannot be read; the node counts as absent until it is corrected", "key", key, "error", err)
 		}
-		w.bad[key] = true
+		w.unreadable[key] = true
 		return gone, true
 	}
-	delete(w.bad, key)
+	delete(w.unreadable, key)
 	return Change{Node: n}, true
 }

@@ -22,11 +22,11 @@ import (
 	"github.com/replicante-io/playbooks/membership"
 )
 
-func snapshotThenChanges(t *testing.T, f *field) {
-	f.put("a", node("a"))
-	f.put("b", node("b"))
+func snapshotThenChanges(t *testing.T, k *nodeKeys) {
+	k.put("a", node("a"))
+	k.put("b", node("b"))
 	updates := make(chan membership.Update, 10)
-	w := membership.NewWatcher(membership.WatcherConfig{Client: f.etcd, Prefix: f.prefix, Log: etcdtest.Log(t, "watcher")})
+	w := membership.NewWatcher(membership.WatcherConfig{Client: k.etcd, Prefix: k.prefix, Log: etcdtest.Log(t, "watcher")})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() {
@@ -44,10 +44,10 @@ func snapshotThenChanges(t *testing.T, f *field) {
 	full.Status, full.Role, full.StartTS = "HEALTHY", "PRIMARY", time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	full.Attributes = map[string]any{"zone": "x"}
 	full.Shards = []membership.Shard{{ID: "s", Role: "PRIMARY", Lag: &membership.Lag{Value: 1, Unit: "seconds"}}}
-	f.put("a", full)
-	f.remove("b")
-	f.put("b", node("b"))
-	f.remove("a")
+	k.put("a", full)
+	k.remove("b")
+	k.put("b", node("b"))
+	k.remove("a")
 	want = []membership.Change{{Node: full}, {Node: membership.Node{ClusterID: "orders", NodeID: "b"}, Gone: true},
 		{Node: node("b")}, {Node: membership.Node{ClusterID: "orders", NodeID: "a"}, Gone: true}}
 	var got []membership.Change
@@ -69,24 +69,24 @@ func snapshotThenChanges(t *testing.T, f *field) {
 	}
 }
 
-func otherPrograms(t *testing.T, f *field) {
-	f.put("plain", `{"agent_url": "http://h/base/path", "start_ts": "2026-01-02T03:04:05Z", "new_field": [1], "attributes": {"n": 1}}`)
+func otherPrograms(t *testing.T, k *nodeKeys) {
+	k.put("plain", `{"agent_url": "http://h/base/path", "start_ts": "2026-01-02T03:04:05Z", "new_field": [1], "attributes": {"n": 1}}`)
 	for _, other := range []string{"/clusters/orders", "/clusters/orders/nodes/", "/clusters/orders/nodes/a/b",
 		"/clusters/orders/shards/a", "/clusters//nodes/a", "/elsewhere"} {
-		if _, err := f.etcd.Put(context.Background(), f.prefix+other, "{}"); err != nil {
+		if _, err := k.etcd.Put(context.Background(), k.prefix+other, "{}"); err != nil {
 			t.Fatal(err)
 		}
 	}
-	f.watch().shows(map[string]membership.Node{"plain": {NodeID: "plain", ClusterID: "orders",
+	k.watch().shows(map[string]membership.Node{"plain": {NodeID: "plain", ClusterID: "orders",
 		AgentURL: "http://h/base/path", StartTS: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
 		Attributes: map[string]any{"n": json.Number("1")}}})
 }
 
-func badValues(t *testing.T, f *field) {
+func badValues(t *testing.T, k *nodeKeys) {
 	var out lockedBuffer
-	f.put("early", "{")
-	p := &picture{t: t, nodes: map[string]membership.Node{}, changed: make(chan struct{})}
-	w := membership.NewWatcher(membership.WatcherConfig{Client: f.etcd, Prefix: f.prefix,
+	k.put("early", "{")
+	p := &receiver{t: t, nodes: map[string]membership.Node{}, changed: make(chan struct{})}
+	w := membership.NewWatcher(membership.WatcherConfig{Client: k.etcd, Prefix: k.prefix,
 		Log: hclog.New(&hclog.LoggerOptions{Output: &out})})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -95,19 +95,19 @@ func badValues(t *testing.T, f *field) {
 		cancel()
 		<-done
 	}()
-	f.put("good", node("good"))
+	k.put("good", node("good"))
 	p.shows(map[string]membership.Node{"good": node("good")})
-	f.put("good", "no JSON")
+	k.put("good", "no JSON")
 	p.shows(map[string]membership.Node{})
-	f.put("good", "still none")
-	f.put("early", node("another")) // names another node
-	f.put("end", node("end"))
+	k.put("good", "still none")
+	k.put("early", node("another")) // names another node
+	k.put("end", node("end"))
 	p.shows(map[string]membership.Node{"end": node("end")})
-	f.put("good", node("good"))
+	k.put("good", node("good"))
 	p.shows(map[string]membership.Node{"end": node("end"), "good": node("good")})
 	for _, id := range []string{"early", "good"} {
-		if n := strings.Count(out.String(), f.key(id)); n != 1 {
-			t.Errorf("said %d times that the value of %s is bad, not once:\n%s", n, id, out.String())
+		if n := strings.Count(out.String(), k.key(id)); n != 1 {
+			t.Errorf("logged %d times that the value of %s cannot be read, not once:\n%s", n, id, out.String())
 		}
 	}
 }
@@ -129,47 +129,47 @@ func (b *lockedBuffer) String() string {
 	return b.b.String()
 }
 
-func compaction(t *testing.T, f *field) {
-	f.put("stays", node("stays"))
-	f.put("goes", node("goes"))
-	p := f.watch()
+func compaction(t *testing.T, k *nodeKeys) {
+	k.put("stays", node("stays"))
+	k.put("goes", node("goes"))
+	p := k.watch()
 	p.shows(map[string]membership.Node{"stays": node("stays"), "goes": node("goes")})
-	p.line.Cut()
-	f.remove("goes")
-	f.put("comes", node("comes"))
-	f.put("passes", node("passes"))
-	f.remove("passes")
-	now, err := f.etcd.Get(context.Background(), "/")
+	p.link.Cut()
+	k.remove("goes")
+	k.put("comes", node("comes"))
+	k.put("passes", node("passes"))
+	k.remove("passes")
+	now, err := k.etcd.Get(context.Background(), "/")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.etcd.Compact(context.Background(), now.Header.Revision, clientv3.WithCompactPhysical()); err != nil {
+	if _, err := k.etcd.Compact(context.Background(), now.Header.Revision, clientv3.WithCompactPhysical()); err != nil {
 		t.Fatal(err)
 	}
-	p.line.Heal()
+	p.link.Heal()
 	p.shows(map[string]membership.Node{"stays": node("stays"), "comes": node("comes")})
-	f.remove("stays")
+	k.remove("stays")
 	p.shows(map[string]membership.Node{"comes": node("comes")})
 }
 
-func brokenConnections(t *testing.T, f *field) {
-	p := f.watch()
+func brokenConnections(t *testing.T, k *nodeKeys) {
+	p := k.watch()
 	want := map[string]membership.Node{}
 	random := rand.New(rand.NewPCG(1, 2))
 	for i := range 600 {
 		id := fmt.Sprintf("n-%d", random.IntN(40))
 		if _, there := want[id]; there && random.IntN(3) > 0 {
-			f.remove(id)
+			k.remove(id)
 			delete(want, id)
 		} else {
 			n := node(id)
 			n.Status = fmt.Sprint(i)
-			f.put(id, n)
+			k.put(id, n)
 			want[id] = n
 		}
 		switch random.IntN(15) {
 		case 0:
-			p.line.Drop()
+			p.link.Drop()
 		case 1:
 			p.shows(want)
 		}
@@ -180,17 +180,17 @@ func brokenConnections(t *testing.T, f *field) {
 	}
 }
 
-// silentConnection is about what the watcher stands on, which can be told how long it may be patient.
-func silentConnection(t *testing.T, f *field) {
-	client, line := etcdtest.Dial(t, f.cluster)
+// silentConnection tests the follower under the watcher, whose timeout can be set.
+func silentConnection(t *testing.T, k *nodeKeys) {
+	client, link := etcdtest.Dial(t, k.cluster)
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer cancel()
-	var completes, told atomic.Int64
+	var completes, delivered atomic.Int64
 	const followers = 12 // spread over the three members
 	for range followers {
-		follower := etcd.Follower{Client: client, Key: f.prefix, Prefix: true, Quiet: 250 * time.Millisecond,
+		follower := etcd.Follower{Client: client, Key: k.prefix, Prefix: true, SilenceTimeout: 250 * time.Millisecond,
 			Log: etcdtest.Log(t, "follower")}
 		knows := map[string]bool{}
 		running.Go(func() {
@@ -201,7 +201,7 @@ func silentConnection(t *testing.T, f *field) {
 				for _, e := range b.Events {
 					if key := string(e.Kv.Key); !knows[key] {
 						knows[key] = true
-						told.Add(1)
+						delivered.Add(1)
 					}
 				}
 				return nil
@@ -210,9 +210,9 @@ func silentConnection(t *testing.T, f *field) {
 	}
 	eventually(t, "all follow", func() bool { return completes.Load() == followers })
 	for i, name := range []string{"a", "b"} { // no follower may be on the first connection
-		line.Stall() // nothing closes; one member just does not answer
-		f.put(name, node(name))
-		eventually(t, "all are told", func() bool { return told.Load() == followers*int64(i+1) })
+		link.Stall() // nothing is closed; one member just does not answer
+		k.put(name, node(name))
+		eventually(t, "all have it", func() bool { return delivered.Load() == followers*int64(i+1) })
 		if completes.Load() > followers {
 			return
 		}
@@ -241,19 +241,19 @@ func (c *countedKV) Txn(ctx context.Context) clientv3.Txn {
 	return c.KV.Txn(ctx)
 }
 
-func tenThousand(t *testing.T, f *field) {
+func tenThousand(t *testing.T, k *nodeKeys) {
 	const nodes = 10_000
 	ctx := context.Background()
-	counted := func() (*picture, *countedKV) {
-		client, line := etcdtest.Dial(t, f.cluster)
+	counted := func() (*receiver, *countedKV) {
+		client, link := etcdtest.Dial(t, k.cluster)
 		kv := &countedKV{KV: client.KV}
 		client.KV = kv
-		return f.watchWith(client, line), kv
+		return k.watchWith(client, link), kv
 	}
 	early, earlyReads := counted()
 	early.until("the first update", func() bool { return early.complete == 1 })
 
-	lease, err := f.etcd.Grant(ctx, 300)
+	lease, err := k.etcd.Grant(ctx, 300)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -261,9 +261,9 @@ func tenThousand(t *testing.T, f *field) {
 		var puts []clientv3.Op
 		for j := i; j < i+100; j++ {
 			id := fmt.Sprintf("node-%05d", j)
-			puts = append(puts, clientv3.OpPut(f.key(id), fmt.Sprintf(`{"agent_url": "http://%s"}`, id), clientv3.WithLease(lease.ID)))
+			puts = append(puts, clientv3.OpPut(k.key(id), fmt.Sprintf(`{"agent_url": "http://%s"}`, id), clientv3.WithLease(lease.ID)))
 		}
-		if _, err := f.etcd.Txn(ctx).Then(puts...).Commit(); err != nil {
+		if _, err := k.etcd.Txn(ctx).Then(puts...).Commit(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -273,10 +273,10 @@ func tenThousand(t *testing.T, f *field) {
 	late.until("all nodes in the first update", func() bool { return len(late.nodes) == nodes && late.updates == 1 })
 
 	began := time.Now()
-	if _, err := f.etcd.Revoke(ctx, lease.ID); err != nil {
+	if _, err := k.etcd.Revoke(ctx, lease.ID); err != nil {
 		t.Fatal(err)
 	}
-	for _, p := range []*picture{early, late} {
+	for _, p := range []*receiver{early, late} {
 		p.until("no nodes", func() bool { return len(p.nodes) == 0 })
 		p.mu.Lock()
 		t.Logf("%d changes in %d updates; all gone %s after the revocation", p.changes, p.updates, time.Since(began))
@@ -293,9 +293,9 @@ func tenThousand(t *testing.T, f *field) {
 	}
 }
 
-func receiverError(t *testing.T, f *field) {
+func receiverError(t *testing.T, k *nodeKeys) {
 	refused := errors.New("full")
-	w := membership.NewWatcher(membership.WatcherConfig{Client: f.etcd, Prefix: f.prefix, Log: etcdtest.Log(t, "watcher")})
+	w := membership.NewWatcher(membership.WatcherConfig{Client: k.etcd, Prefix: k.prefix, Log: etcdtest.Log(t, "watcher")})
 	if err := w.Run(context.Background(), func(membership.Update) error { return refused }); !errors.Is(err, refused) {
 		t.Errorf("Run: %v", err)
 	}

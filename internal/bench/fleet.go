@@ -155,21 +155,21 @@ func (f *fleet) register(ctx context.Context, client *clientv3.Client, at Fleet)
 			f.config.Ready(at)
 		}
 	})
-	retry := etcd.NewRetry()
+	backoff := etcd.NewBackoff()
 	for ctx.Err() == nil {
 		err := etcd.Hold(ctx, client, leaseTTL, func(ctx context.Context, lease clientv3.LeaseID) error {
 			if err := f.put(ctx, client, lease, at.URL); err != nil {
 				return err
 			}
 			ready()
-			retry.Reset()
+			backoff.Reset()
 			<-ctx.Done()
 			return nil
 		})
 		if err != nil && ctx.Err() == nil {
 			f.config.Log.Warn("the nodes cannot be registered; trying again", "error", err)
 		}
-		retry.Wait(ctx)
+		backoff.Wait(ctx)
 	}
 	return nil
 }

@@ -33,7 +33,7 @@ var allowed = map[string][]string{
 	"api/apitest":               {"api", "election", "playbook", "record", "store", "store/storetest"}, // for tests of its clients
 	"internal/config":           {},
 	"internal/testenv":          {"tests/robustness/cluster"},
-	"internal/etcd":             {"internal/failpoint"},
+	"internal/etcd":             {"internal/failpoint", "internal/retry"},
 	"internal/failpoint":        {},
 	"internal/idempotency":      {"record", "store"},
 	"internal/imports":          {},

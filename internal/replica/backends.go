@@ -28,11 +28,11 @@ func OpenStore(c config.Core, log hclog.Logger) (store.Store, error) {
 	return nil, fmt.Errorf("%w: store.url begins with %q: write mongodb://… or sqlite:///…", store.ErrUnusable, scheme)
 }
 
-// Connect returns a client of the etcd of a configuration. failed, if it is not nil, is told of the calls that fail.
-func Connect(c config.Etcd, failed func(method, code string)) (*clientv3.Client, error) {
+// Connect returns a client of the etcd of a configuration. onError, if it is not nil, is called for every call that fails.
+func Connect(c config.Etcd, onError func(method, code string)) (*clientv3.Client, error) {
 	password, err := c.Password()
 	if err != nil {
 		return nil, err
 	}
-	return etcd.Dial(etcd.DialConfig{Endpoints: c.Endpoints, Username: c.Username, Password: password, Failed: failed})
+	return etcd.Dial(etcd.DialConfig{Endpoints: c.Endpoints, Username: c.Username, Password: password, OnError: onError})
 }

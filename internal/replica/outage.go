@@ -100,7 +100,7 @@ func (o *outage) waits() string {
 
 // Run asks the store whenever it is suspect, and on until it answers, until ctx ends.
 func (o *outage) Run(ctx context.Context) error {
-	said := &etcd.Outage{Log: o.log, Down: "the primary store does not answer", Up: "the primary store answers again"}
+	said := &etcd.OutageLog{Log: o.log, Down: "the primary store does not answer", Up: "the primary store answers again"}
 	retry := store.Backoff()
 	for {
 		select {
@@ -124,11 +124,11 @@ func (o *outage) Run(ctx context.Context) error {
 			away := o.away
 			o.mu.Unlock()
 			if !away {
-				said.Ended()
+				said.Succeeded()
 				retry.Reset()
 				break
 			}
-			said.Began(err)
+			said.Failed(err)
 			if !retry.Wait(ctx) {
 				return nil
 			}

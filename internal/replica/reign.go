@@ -102,7 +102,7 @@ func reasonOf(cause, err error) (reason string, why error) {
 		return "store_unusable", err
 	case errors.Is(err, store.ErrUnavailable):
 		return "store_unavailable", err
-	case errors.Is(err, election.ErrDeposed):
+	case errors.Is(err, election.ErrNotLeader):
 		return "key_lost", err
 	}
 	return "failed", err

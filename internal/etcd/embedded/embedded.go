@@ -1,4 +1,4 @@
-// Package embedded runs an etcd of one member inside this process: for trying things out, not for keeping things.
+// Package embedded runs an etcd of one member inside this process: for trials, not for data that must survive.
 package embedded
 
 import (
@@ -13,17 +13,17 @@ import (
 	"go.uber.org/zap"
 )
 
-// patience is how long the embedded etcd may take to start, on a busy machine.
-const patience = 60 * time.Second
+// startTimeout is how long the embedded etcd may take to start, on a busy machine.
+const startTimeout = 60 * time.Second
 
-// Etcd is a running etcd. Close ends it; Err tells when it ended by itself.
+// Etcd is a running etcd. Close ends it; Err reports when it ended by itself.
 type Etcd struct {
 	*embed.Etcd
 	Endpoint string // URL for clients
 }
 
-// Start starts an etcd of one member, empty, in dir, that serves on listen. Nothing in it is worth a disk's flush: it is
-// made anew at the next start.
+// Start starts an etcd of one member, empty, in dir, that serves on listen. It does not flush to disk: the next start
+// clears it.
 func Start(ctx context.Context, dir, listen string) (*Etcd, error) {
 	if err := os.RemoveAll(dir); err != nil {
 		return nil, fmt.Errorf("clear the embedded etcd: %w", err)
@@ -42,7 +42,7 @@ func Start(ctx context.Context, dir, listen string) (*Etcd, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start the embedded etcd: %w", err)
 	}
-	late := time.NewTimer(patience)
+	late := time.NewTimer(startTimeout)
 	defer late.Stop()
 	select {
 	case <-server.Server.ReadyNotify():
@@ -51,7 +51,7 @@ func Start(ctx context.Context, dir, listen string) (*Etcd, error) {
 	case <-ctx.Done():
 		err = context.Cause(ctx)
 	case <-late.C:
-		err = errors.New("it is not ready after " + patience.String())
+		err = errors.New("it is not ready after " + startTimeout.String())
 	}
 	server.Close()
 	return nil, fmt.Errorf("start the embedded etcd: %w", err)

@@ -3,6 +3,7 @@ package etcdtest
 
 import (
 	"context"
+	"io"
 	"net"
 	"strings"
 	"sync"
@@ -18,7 +19,7 @@ import (
 )
 
 // Start starts a cluster that ends with the test. Only one can run at a time in a process.
-func Start(t *testing.T, members int) *integration.Cluster {
+func Start(t testing.TB, members int) *integration.Cluster {
 	t.Helper()
 	integration.BeforeTestExternal(t)
 	cluster := integration.NewCluster(t, &integration.ClusterConfig{Size: members})
@@ -26,50 +27,51 @@ func Start(t *testing.T, members int) *integration.Cluster {
 	return cluster
 }
 
-// Dial returns a client of all members, and the line between it and them.
-func Dial(t *testing.T, cluster *integration.Cluster) (*clientv3.Client, *Line) {
+// Dial returns a client of all members, and the link between it and them.
+func Dial(t testing.TB, cluster *integration.Cluster) (*clientv3.Client, *Link) {
 	t.Helper()
-	line := &Line{healed: make(chan struct{}), conns: map[*conn]bool{}}
-	close(line.healed)
+	link := &Link{healed: make(chan struct{}), conns: map[*conn]bool{}}
+	close(link.healed)
 	client, err := clientv3.New(clientv3.Config{
 		Endpoints:   cluster.Endpoints(),
 		DialTimeout: 5 * time.Second,
 		Logger:      zap.NewNop(),
-		DialOptions: []grpc.DialOption{grpc.WithContextDialer(line.dial)},
+		DialOptions: []grpc.DialOption{grpc.WithContextDialer(link.dial)},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		line.Heal()
+		link.Heal()
 		_ = client.Close()
 	})
-	return client, line
+	return client, link
 }
 
-// Log returns a logger that writes into the test's output.
-func Log(t *testing.T, name string) hclog.Logger {
+// Log returns a logger that writes into the test's output, and to copies.
+func Log(t testing.TB, name string, copies ...io.Writer) hclog.Logger {
 	w := &testWriter{t: t}
 	t.Cleanup(w.end)
-	return hclog.New(&hclog.LoggerOptions{Name: name, Level: hclog.Debug, Output: w, TimeFormat: "15:04:05.000"})
+	output := io.MultiWriter(append(copies, w)...)
+	return hclog.New(&hclog.LoggerOptions{Name: name, Level: hclog.Debug, Output: output, TimeFormat: "15:04:05.000"})
 }
 
-// Line is the network of one client.
-type Line struct {
-	mu     sync.Mutex
-	healed chan struct{} // closed while the line works
+// Link is the network between one client and the members.
+type Link struct {
+	mu     sync.Mutex    // no other lock is taken under it
+	healed chan struct{} // closed while the link works
 	conns  map[*conn]bool
 }
 
-// Cut makes everything vanish that either side sends. Nothing is refused and nothing closes.
-func (l *Line) Cut() {
+// Cut drops everything that either side sends. Nothing is refused and nothing is closed.
+func (l *Link) Cut() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.healed = make(chan struct{})
 }
 
-// Heal lets new connections through; those that were cut break.
-func (l *Line) Heal() {
+// Heal lets new connections through; those that were cut are closed.
+func (l *Link) Heal() {
 	l.mu.Lock()
 	select {
 	case <-l.healed:
@@ -82,8 +84,8 @@ func (l *Line) Heal() {
 	l.Drop()
 }
 
-// Drop breaks all connections.
-func (l *Line) Drop() {
+// Drop closes all connections.
+func (l *Link) Drop() {
 	l.mu.Lock()
 	conns := l.conns
 	l.conns = map[*conn]bool{}
@@ -93,8 +95,8 @@ func (l *Line) Drop() {
 	}
 }
 
-// Stall makes everything vanish on the oldest connection that is not stalled, as a member does that hangs.
-func (l *Line) Stall() {
+// Stall drops everything that is sent on the oldest connection that is not stalled, as if its member hung.
+func (l *Link) Stall() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var oldest *conn
@@ -106,7 +108,7 @@ func (l *Line) Stall() {
 	oldest.stalled.Store(true)
 }
 
-func (l *Line) works() bool {
+func (l *Link) works() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	select {
@@ -117,7 +119,7 @@ func (l *Line) works() bool {
 	}
 }
 
-func (l *Line) dial(ctx context.Context, address string) (net.Conn, error) {
+func (l *Link) dial(ctx context.Context, address string) (net.Conn, error) {
 	l.mu.Lock()
 	healed := l.healed
 	l.mu.Unlock()
@@ -131,7 +133,7 @@ func (l *Line) dial(ctx context.Context, address string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &conn{Conn: inner, line: l, since: time.Now()}
+	c := &conn{Conn: inner, link: l, since: time.Now()}
 	l.mu.Lock()
 	l.conns[c] = true
 	l.mu.Unlock()
@@ -140,12 +142,12 @@ func (l *Line) dial(ctx context.Context, address string) (net.Conn, error) {
 
 type conn struct {
 	net.Conn
-	line    *Line
+	link    *Link
 	since   time.Time
 	stalled atomic.Bool
 }
 
-func (c *conn) works() bool { return c.line.works() && !c.stalled.Load() }
+func (c *conn) works() bool { return c.link.works() && !c.stalled.Load() }
 
 func (c *conn) Read(p []byte) (int, error) {
 	for {
@@ -165,7 +167,7 @@ func (c *conn) Write(p []byte) (int, error) {
 
 type testWriter struct {
 	mu    sync.Mutex
-	t     *testing.T
+	t     testing.TB
 	ended bool
 }
 

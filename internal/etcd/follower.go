@@ -1,5 +1,3 @@
-// Package etcd holds what the election and the membership both need of etcd: following keys without missing a change,
-// and holding a lease whose end is known without asking.
 package etcd
 
 import (
@@ -16,21 +14,20 @@ import (
 )
 
 const (
-	pageSize  = 1000
-	mostMerge = 5000
-	// defaultQuiet is a Follower's, unless it says otherwise.
-	defaultQuiet = 5 * time.Second
+	pageSize              = 1000
+	maxMerged             = 5000
+	defaultSilenceTimeout = 5 * time.Second
 )
 
 var (
-	errOneStream = errors.New("the watch stream broke")
-	errSilent    = errors.New("the watch stream does not answer")
-	errBackwards = errors.New("etcd's revision went back")
-	errOther     = errors.New("another etcd cluster answers")
+	errStreamBroken      = errors.New("the watch stream broke")
+	errStreamSilent      = errors.New("the watch stream does not answer")
+	errRevisionDecreased = errors.New("etcd's revision decreased: its data was restored or replaced")
+	errOtherCluster      = errors.New("another etcd cluster answers")
 )
 
-// Batch is what happened to the keys that are followed. Complete means that Events hold, as puts, every key that
-// exists at Revision: whatever was known before and is not among them is gone.
+// Batch is what happened to the followed keys. Complete means that Events hold, as puts, every key that exists at
+// Revision: a key that was known before and is not among them is gone.
 type Batch struct {
 	Complete bool
 	Revision int64
@@ -43,9 +40,9 @@ type Follower struct {
 	Key    string
 	Prefix bool
 	Log    hclog.Logger
-	// Quiet is how long a watch may be silent before it must prove that it lives, and how long etcd may take to answer
-	// a single question; 0: 5s.
-	Quiet time.Duration
+	// SilenceTimeout is how long a watch may be silent before etcd is asked whether the stream still works, and how long
+	// etcd may take to answer one call; 0: 5s.
+	SilenceTimeout time.Duration
 }
 
 // Run delivers a complete batch, then every change in order, until ctx ends (nil) or deliver fails (its error). After
@@ -54,56 +51,56 @@ type Follower struct {
 //
 // The client library would resume a broken watch by itself, from the revision it had reached; when etcd was restored
 // from an older snapshot in between, that revision lies in the future of another history, and changes are missed
-// without a word. So each watch here has one stream only, begins before the listing instead of at the listing's
-// revision, and is made anew, with a new listing, when its stream ends.
+// silently. So each watch here has one stream only, begins before the listing instead of at the listing's revision,
+// and is replaced, with a new listing, when its stream ends.
 func (f *Follower) Run(ctx context.Context, deliver func(Batch) error) error {
-	var refused error
+	var deliverErr error
 	var last int64
-	outage := Outage{Log: f.Log.With("key", f.Key), Down: "etcd cannot be watched", Up: "etcd is watched again"}
-	retry := NewRetry()
+	outage := OutageLog{Log: f.Log.With("key", f.Key), Down: "cannot watch etcd; trying again", Up: "watching etcd again"}
+	backoff := NewBackoff()
 	for {
 		err := f.session(ctx, func(b Batch) error {
 			if b.Complete {
-				outage.Ended()
-				retry.Reset()
+				outage.Succeeded()
+				backoff.Reset()
 				if b.Revision < last {
-					f.Log.Warn("etcd has an older revision than before; everything was read again", "key", f.Key,
+					f.Log.Warn("etcd's revision decreased: its data was restored or replaced; all keys were read again", "key", f.Key,
 						"before", last, "now", b.Revision)
 				}
 			}
 			last = b.Revision
-			refused = deliver(b)
-			return refused
+			deliverErr = deliver(b)
+			return deliverErr
 		})
-		if refused != nil {
-			return refused
+		if deliverErr != nil {
+			return deliverErr
 		}
 		if ctx.Err() != nil {
 			return nil
 		}
-		outage.Began(err)
-		if !retry.Wait(ctx) {
+		outage.Failed(err)
+		if !backoff.Wait(ctx) {
 			return nil
 		}
 	}
 }
 
-// session is the life of one watch stream. It ends with an error, never nil.
+// session lists the keys and watches them on one stream. It ends with an error, never nil.
 func (f *Follower) session(ctx context.Context, deliver func(Batch) error) error {
-	// Without the leader's requirement a member that lost its cluster would keep the stream open and say nothing.
+	// Without WithRequireLeader a member that lost its cluster would keep the stream open and send nothing.
 	ctx, cancel := context.WithCancelCause(clientv3.WithRequireLeader(ctx))
-	stub := &oneStream{WatchClient: pb.NewWatchClient(f.Client.ActiveConnection())}
+	stub := &singleStream{WatchClient: pb.NewWatchClient(f.Client.ActiveConnection())}
 	watcher := clientv3.NewWatchFromWatchClient(stub, f.Client)
 	defer func() {
 		cancel(nil)
 		_ = watcher.Close()
 	}()
 
-	late := time.AfterFunc(f.quiet(), func() { cancel(errSilent) })
-	responses := watcher.Watch(ctx, f.Key, append(f.keys(), clientv3.WithCreatedNotify())...)
+	late := time.AfterFunc(f.silenceTimeout(), func() { cancel(errStreamSilent) })
+	responses := watcher.Watch(ctx, f.Key, append(f.rangeOptions(), clientv3.WithCreatedNotify())...)
 	created, ok := <-responses
 	late.Stop()
-	if err := failure(ctx, created, ok); err != nil {
+	if err := watchError(ctx, created, ok); err != nil {
 		return fmt.Errorf("watch %s: %w", f.Key, err)
 	}
 
@@ -116,23 +113,23 @@ func (f *Follower) session(ctx context.Context, deliver func(Batch) error) error
 		return err
 	}
 
-	quiet := time.NewTimer(f.quiet())
-	defer quiet.Stop()
-	asked := false
+	silence := time.NewTimer(f.silenceTimeout())
+	defer silence.Stop()
+	asked := false // for a sign that the stream works
 	for {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-quiet.C:
+		case <-silence.C:
 			if asked {
-				return fmt.Errorf("watch %s: %w", f.Key, errSilent)
+				return fmt.Errorf("watch %s: %w", f.Key, errStreamSilent)
 			}
-			if err := f.ask(ctx, watcher); err != nil {
-				return fmt.Errorf("watch %s: ask for progress: %w", f.Key, err)
+			if err := f.requestProgress(ctx, watcher); err != nil {
+				return fmt.Errorf("watch %s: request progress: %w", f.Key, err)
 			}
 			asked = true
 		case r, ok := <-responses:
-			batch, err := s.take(ctx, r, ok, responses)
+			batch, err := s.merge(ctx, r, ok, responses)
 			if len(batch.Events) > 0 {
 				if err := deliver(batch); err != nil {
 					return err
@@ -143,24 +140,24 @@ func (f *Follower) session(ctx context.Context, deliver func(Batch) error) error
 			}
 			asked = false
 		}
-		quiet.Reset(f.quiet())
+		silence.Reset(f.silenceTimeout())
 	}
 }
 
-func (f *Follower) quiet() time.Duration {
-	if f.Quiet > 0 {
-		return f.Quiet
+func (f *Follower) silenceTimeout() time.Duration {
+	if f.SilenceTimeout > 0 {
+		return f.SilenceTimeout
 	}
-	return defaultQuiet
+	return defaultSilenceTimeout
 }
 
-func (f *Follower) ask(ctx context.Context, watcher clientv3.Watcher) error {
-	ctx, cancel := context.WithTimeout(ctx, f.quiet())
+func (f *Follower) requestProgress(ctx context.Context, watcher clientv3.Watcher) error {
+	ctx, cancel := context.WithTimeout(ctx, f.silenceTimeout())
 	defer cancel()
 	return watcher.RequestProgress(ctx)
 }
 
-func (f *Follower) keys() []clientv3.OpOption {
+func (f *Follower) rangeOptions() []clientv3.OpOption {
 	if f.Prefix {
 		return []clientv3.OpOption{clientv3.WithPrefix()}
 	}
@@ -181,7 +178,7 @@ func (f *Follower) list(ctx context.Context, s *stream) (Batch, error) {
 			return Batch{}, err
 		}
 		if page.Header.ClusterId != s.cluster {
-			return Batch{}, errOther
+			return Batch{}, errOtherCluster
 		}
 		if batch.Revision == 0 {
 			batch.Revision = page.Header.Revision
@@ -199,34 +196,34 @@ func (f *Follower) list(ctx context.Context, s *stream) (Batch, error) {
 }
 
 func (f *Follower) get(ctx context.Context, from string, opts []clientv3.OpOption) (*clientv3.GetResponse, error) {
-	ctx, cancel := context.WithTimeout(ctx, f.quiet())
+	ctx, cancel := context.WithTimeout(ctx, f.silenceTimeout())
 	defer cancel()
 	return f.Client.Get(ctx, from, opts...)
 }
 
-// stream is how far one watch stream has come.
+// stream is the progress of one watch stream.
 type stream struct {
 	cluster uint64
-	listed  int64 // events up to here are in the listing
-	seen    int64 // the revision of the newest event that came
+	listed  int64 // revision of the listing: events up to it are in it
+	seen    int64 // revision of the newest event received
 }
 
-// take makes one batch of a response and those that already wait behind it. The batch is good also beside an error.
-func (s *stream) take(ctx context.Context, r clientv3.WatchResponse, ok bool, more clientv3.WatchChan) (Batch, error) {
+// merge makes one batch of a response and those already queued behind it. The batch is valid even beside an error.
+func (s *stream) merge(ctx context.Context, r clientv3.WatchResponse, ok bool, more clientv3.WatchChan) (Batch, error) {
 	var batch Batch
 	for {
-		if err := failure(ctx, r, ok); err != nil {
+		if err := watchError(ctx, r, ok); err != nil {
 			return batch, err
 		}
 		if r.Header.ClusterId != s.cluster {
-			return batch, errOther
+			return batch, errOtherCluster
 		}
 		if r.IsProgressNotify() && r.Header.Revision < max(s.listed, s.seen) {
-			return batch, errBackwards
+			return batch, errRevisionDecreased
 		}
 		for _, e := range r.Events {
 			if e.Kv.ModRevision < s.seen {
-				return batch, errBackwards
+				return batch, errRevisionDecreased
 			}
 			s.seen = e.Kv.ModRevision
 			if s.seen > s.listed {
@@ -234,7 +231,7 @@ func (s *stream) take(ctx context.Context, r clientv3.WatchResponse, ok bool, mo
 				batch.Revision = s.seen
 			}
 		}
-		if len(batch.Events) >= mostMerge {
+		if len(batch.Events) >= maxMerged {
 			return batch, nil
 		}
 		select {
@@ -245,26 +242,26 @@ func (s *stream) take(ctx context.Context, r clientv3.WatchResponse, ok bool, mo
 	}
 }
 
-func failure(ctx context.Context, r clientv3.WatchResponse, ok bool) error {
+func watchError(ctx context.Context, r clientv3.WatchResponse, ok bool) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
 	if !ok {
-		return errOneStream
+		return errStreamBroken
 	}
 	return r.Err()
 }
 
-// oneStream opens one stream and no second: the library then closes the watch instead of resuming it.
-type oneStream struct {
+// singleStream opens one stream and no second one: the library then closes the watch instead of resuming it.
+type singleStream struct {
 	pb.WatchClient
 	opened bool
 }
 
-func (o *oneStream) Watch(ctx context.Context, opts ...grpc.CallOption) (pb.Watch_WatchClient, error) {
-	if o.opened {
-		return nil, errOneStream
+func (s *singleStream) Watch(ctx context.Context, opts ...grpc.CallOption) (pb.Watch_WatchClient, error) {
+	if s.opened {
+		return nil, errStreamBroken
 	}
-	o.opened = true
-	return o.WatchClient.Watch(ctx, opts...)
+	s.opened = true
+	return s.WatchClient.Watch(ctx, opts...)
 }
