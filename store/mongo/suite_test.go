@@ -11,9 +11,9 @@ import (
 	"github.com/replicante-io/playbooks/store/storetest"
 )
 
-func backend(tb testing.TB) storetest.Place {
+func backend(tb testing.TB) storetest.Database {
 	a := place(tb)
-	return storetest.Place{
+	return storetest.Database{
 		Shared: true,
 		Open:   func(ttl time.Duration) (store.Store, error) { return mongo.Open(a.config(ttl)) },
 		SetSchema: func(version int) error {

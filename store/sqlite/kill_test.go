@@ -124,7 +124,7 @@ func verify(t *testing.T, path string, acknowledged []string) {
 	stored := map[string]int{}
 	for i, event := range events {
 		if event.Seq != int64(i)+1 {
-			t.Fatalf("event %d is at place %d", event.Seq, i+1)
+			t.Fatalf("event %d is at position %d", event.Seq, i+1)
 		}
 		stored[event.Data["commit"].(string)]++
 	}

@@ -11,10 +11,10 @@ import (
 	"github.com/replicante-io/playbooks/store/storetest"
 )
 
-// inFile is a place for data in a file of its own.
-func inFile(tb testing.TB) storetest.Place {
+// inFile is a database in a file of its own.
+func inFile(tb testing.TB) storetest.Database {
 	path := filepath.Join(tb.TempDir(), "core.db")
-	return storetest.Place{
+	return storetest.Database{
 		Open: func(ttl time.Duration) (store.Store, error) {
 			return sqlite.Open(tb.Context(), sqlite.Config{
 				Config:         store.Config{URL: "sqlite://" + path, FinishedTTL: ttl},
@@ -33,7 +33,7 @@ func inFile(tb testing.TB) storetest.Place {
 	}
 }
 
-func TestSQLiteKeepsThePromisesOfAStore(t *testing.T) { storetest.Run(t, inFile) }
+func TestSQLitePassesTheSuite(t *testing.T) { storetest.Run(t, inFile) }
 
 func BenchmarkCreate10000(b *testing.B) { storetest.BenchmarkCreate10000(b, inFile) }
 func BenchmarkCommit1024(b *testing.B)  { storetest.BenchmarkCommit1024(b, inFile) }

@@ -15,9 +15,9 @@ import (
 
 func claimRefusesEarlierTerms(t *testing.T, backend Backend) {
 	s := open(t, backend)
-	first := lead(t, s)
+	first := beginTerm(t, s)
 	created := create(t, s, first, 3)
-	second := lead(t, s)
+	second := beginTerm(t, s)
 	run, _, err := s.Claim(t.Context(), second, created.ID)
 	must(t, err)
 	if run.Rev != created.Rev+1 || run.Term != second || run.CommitID != created.CommitID {
@@ -25,20 +25,20 @@ func claimRefusesEarlierTerms(t *testing.T, backend Backend) {
 	}
 	unchanged(t, s, run.ID, func() {
 		for what, decidedOn := range map[string]record.Run{"on what it knew": created, "on the claim": run} {
-			commit := after(decidedOn)
+			commit := nextCommit(decidedOn)
 			commit.Run.Term = first
 			addEvents(&commit, 1)
-			refused(t, "a commit of the earlier term "+what, s.Commit(t.Context(), first, commit), store.ErrStaleTerm)
+			wantError(t, "a commit of the earlier term "+what, s.Commit(t.Context(), first, commit), store.ErrStaleTerm)
 		}
 		_, _, err = s.Claim(t.Context(), first, run.ID)
-		refused(t, "a claim of the earlier term", err, store.ErrStaleTerm)
+		wantError(t, "a claim of the earlier term", err, store.ErrStaleTerm)
 	})
-	must(t, s.Commit(t.Context(), second, after(run)))
+	must(t, s.Commit(t.Context(), second, nextCommit(run)))
 }
 
 func claimMayBeRepeated(t *testing.T, backend Backend) {
 	s := open(t, backend)
-	term := lead(t, s)
+	term := beginTerm(t, s)
 	created := create(t, s, term, 3)
 	first, _, err := s.Claim(t.Context(), term, created.ID)
 	must(t, err)
@@ -47,13 +47,13 @@ func claimMayBeRepeated(t *testing.T, backend Backend) {
 	if first.Rev != created.Rev+1 || second.Rev != first.Rev+1 || len(nodes) != 3 {
 		t.Errorf("claims went from revision %d to %d to %d, with %d nodes", created.Rev, first.Rev, second.Rev, len(nodes))
 	}
-	refused(t, "a commit on the first claim", s.Commit(t.Context(), term, after(first)), store.ErrConflict)
-	must(t, s.Commit(t.Context(), term, after(second)))
+	wantError(t, "a commit on the first claim", s.Commit(t.Context(), term, nextCommit(first)), store.ErrConflict)
+	must(t, s.Commit(t.Context(), term, nextCommit(second)))
 }
 
 func claimReturnsNodesByName(t *testing.T, backend Backend) {
 	s := open(t, backend)
-	term := lead(t, s)
+	term := beginTerm(t, s)
 	commit := newRun(term, 0)
 	want := []string{"B", "a", "a-1", "a.b", "node-10", "node-2", "é", "日本"}
 	for _, i := range []int{3, 7, 0, 5, 1, 6, 2, 4} {
@@ -65,17 +65,17 @@ func claimReturnsNodesByName(t *testing.T, backend Backend) {
 	name := func(node record.RunNode) string { return node.Node }
 	run, nodes, err := s.Claim(t.Context(), term, commit.Run.ID)
 	must(t, err)
-	same(t, "claimed nodes", names(nodes, name), want)
+	same(t, "claimed nodes", namesOf(nodes, name), want)
 	read, err := s.Run(t.Context(), run.ID)
 	must(t, err)
 	same(t, "the claimed run", run, read)
 	same(t, "its playbook", run.Playbook, commit.Run.Playbook)
 }
 
-func commitLandsOnce(t *testing.T, backend Backend) {
+func commitIsAppliedOnce(t *testing.T, backend Backend) {
 	s := open(t, backend)
-	term := lead(t, s)
-	commit := after(create(t, s, term, 3))
+	term := beginTerm(t, s)
+	commit := nextCommit(create(t, s, term, 3))
 	commit.Run.State = record.RunPausing
 	commit.Nodes = []record.RunNode{busyNode(commit.Run.ID, 1)}
 	commit.Idempotency = []record.IdempotencyRecord{{Key: "k", Digest: "d", RunID: commit.Run.ID}}
@@ -84,7 +84,7 @@ func commitLandsOnce(t *testing.T, backend Backend) {
 	unchanged(t, s, commit.Run.ID, func() {
 		must(t, s.Commit(t.Context(), term, commit))
 	})
-	run, _, events := readBack(t, s, commit.Run.ID)
+	run, _, events := readAll(t, s, commit.Run.ID)
 	same(t, "run", run, commit.Run)
 	if len(events) != 4 {
 		t.Errorf("there are %d events", len(events))
@@ -93,8 +93,8 @@ func commitLandsOnce(t *testing.T, backend Backend) {
 
 func commitIsRecognisedAfterClaim(t *testing.T, backend Backend) {
 	s := open(t, backend)
-	term := lead(t, s)
-	commit := after(create(t, s, term, 1))
+	term := beginTerm(t, s)
+	commit := nextCommit(create(t, s, term, 1))
 	addEvents(&commit, 1)
 	must(t, s.Commit(t.Context(), term, commit))
 	_, _, err := s.Claim(t.Context(), term, commit.Run.ID)
@@ -106,69 +106,69 @@ func commitIsRecognisedAfterClaim(t *testing.T, backend Backend) {
 
 func misplacedCommitConflicts(t *testing.T, backend Backend) {
 	s := open(t, backend)
-	term := lead(t, s)
+	term := beginTerm(t, s)
 	created := create(t, s, term, 3)
-	first := after(created)
+	first := nextCommit(created)
 	must(t, s.Commit(t.Context(), term, first))
-	cases := map[string]record.Commit{"on an earlier commit": after(created)}
-	ahead := after(first.Run)
+	cases := map[string]record.Commit{"on an earlier commit": nextCommit(created)}
+	ahead := nextCommit(first.Run)
 	ahead.Run.Rev++
 	cases["of a later revision"] = ahead
-	behind := after(first.Run)
+	behind := nextCommit(first.Run)
 	behind.Run.Rev--
 	cases["of an earlier revision"] = behind
-	other := after(first.Run)
+	other := nextCommit(first.Run)
 	other.After = "another commit"
 	cases["after another commit"] = other
 	unchanged(t, s, created.ID, func() {
 		for what, commit := range cases {
 			commit.Nodes = []record.RunNode{busyNode(created.ID, 1)}
 			addEvents(&commit, 1)
-			refused(t, "a commit "+what, s.Commit(t.Context(), term, commit), store.ErrConflict)
+			wantError(t, "a commit "+what, s.Commit(t.Context(), term, commit), store.ErrConflict)
 			commit.Fence = true
-			refused(t, "a fence commit "+what, s.Commit(t.Context(), term, commit), store.ErrConflict)
+			wantError(t, "a fence commit "+what, s.Commit(t.Context(), term, commit), store.ErrConflict)
 		}
 	})
-	must(t, s.Commit(t.Context(), term, after(first.Run)))
+	must(t, s.Commit(t.Context(), term, nextCommit(first.Run)))
 }
 
 func unclaimedCommitConflicts(t *testing.T, backend Backend) {
 	s := open(t, backend)
-	created := create(t, s, lead(t, s), 3)
-	second := lead(t, s)
+	created := create(t, s, beginTerm(t, s), 3)
+	second := beginTerm(t, s)
 	unchanged(t, s, created.ID, func() {
-		commit := after(created)
+		commit := nextCommit(created)
 		commit.Run.Term = second
-		refused(t, "commit", s.Commit(t.Context(), second, commit), store.ErrConflict)
+		wantError(t, "commit", s.Commit(t.Context(), second, commit), store.ErrConflict)
 	})
 }
 
 func fenceCommitIsRefused(t *testing.T, backend Backend) {
 	s := open(t, backend)
-	first := lead(t, s)
+	first := beginTerm(t, s)
 	created := create(t, s, first, 3)
-	admitted := after(created)
+	admitted := nextCommit(created)
 	admitted.Fence = true
 	must(t, s.Commit(t.Context(), first, admitted))
-	lead(t, s)
+	beginTerm(t, s)
 	unchanged(t, s, created.ID, func() {
-		commit := after(admitted.Run)
+		commit := nextCommit(admitted.Run)
 		commit.Fence = true
 		addEvents(&commit, 1)
-		refused(t, "a fence commit", s.Commit(t.Context(), first, commit), store.ErrStaleTerm)
+		wantError(t, "a fence commit", s.Commit(t.Context(), first, commit), store.ErrStaleTerm)
 	})
-	// What only goes on with a run that nobody has claimed yet is not refused.
-	must(t, s.Commit(t.Context(), first, after(admitted.Run)))
+	// A commit that only continues a run that nobody has claimed yet is not refused.
+	must(t, s.Commit(t.Context(), first, nextCommit(admitted.Run)))
 }
 
-// newLeaderSeesOrRefuses races a leader's last admission with the next leader's first list: either the list has it, or it
-// is refused.
+// newLeaderSeesOrRefuses races a leader's last admission with the next leader's first list of open runs: either the list has
+// the run, or the admission is refused.
 func newLeaderSeesOrRefuses(t *testing.T, backend Backend) {
 	s := open(t, backend)
 	ctx := t.Context()
-	landed, stale := 0, 0
+	applied, stale := 0, 0
 	for round := range 24 {
-		term := lead(t, s)
+		term := beginTerm(t, s)
 		var write func() error
 		var seen func(run record.Run) bool
 		if round%2 == 0 {
@@ -176,7 +176,7 @@ func newLeaderSeesOrRefuses(t *testing.T, backend Backend) {
 			write = func() error { return s.Create(ctx, term, commit) }
 			seen = func(run record.Run) bool { return run.ID == commit.Run.ID }
 		} else {
-			commit := after(create(t, s, term, 1))
+			commit := nextCommit(create(t, s, term, 1))
 			commit.Fence = true
 			write = func() error { return s.Commit(ctx, term, commit) }
 			seen = func(run record.Run) bool { return run.CommitID == commit.ID }
@@ -184,7 +184,7 @@ func newLeaderSeesOrRefuses(t *testing.T, backend Backend) {
 		var group errgroup.Group
 		var wrote error
 		group.Go(func() error {
-			time.Sleep(time.Duration(round-12) * 200 * time.Microsecond) // they meet at different places
+			time.Sleep(time.Duration(round-12) * 200 * time.Microsecond) // for different interleavings
 			wrote = write()
 			return nil
 		})
@@ -205,32 +205,32 @@ func newLeaderSeesOrRefuses(t *testing.T, backend Backend) {
 		}
 		switch {
 		case wrote == nil && !found:
-			t.Fatalf("round %d: the write landed, but the new leader does not see it", round)
+			t.Fatalf("round %d: the write was applied, but the new leader does not see it", round)
 		case wrote == nil:
-			landed++
+			applied++
 		case errors.Is(wrote, store.ErrStaleTerm) && !found:
 			stale++
 		default:
-			t.Fatalf("round %d: the write says %v, and the new leader sees it: %v", round, wrote, found)
+			t.Fatalf("round %d: the write returns %v, and the new leader sees it: %v", round, wrote, found)
 		}
 	}
-	t.Logf("%d landed, %d were refused", landed, stale)
+	t.Logf("%d were applied, %d were refused", applied, stale)
 }
 
-func concurrentCommitsLandOnce(t *testing.T, backend Backend) {
+func oneOfConcurrentCommitsIsApplied(t *testing.T, backend Backend) {
 	s := open(t, backend)
-	term := lead(t, s)
+	term := beginTerm(t, s)
 	run := create(t, s, term, 2)
-	var landed atomic.Int64
+	var applied atomic.Int64
 	var group errgroup.Group
 	for i := range 8 {
-		commit := after(run)
+		commit := nextCommit(run)
 		commit.Run.WaitsFor = fmt.Sprint(i)
 		addEvents(&commit, 1)
 		group.Go(func() error {
 			err := s.Commit(t.Context(), term, commit)
 			if err == nil {
-				landed.Add(1)
+				applied.Add(1)
 			} else if !errors.Is(err, store.ErrConflict) {
 				return err
 			}
@@ -238,17 +238,17 @@ func concurrentCommitsLandOnce(t *testing.T, backend Backend) {
 		})
 	}
 	must(t, group.Wait())
-	_, _, events := readBack(t, s, run.ID)
-	if landed.Load() != 1 || len(events) != 3 {
-		t.Errorf("%d of 8 commits on the same revision landed, and there are %d events", landed.Load(), len(events))
+	_, _, events := readAll(t, s, run.ID)
+	if applied.Load() != 1 || len(events) != 3 {
+		t.Errorf("%d of 8 commits on the same revision were applied, and there are %d events", applied.Load(), len(events))
 	}
 }
 
 func commitIsAllOrNothing(t *testing.T, backend Backend) {
 	s := open(t, backend)
-	term := lead(t, s)
+	term := beginTerm(t, s)
 	run := create(t, s, term, 2)
-	commit := after(run)
+	commit := nextCommit(run)
 	commit.Run.State = record.RunPausing
 	commit.Nodes = []record.RunNode{busyNode(run.ID, 0), busyNode(run.ID, 7)}
 	commit.Idempotency = []record.IdempotencyRecord{{Key: "fresh", Digest: "d", RunID: run.ID}, {Key: "used", Digest: "d", RunID: run.ID}}
@@ -257,28 +257,28 @@ func commitIsAllOrNothing(t *testing.T, backend Backend) {
 	other.Idempotency = []record.IdempotencyRecord{{Key: "used", Digest: "d", RunID: other.Run.ID}}
 	must(t, s.Create(t.Context(), term, other))
 	unchanged(t, s, run.ID, func() {
-		refused(t, "commit", s.Commit(t.Context(), term, commit), store.ErrExists)
+		wantError(t, "commit", s.Commit(t.Context(), term, commit), store.ErrExists)
 	})
 	_, err := s.IdempotencyRecord(t.Context(), "fresh", "d")
-	refused(t, "effect", err, store.ErrNotFound)
+	wantError(t, "idempotency record", err, store.ErrNotFound)
 	third := newRun(term, 2)
 	third.Idempotency = commit.Idempotency
-	refused(t, "create", s.Create(t.Context(), term, third), store.ErrExists)
+	wantError(t, "create", s.Create(t.Context(), term, third), store.ErrExists)
 	_, err = s.Run(t.Context(), third.Run.ID)
-	refused(t, "run", err, store.ErrNotFound)
+	wantError(t, "run", err, store.ErrNotFound)
 	commit.Idempotency = commit.Idempotency[:1]
 	must(t, s.Commit(t.Context(), term, commit))
 }
 
 func commitReplacesNodes(t *testing.T, backend Backend) {
 	s := open(t, backend)
-	term := lead(t, s)
+	term := beginTerm(t, s)
 	created := newRun(term, 3)
 	must(t, s.Create(t.Context(), term, created))
-	commit := after(created.Run)
+	commit := nextCommit(created.Run)
 	commit.Nodes = []record.RunNode{busyNode(created.Run.ID, 1), busyNode(created.Run.ID, 9)}
 	must(t, s.Commit(t.Context(), term, commit))
-	_, nodes, _ := readBack(t, s, created.Run.ID)
+	_, nodes, _ := readAll(t, s, created.Run.ID)
 	same(t, "nodes", nodes, []record.RunNode{created.Nodes[0], commit.Nodes[0], created.Nodes[2], commit.Nodes[1]})
 	node, err := s.RunNode(t.Context(), created.Run.ID, nodeName(9))
 	must(t, err)
@@ -287,13 +287,13 @@ func commitReplacesNodes(t *testing.T, backend Backend) {
 
 func immutablePartsStay(t *testing.T, backend Backend) {
 	s := open(t, backend)
-	term := lead(t, s)
+	term := beginTerm(t, s)
 	first := newRun(term, 1)
 	first.Run.Reason, first.Run.RequestedBy, first.Run.IdempotencyKey = "maintenance", "alice", "key"
 	first.Run.Concurrency = "exclusive"
 	first.Run.Playbook.Version, first.Run.Playbook.Source = "1.2.0", &record.Source{Repository: "r", Commit: "c", Path: "p"}
 	must(t, s.Create(t.Context(), term, first))
-	commit := after(first.Run)
+	commit := nextCommit(first.Run)
 	commit.Run.State = record.RunPaused
 	commit.Run.Playbook = record.PlaybookCopy{}
 	commit.Run.Params = record.Document{"other": true}
@@ -312,16 +312,16 @@ func immutablePartsStay(t *testing.T, backend Backend) {
 	}
 }
 
-func largeCommitLands(t *testing.T, backend Backend) {
+func largeCommitIsApplied(t *testing.T, backend Backend) {
 	s := open(t, backend)
-	term := lead(t, s)
-	commit := after(create(t, s, term, 1024))
+	term := beginTerm(t, s)
+	commit := nextCommit(create(t, s, term, 1024))
 	for i := range 1024 {
 		commit.Nodes = append(commit.Nodes, busyNode(commit.Run.ID, i))
 	}
 	addEvents(&commit, 1024)
 	must(t, s.Commit(t.Context(), term, commit))
-	run, nodes, events := readBack(t, s, commit.Run.ID)
+	run, nodes, events := readAll(t, s, commit.Run.ID)
 	same(t, "run", run, commit.Run)
 	same(t, "nodes", nodes, commit.Nodes)
 	same(t, "events", events[2:], commit.Events)

@@ -14,7 +14,7 @@ import (
 
 func createIsVisibleAtOnce(t *testing.T, backend Backend) {
 	s := open(t, backend)
-	term := lead(t, s)
+	term := beginTerm(t, s)
 	const n = 10_000
 	commit := newRun(term, n)
 	ctx, stop := context.WithCancel(t.Context())
@@ -57,24 +57,24 @@ func createIsVisibleAtOnce(t *testing.T, backend Backend) {
 
 func staleCreateIsRefused(t *testing.T, backend Backend) {
 	s := open(t, backend)
-	term := lead(t, s)
-	lead(t, s)
+	term := beginTerm(t, s)
+	beginTerm(t, s)
 	commit := newRun(term, 2)
 	commit.Idempotency = []record.IdempotencyRecord{{Key: "stale", Digest: "d", RunID: commit.Run.ID}}
-	refused(t, "create", s.Create(t.Context(), term, commit), store.ErrStaleTerm)
+	wantError(t, "create", s.Create(t.Context(), term, commit), store.ErrStaleTerm)
 	_, err := s.Run(t.Context(), commit.Run.ID)
-	refused(t, "run", err, store.ErrNotFound)
+	wantError(t, "run", err, store.ErrNotFound)
 	_, err = s.IdempotencyRecord(t.Context(), "stale", "d")
-	refused(t, "effect", err, store.ErrNotFound)
+	wantError(t, "idempotency record", err, store.ErrNotFound)
 }
 
 func repeatedCreateIsRefused(t *testing.T, backend Backend) {
 	s := open(t, backend)
-	term := lead(t, s)
+	term := beginTerm(t, s)
 	commit := newRun(term, 2)
 	must(t, s.Create(t.Context(), term, commit))
 	unchanged(t, s, commit.Run.ID, func() {
-		refused(t, "the same create", s.Create(t.Context(), term, commit), store.ErrExists)
+		wantError(t, "the same create", s.Create(t.Context(), term, commit), store.ErrExists)
 		other := newRun(term, 3)
 		other.Run.ID = commit.Run.ID
 		for i := range other.Nodes {
@@ -83,36 +83,36 @@ func repeatedCreateIsRefused(t *testing.T, backend Backend) {
 		for i := range other.Events {
 			other.Events[i].RunID = commit.Run.ID
 		}
-		refused(t, "another create of the same run", s.Create(t.Context(), term, other), store.ErrExists)
+		wantError(t, "another create of the same run", s.Create(t.Context(), term, other), store.ErrExists)
 	})
 }
 
 func missingRunsAreNotFound(t *testing.T, backend Backend) {
 	s := open(t, backend)
-	term := lead(t, s)
+	term := beginTerm(t, s)
 	ctx := t.Context()
 	run := create(t, s, term, 1)
 	_, err := s.Run(ctx, "none")
-	refused(t, "run", err, store.ErrNotFound)
+	wantError(t, "run", err, store.ErrNotFound)
 	_, _, err = s.Claim(ctx, term, "none")
-	refused(t, "claim", err, store.ErrNotFound)
-	refused(t, "commit", s.Commit(ctx, term, after(newRun(term, 1).Run)), store.ErrNotFound)
-	refused(t, "stamp", s.StampFinished(ctx, term, "none"), store.ErrNotFound)
+	wantError(t, "claim", err, store.ErrNotFound)
+	wantError(t, "commit", s.Commit(ctx, term, nextCommit(newRun(term, 1).Run)), store.ErrNotFound)
+	wantError(t, "stamp", s.StampFinished(ctx, term, "none"), store.ErrNotFound)
 	_, err = s.RunNode(ctx, "none", "node")
-	refused(t, "node of no run", err, store.ErrNotFound)
+	wantError(t, "node of no run", err, store.ErrNotFound)
 	_, err = s.RunNode(ctx, run.ID, "node")
-	refused(t, "no node of a run", err, store.ErrNotFound)
+	wantError(t, "no node of a run", err, store.ErrNotFound)
 	_, _, err = s.RunNodes(ctx, "none", nil, store.Page{})
-	refused(t, "nodes", err, store.ErrNotFound)
+	wantError(t, "nodes", err, store.ErrNotFound)
 	_, err = s.Events(ctx, "none", 0, 0)
-	refused(t, "events", err, store.ErrNotFound)
-	refused(t, "follow", s.Follow(ctx, "none", 0, func([]record.Event) error { return nil }), store.ErrNotFound)
+	wantError(t, "events", err, store.ErrNotFound)
+	wantError(t, "follow", s.Follow(ctx, "none", 0, func([]record.Event) error { return nil }), store.ErrNotFound)
 	_, err = s.Playbook(ctx, "none", 0)
-	refused(t, "playbook", err, store.ErrNotFound)
+	wantError(t, "playbook", err, store.ErrNotFound)
 	_, _, err = s.Revisions(ctx, "none", store.Page{})
-	refused(t, "revisions", err, store.ErrNotFound)
+	wantError(t, "revisions", err, store.ErrNotFound)
 	_, err = s.Node(ctx, record.NodeKey{Cluster: "none", Node: "none"})
-	refused(t, "known node", err, store.ErrNotFound)
+	wantError(t, "node", err, store.ErrNotFound)
 	_, err = s.IdempotencyRecord(ctx, "none", "d")
-	refused(t, "effect", err, store.ErrNotFound)
+	wantError(t, "idempotency record", err, store.ErrNotFound)
 }

@@ -9,10 +9,10 @@ import (
 	"github.com/replicante-io/playbooks/store"
 )
 
-func sealedRunExpires(t *testing.T, backend Backend) {
-	s := openAt(t, backend(t), time.Second)
+func stampedRunExpires(t *testing.T, backend Backend) {
+	s := openDatabase(t, backend(t), time.Second)
 	ctx := t.Context()
-	term := lead(t, s)
+	term := beginTerm(t, s)
 	withKey := func(key string) record.Run {
 		commit := newRun(term, 20)
 		commit.Idempotency = []record.IdempotencyRecord{{Key: key, Digest: "d", RunID: commit.Run.ID}}
@@ -24,10 +24,10 @@ func sealedRunExpires(t *testing.T, backend Backend) {
 	apply(t, s, revision("p", "1"))
 	must(t, s.ForgetNode(ctx, term, record.NodeKey{Cluster: "c", Node: "n"}, &record.IdempotencyRecord{Key: "no run", Digest: "d"}))
 
-	// A run that ended long enough from now for this test to reopen it, and one that ended long ago.
+	// One run ended in the future, so that this test can reopen it before it expires; the other one has expired.
 	reopened = finish(t, s, term, reopened, record.Now().Add(time.Minute))
 	must(t, s.StampFinished(ctx, term, reopened.ID))
-	again := after(reopened)
+	again := nextCommit(reopened)
 	again.Fence = true
 	again.Run.FinishTS = nil
 	must(t, s.Commit(ctx, term, again))
@@ -44,30 +44,30 @@ func sealedRunExpires(t *testing.T, backend Backend) {
 		_, err := s.Run(ctx, stamped.ID)
 		_, nodeErr := s.RunNode(ctx, stamped.ID, nodeName(19))
 		_, eventErr := s.Events(ctx, stamped.ID, 0, 0)
-		_, effectErr := s.IdempotencyRecord(ctx, "stamped", "d")
+		_, keyErr := s.IdempotencyRecord(ctx, "stamped", "d")
 		_, otherErr := s.IdempotencyRecord(ctx, "no run", "d")
-		return gone(err) && gone(nodeErr) && gone(eventErr) && gone(effectErr) && gone(otherErr)
+		return gone(err) && gone(nodeErr) && gone(eventErr) && gone(keyErr) && gone(otherErr)
 	})
-	// Nothing of it is left for a run of the same ID.
+	// A new run with the same ID has no records of the expired one.
 	remains := newRun(term, 0)
 	remains.Run.ID = stamped.ID
 	for i := range remains.Events {
 		remains.Events[i].RunID = stamped.ID
 	}
-	eventually(t, "all that is the run's own expires", func() bool {
+	eventually(t, "all records of the run expire", func() bool {
 		err := s.Create(ctx, term, remains)
 		if err == nil {
-			_, nodes, events := readBack(t, s, stamped.ID)
+			_, nodes, events := readAll(t, s, stamped.ID)
 			if len(nodes) != 0 || len(events) != 2 {
-				t.Errorf("%d nodes and %d events are left", len(nodes), len(events)-2)
+				t.Errorf("%d nodes and %d events of the expired run are left", len(nodes), len(events)-2)
 			}
 		}
 		return err == nil
 	})
 	for _, run := range []record.Run{unfinished, reopened} {
-		_, nodes, events := readBack(t, s, run.ID)
+		_, nodes, events := readAll(t, s, run.ID)
 		if len(nodes) != 20 || int64(len(events)) != run.Seq {
-			t.Errorf("an unfinished run is left with %d nodes and %d of %d events", len(nodes), len(events), run.Seq)
+			t.Errorf("an unfinished run has %d nodes and %d of %d events", len(nodes), len(events), run.Seq)
 		}
 	}
 	for _, key := range []string{"unfinished", "reopened"} {

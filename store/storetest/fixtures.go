@@ -14,10 +14,10 @@ import (
 	"github.com/replicante-io/playbooks/store"
 )
 
-// start is when the runs of the suite are created, unless a test says otherwise.
+// start is the created_ts of the suite's runs, unless a test sets another.
 var start = record.Now()
 
-func at(d time.Duration) *time.Time {
+func startPlus(d time.Duration) *time.Time {
 	t := start.Add(d)
 	return &t
 }
@@ -56,8 +56,8 @@ func newRun(term int64, n int) record.Commit {
 	return commit
 }
 
-// after is an empty commit on what run is.
-func after(run record.Run) record.Commit {
+// nextCommit is a commit to run that changes nothing.
+func nextCommit(run record.Run) record.Commit {
 	commit := record.Commit{ID: uuid.NewString(), After: run.CommitID, Run: clone(run)}
 	commit.Run.Rev++
 	commit.Run.CommitID = commit.ID
@@ -86,7 +86,7 @@ func busyNode(runID string, i int) record.RunNode {
 			ID: record.ActionID(runID, name, "one", record.PassMain, "restart", 1), Stage: "one", Pass: record.PassMain, Step: "restart",
 			Attempt: 1, Kind: "external.agent.replicante.io/restart", Args: record.Document{"grace": "30s", "n": int64(i)},
 			AgentURL: "http://10.0.0.1:16018", JournalID: "7b0e4c6e-3a55-4d1b-8c6c-0d3c5d8d2c11", Term: 1, State: record.ActionDone,
-			Payload: record.Document{"took": 1.5}, StdoutTail: strings.Repeat("output ", 30), StartTS: start, FinishTS: at(time.Second),
+			Payload: record.Document{"took": 1.5}, StdoutTail: strings.Repeat("output ", 30), StartTS: start, FinishTS: startPlus(time.Second),
 			DeadlineTS: start.Add(time.Minute),
 		}},
 		History: []record.NodeChange{{State: record.NodePending, TS: start}, {State: record.NodeRunning, TS: start, Reason: "batch 2"}},
@@ -96,7 +96,7 @@ func busyNode(runID string, i int) record.RunNode {
 // finish ends the run by a commit.
 func finish(tb testing.TB, s store.Store, term int64, run record.Run, when time.Time) record.Run {
 	tb.Helper()
-	commit := after(run)
+	commit := nextCommit(run)
 	commit.Run.State = record.RunDone
 	commit.Run.FinishTS = &when
 	addEvents(&commit, 1)
@@ -112,8 +112,8 @@ func create(tb testing.TB, s store.Store, term int64, n int) record.Run {
 	return commit.Run
 }
 
-// readBack reads all of a run.
-func readBack(tb testing.TB, s store.Store, runID string) (record.Run, []record.RunNode, []record.Event) {
+// readAll reads a run with all its node records and events.
+func readAll(tb tester, s store.Store, runID string) (record.Run, []record.RunNode, []record.Event) {
 	tb.Helper()
 	ctx := tb.Context()
 	run, err := s.Run(ctx, runID)
@@ -128,23 +128,23 @@ func readBack(tb testing.TB, s store.Store, runID string) (record.Run, []record.
 // unchanged runs do, and fails if anything of the run is different afterwards.
 func unchanged(tb testing.TB, s store.Store, runID string, do func()) {
 	tb.Helper()
-	run, nodes, events := readBack(tb, s, runID)
+	run, nodes, events := readAll(tb, s, runID)
 	do()
-	run2, nodes2, events2 := readBack(tb, s, runID)
+	run2, nodes2, events2 := readAll(tb, s, runID)
 	same(tb, "run", run2, run)
 	same(tb, "nodes", nodes2, nodes)
 	same(tb, "events", events2, events)
 }
 
-// refused fails unless err is want.
-func refused(tb testing.TB, what string, err, want error) {
+// wantError fails unless err is want.
+func wantError(tb testing.TB, what string, err, want error) {
 	tb.Helper()
 	if !errors.Is(err, want) {
 		tb.Errorf("%s: got %v, want %v", what, err, want)
 	}
 }
 
-// eventually repeats check until it is true, for as long as the slowest store may take to expire.
+// eventually repeats check until it is true. The slowest store takes a minute to expire a record.
 func eventually(tb testing.TB, what string, check func() bool) {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(tb.Context(), 75*time.Second)
@@ -155,7 +155,7 @@ func eventually(tb testing.TB, what string, check func() bool) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			tb.Fatalf("%s: not so in time", what)
+			tb.Fatalf("%s: not in time", what)
 		}
 	}
 }

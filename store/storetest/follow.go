@@ -12,7 +12,7 @@ import (
 	"github.com/replicante-io/playbooks/store"
 )
 
-// followed collects events of a run after seq until it has those up to last.
+// followed follows a run from the event after seq to the one numbered last, and checks that it gets each once and in order.
 func followed(ctx context.Context, s store.Store, runID string, seq, last int64) error {
 	next := seq + 1
 	enough := errors.New("enough")
@@ -43,7 +43,7 @@ func followed(ctx context.Context, s store.Store, runID string, seq, last int64)
 // writeEvents makes commits of different sizes until the run has n events.
 func writeEvents(ctx context.Context, s store.Store, term int64, run record.Run, n int64) error {
 	for size := 1; run.Seq < n; size = size%7 + 1 {
-		commit := after(run)
+		commit := nextCommit(run)
 		addEvents(&commit, int(min(int64(size), n-run.Seq)))
 		if err := s.Commit(ctx, term, commit); err != nil {
 			return err
@@ -59,15 +59,15 @@ func followDeliversInOrder(t *testing.T, backend Backend) {
 }
 
 func replicaFollows(t *testing.T, backend Backend) {
-	place := backend(t)
-	if !place.Shared {
+	database := backend(t)
+	if !database.Shared {
 		t.Skip("a store for one replica")
 	}
-	followWhileWriting(t, openAt(t, place, forEver), openAt(t, place, forEver))
+	followWhileWriting(t, openDatabase(t, database, neverExpires), openDatabase(t, database, neverExpires))
 }
 
 func followWhileWriting(t *testing.T, writer, reader store.Store) {
-	term := lead(t, writer)
+	term := beginTerm(t, writer)
 	const n = 400
 	group, ctx := errgroup.WithContext(t.Context())
 	for range 2 {
@@ -82,10 +82,10 @@ func followWhileWriting(t *testing.T, writer, reader store.Store) {
 
 func followEnds(t *testing.T, backend Backend) {
 	s := open(t, backend)
-	term := lead(t, s)
+	term := beginTerm(t, s)
 	run := create(t, s, term, 1)
 	full := errors.New("full")
-	refused(t, "follow", s.Follow(t.Context(), run.ID, 0, func([]record.Event) error { return full }), full)
+	wantError(t, "follow", s.Follow(t.Context(), run.ID, 0, func([]record.Event) error { return full }), full)
 
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)

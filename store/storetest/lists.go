@@ -13,7 +13,7 @@ import (
 
 func runsArePaged(t *testing.T, backend Backend) {
 	s := open(t, backend)
-	term := lead(t, s)
+	term := beginTerm(t, s)
 	const n = 23
 	var runs []record.Run
 	for i := range n {
@@ -43,8 +43,8 @@ func runsArePaged(t *testing.T, backend Backend) {
 			}
 		}
 		for _, limit := range []int{0, 1, 5, n, n + 1} {
-			found := all(t, limit, func(page store.Page) ([]record.Run, string, error) { return s.Runs(t.Context(), filter, page) })
-			same(t, fmt.Sprintf("runs %s in pages of %d", what, limit), names(found, func(run record.Run) string { return run.ID }), want)
+			found := allPages(t, limit, func(page store.Page) ([]record.Run, string, error) { return s.Runs(t.Context(), filter, page) })
+			same(t, fmt.Sprintf("runs %s in pages of %d", what, limit), namesOf(found, func(run record.Run) string { return run.ID }), want)
 		}
 	}
 }
@@ -53,17 +53,17 @@ func runsArePaged(t *testing.T, backend Backend) {
 func runsAreOrdered(t *testing.T, backend Backend) {
 	s := open(t, backend)
 	ctx := t.Context()
-	term := lead(t, s)
+	term := beginTerm(t, s)
 	created, queued := map[string]int{}, map[string]int{}
 	runs := map[string]record.Run{}
 	for i := range 3 {
 		for j := range 4 {
 			for range 2 {
 				commit := newRun(term, 0)
-				commit.Run.CreatedTS = *at(time.Duration(i) * time.Second)
+				commit.Run.CreatedTS = *startPlus(time.Duration(i) * time.Second)
 				created[commit.Run.ID], queued[commit.Run.ID] = i, i
 				if j < 3 {
-					commit.Run.QueuedTS = at(time.Duration(j) * time.Second)
+					commit.Run.QueuedTS = startPlus(time.Duration(j) * time.Second)
 					queued[commit.Run.ID] = j
 				}
 				must(t, s.Create(ctx, term, commit))
@@ -88,18 +88,18 @@ func runsAreOrdered(t *testing.T, backend Backend) {
 		}
 		open, err := s.OpenRuns(ctx)
 		must(t, err)
-		same(t, "open runs "+what, names(open, id), order(queued))
+		same(t, "open runs "+what, namesOf(open, id), order(queued))
 		newest := order(created)
 		slices.Reverse(newest)
-		found := all(t, 5, func(page store.Page) ([]record.Run, string, error) { return s.Runs(ctx, store.RunFilter{}, page) })
-		same(t, "newest runs "+what, names(found, id), newest)
+		found := allPages(t, 5, func(page store.Page) ([]record.Run, string, error) { return s.Runs(ctx, store.RunFilter{}, page) })
+		same(t, "newest runs "+what, namesOf(found, id), newest)
 	}
 	check("as they were created")
 	for n, id := range slices.Sorted(maps.Keys(runs)) {
 		if n%3 == 0 {
-			commit := after(runs[id])
-			commit.Run.CreatedTS = *at(9 * time.Second) // which no commit changes
-			commit.Run.QueuedTS = at(time.Duration(n%5) * time.Second)
+			commit := nextCommit(runs[id])
+			commit.Run.CreatedTS = *startPlus(9 * time.Second) // which no commit changes
+			commit.Run.QueuedTS = startPlus(time.Duration(n%5) * time.Second)
 			queued[id] = n % 5
 			must(t, s.Commit(ctx, term, commit))
 		}
@@ -109,7 +109,7 @@ func runsAreOrdered(t *testing.T, backend Backend) {
 
 func runNodesArePaged(t *testing.T, backend Backend) {
 	s := open(t, backend)
-	term := lead(t, s)
+	term := beginTerm(t, s)
 	commit := newRun(term, 23)
 	states := []record.NodeState{record.NodePending, record.NodeRunning, record.NodeDone}
 	for i := range commit.Nodes {
@@ -125,10 +125,10 @@ func runNodesArePaged(t *testing.T, backend Backend) {
 			}
 		}
 		for _, limit := range []int{0, 1, 5, 23, 24} {
-			found := all(t, limit, func(page store.Page) ([]record.RunNode, string, error) {
+			found := allPages(t, limit, func(page store.Page) ([]record.RunNode, string, error) {
 				return s.RunNodes(t.Context(), commit.Run.ID, filter, page)
 			})
-			same(t, fmt.Sprintf("nodes %v in pages of %d", filter, limit), names(found, func(node record.RunNode) string { return node.Node }), want)
+			same(t, fmt.Sprintf("nodes %v in pages of %d", filter, limit), namesOf(found, func(node record.RunNode) string { return node.Node }), want)
 		}
 	}
 }
@@ -149,18 +149,18 @@ func playbooksArePaged(t *testing.T, backend Backend) {
 	wantNames = append([]string{"many:12"}, wantNames...)
 	name := func(p record.Playbook) string { return fmt.Sprint(p.Name, ":", p.Revision) }
 	for _, limit := range []int{0, 1, 3, 8} {
-		found := all(t, limit, func(page store.Page) ([]record.Playbook, string, error) { return s.Playbooks(t.Context(), page) })
-		same(t, "playbooks", names(found, name), wantNames)
-		found = all(t, limit, func(page store.Page) ([]record.Playbook, string, error) {
+		found := allPages(t, limit, func(page store.Page) ([]record.Playbook, string, error) { return s.Playbooks(t.Context(), page) })
+		same(t, "playbooks", namesOf(found, name), wantNames)
+		found = allPages(t, limit, func(page store.Page) ([]record.Playbook, string, error) {
 			return s.Revisions(t.Context(), "many", page)
 		})
-		same(t, "revisions", names(found, name), wantRevisions)
+		same(t, "revisions", namesOf(found, name), wantRevisions)
 	}
 }
 
 func pagesAreStable(t *testing.T, backend Backend) {
 	s := open(t, backend)
-	term := lead(t, s)
+	term := beginTerm(t, s)
 	newAt := func(i int) string {
 		commit := newRun(term, 0)
 		commit.Run.CreatedTS = start.Add(time.Duration(i) * time.Second)
@@ -172,19 +172,19 @@ func pagesAreStable(t *testing.T, backend Backend) {
 		want = append([]string{newAt(i)}, want...)
 	}
 	i := 9
-	found := all(t, 2, func(page store.Page) ([]record.Run, string, error) {
+	found := allPages(t, 2, func(page store.Page) ([]record.Run, string, error) {
 		runs, next, err := s.Runs(t.Context(), store.RunFilter{}, page)
 		newAt(i)
 		i++
 		return runs, next, err
 	})
-	same(t, "runs", names(found, func(run record.Run) string { return run.ID }), want)
+	same(t, "runs", namesOf(found, func(run record.Run) string { return run.ID }), want)
 }
 
 func badCursorIsRefused(t *testing.T, backend Backend) {
 	s := open(t, backend)
 	ctx := t.Context()
-	term := lead(t, s)
+	term := beginTerm(t, s)
 	run := create(t, s, term, 3)
 	create(t, s, term, 3)
 	apply(t, s, revision("a", "1"), revision("b", "1"))
@@ -199,9 +199,9 @@ func badCursorIsRefused(t *testing.T, backend Backend) {
 			_, next, err := s.RunNodes(ctx, run.ID, nil, page)
 			return next, err
 		},
-		"playbooks":   func(page store.Page) (string, error) { _, next, err := s.Playbooks(ctx, page); return next, err },
-		"revisions":   func(page store.Page) (string, error) { _, next, err := s.Revisions(ctx, "a", page); return next, err },
-		"known nodes": func(page store.Page) (string, error) { _, next, err := s.Nodes(ctx, "", page); return next, err },
+		"playbooks": func(page store.Page) (string, error) { _, next, err := s.Playbooks(ctx, page); return next, err },
+		"revisions": func(page store.Page) (string, error) { _, next, err := s.Revisions(ctx, "a", page); return next, err },
+		"nodes":     func(page store.Page) (string, error) { _, next, err := s.Nodes(ctx, "", page); return next, err },
 	}
 	cursors := map[string]string{}
 	for name, list := range lists {
@@ -215,12 +215,12 @@ func badCursorIsRefused(t *testing.T, backend Backend) {
 	for name, list := range lists {
 		for _, bad := range []string{"nonsense", "!", "e30", "bnVsbA", "12"} {
 			_, err := list(store.Page{Limit: 1, Cursor: bad})
-			refused(t, fmt.Sprintf("cursor %q of %s", bad, name), err, store.ErrConflict)
+			wantError(t, fmt.Sprintf("cursor %q of %s", bad, name), err, store.ErrConflict)
 		}
 		for other, cursor := range cursors {
 			if other != name {
 				_, err := list(store.Page{Limit: 1, Cursor: cursor})
-				refused(t, fmt.Sprintf("cursor of %s for %s", other, name), err, store.ErrConflict)
+				wantError(t, fmt.Sprintf("cursor of %s for %s", other, name), err, store.ErrConflict)
 			}
 		}
 	}
@@ -228,7 +228,7 @@ func badCursorIsRefused(t *testing.T, backend Backend) {
 
 func eventsAreRead(t *testing.T, backend Backend) {
 	s := open(t, backend)
-	term := lead(t, s)
+	term := beginTerm(t, s)
 	commit := newRun(term, 0)
 	addEvents(&commit, 18)
 	must(t, s.Create(t.Context(), term, commit))

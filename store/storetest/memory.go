@@ -11,23 +11,23 @@ import (
 	"github.com/replicante-io/playbooks/store"
 )
 
-// schema is the version of what Memory keeps, for the suite's sake.
-const schema = 1
+// schemaVersion is what Memory records: the suite expects a version.
+const schemaVersion = 1
 
 // Memory is a store.Store in memory, for tests: it does what the suite asks of every store, without I/O, goroutines or
-// timers, so that it may be used inside testing/synctest. What expires does so as soon as anybody looks.
+// timers, so that it may be used inside testing/synctest. Records expire when the store is next used after their time.
 type Memory struct {
-	mu        sync.Mutex
-	ttl       time.Duration
-	term      *record.Term // nil before Init
-	runs      map[string]*memoryRun
-	effects   map[string]memoryIdempotency
-	playbooks map[string][]record.Playbook // by name, by revision
-	known     map[record.NodeKey]record.Node
-	intercept func(op string, do func() error) error
+	mu          sync.Mutex // not held while an interceptor runs
+	ttl         time.Duration
+	term        *record.Term // nil before Init
+	runs        map[string]*memoryRun
+	keys        map[string]memoryKey
+	playbooks   map[string][]record.Playbook // by name, by revision
+	nodes       map[record.NodeKey]record.Node
+	interceptor func(op string, do func() error) error
 }
 
-// memoryRun is a run with its records. changed is closed, and made anew, when events were added.
+// memoryRun is a run with its records. changed is closed, and replaced, when events are added.
 type memoryRun struct {
 	run     record.Run
 	nodes   map[string]record.RunNode
@@ -35,69 +35,69 @@ type memoryRun struct {
 	changed chan struct{}
 }
 
-type memoryIdempotency struct {
+type memoryKey struct {
 	record.IdempotencyRecord
 	finishTS *time.Time
 }
 
 var _ store.Store = (*Memory)(nil)
 
-// NewMemory makes an empty store on which Init was called; it keeps everything for ever.
+// NewMemory makes an empty store that is set up and keeps everything forever.
 func NewMemory() *Memory {
-	m := newMemory()
+	m := newEmptyMemory()
 	_ = m.Init(context.Background())
 	return m
 }
 
-func newMemory() *Memory {
+func newEmptyMemory() *Memory {
 	return &Memory{
 		runs:      map[string]*memoryRun{},
-		effects:   map[string]memoryIdempotency{},
+		keys:      map[string]memoryKey{},
 		playbooks: map[string][]record.Playbook{},
-		known:     map[record.NodeKey]record.Node{},
+		nodes:     map[record.NodeKey]record.Node{},
 	}
 }
 
-// Intercept has every later call of a method that writes (Lead, Apply, Create, Claim, Commit, StampFinished, SaveNodes, ForgetNode)
-// go through around, which is given the method's name: it may call do, which does the work, before or after waiting for
-// something, or not at all, and says what is answered. nil ends it. It is called from the writer's goroutine.
-func (m *Memory) Intercept(around func(op string, do func() error) error) {
+// Intercept passes every later call of a method that writes (BeginTerm, Apply, Create, Claim, Commit, StampFinished, SaveNodes,
+// ForgetNode) through interceptor, in the caller's goroutine. It gets the method's name and do, which makes the call: it may
+// run do before or after waiting for something, or not at all, and returns the error of the method. nil removes it.
+func (m *Memory) Intercept(interceptor func(method string, do func() error) error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.intercept = around
+	m.interceptor = interceptor
 }
 
-// FailNext makes the next call of op answer ErrUnavailable, after it has landed or without landing. It replaces what
-// Intercept set.
-func (m *Memory) FailNext(op string, landed bool) {
+// FailNext makes the next call of method return ErrUnavailable, whether it is applied or not. It replaces the interceptor.
+func (m *Memory) FailNext(method string, applied bool) {
 	m.Intercept(func(called string, do func() error) error {
-		if called != op {
+		if called != method {
 			return do()
 		}
 		m.Intercept(nil)
-		if landed {
+		if applied {
 			if err := do(); err != nil {
 				return err
 			}
 		}
-		return fmt.Errorf("%s: %w", op, store.ErrUnavailable)
+		return fmt.Errorf("%s: %w", method, store.ErrUnavailable)
 	})
 }
 
-// write does one write, alone, unless ctx has ended or an interceptor keeps it from happening.
-func (m *Memory) write(ctx context.Context, op string, write func() error) error {
+// write passes a write through the interceptor, if there is one, and runs it as locked does.
+func (m *Memory) write(ctx context.Context, method string, write func() error) error {
 	m.mu.Lock()
-	around := m.intercept
+	interceptor := m.interceptor
 	m.mu.Unlock()
 	do := func() error {
 		return m.locked(ctx, write)
 	}
-	if around != nil {
-		return around(op, do)
+	if interceptor != nil {
+		return interceptor(method, do)
 	}
 	return do()
 }
 
+// locked runs do while nothing else uses the store, unless ctx has ended.
 func (m *Memory) locked(ctx context.Context, do func() error) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
@@ -108,47 +108,47 @@ func (m *Memory) locked(ctx context.Context, do func() error) error {
 	return do()
 }
 
-// expire forgets what was finished longer than the TTL ago.
+// expire deletes what finished longer than the TTL ago.
 func (m *Memory) expire() {
 	if m.ttl == 0 {
 		return
 	}
-	old := time.Now().Add(-m.ttl)
+	expired := time.Now().Add(-m.ttl)
 	for id, run := range m.runs {
-		if run.run.Stamped && run.run.FinishTS.Before(old) {
+		if run.run.Stamped && run.run.FinishTS.Before(expired) {
 			delete(m.runs, id)
 		}
 	}
-	for key, effect := range m.effects {
-		if effect.finishTS != nil && effect.finishTS.Before(old) {
-			delete(m.effects, key)
+	for key, kept := range m.keys {
+		if kept.finishTS != nil && kept.finishTS.Before(expired) {
+			delete(m.keys, key)
 		}
 	}
 }
 
-// Check finds nothing wrong, but that Init was not called or would refuse.
+// Check finds out whether the store is set up and whether Init would refuse it.
 func (m *Memory) Check(ctx context.Context) ([]string, error) {
 	var wrong []string
 	err := m.locked(ctx, func() error {
 		switch {
 		case m.term == nil:
 			wrong = append(wrong, "the store is not set up: initialise it")
-		case m.term.Schema > schema:
-			wrong = append(wrong, "the store is of a newer version: use that")
+		case m.term.Schema > schemaVersion:
+			wrong = append(wrong, "the store was written by a newer version: use that version")
 		}
 		return nil
 	})
 	return wrong, err
 }
 
-// Init makes the installation.
+// Init creates the installation.
 func (m *Memory) Init(ctx context.Context) error {
 	return m.locked(ctx, func() error {
 		if m.term == nil {
-			m.term = &record.Term{Installation: rand.Text(), Schema: schema}
+			m.term = &record.Term{Installation: rand.Text(), Schema: schemaVersion}
 		}
-		if m.term.Schema > schema {
-			return fmt.Errorf("schema %d is newer than %d: %w", m.term.Schema, schema, store.ErrUnusable)
+		if m.term.Schema > schemaVersion {
+			return fmt.Errorf("schema %d is newer than %d: %w", m.term.Schema, schemaVersion, store.ErrUnusable)
 		}
 		return nil
 	})
@@ -196,51 +196,42 @@ func (m *Memory) fence(term int64) error {
 	case m.term == nil:
 		return fmt.Errorf("terms: %w", store.ErrNotFound)
 	case m.term.Term > term:
-		return fmt.Errorf("term %d, now %d: %w", term, m.term.Term, store.ErrStaleTerm)
+		return fmt.Errorf("term %d has begun, this is term %d: %w", m.term.Term, term, store.ErrStaleTerm)
 	case m.term.Term < term:
-		return fmt.Errorf("term %d, still %d: %w", term, m.term.Term, store.ErrConflict)
+		return fmt.Errorf("the latest term is %d, this is term %d: %w", m.term.Term, term, store.ErrConflict)
 	}
 	return nil
 }
 
-// free refuses idempotency keys that are there already.
-func (m *Memory) free(effects []record.IdempotencyRecord) error {
-	for _, effect := range effects {
-		was, used := m.effects[effect.Key]
-		switch {
-		case used && was.Digest != effect.Digest:
-			return fmt.Errorf("key %s: %w", effect.Key, store.ErrKeyReused)
-		case used:
-			return fmt.Errorf("key %s: %w", effect.Key, store.ErrExists)
+// checkKeys refuses idempotency keys that are recorded already.
+func (m *Memory) checkKeys(keys []record.IdempotencyRecord) error {
+	for _, key := range keys {
+		if recorded, ok := m.keys[key.Key]; ok {
+			return store.KeyIsRecorded(recorded.IdempotencyRecord, key)
 		}
 	}
 	return nil
 }
 
-// keep stores effects; those of no run live from now on as long as a run that ends now.
-func (m *Memory) keep(effects []record.IdempotencyRecord) {
-	for _, effect := range effects {
-		kept := memoryIdempotency{IdempotencyRecord: effect}
-		if effect.RunID == "" {
-			now := record.Now()
-			kept.finishTS = &now
-		}
-		m.effects[effect.Key] = kept
+// putKeys stores idempotency records.
+func (m *Memory) putKeys(keys []record.IdempotencyRecord) {
+	for _, key := range keys {
+		m.keys[key.Key] = memoryKey{key, store.KeyFinishTS(key)}
 	}
 }
 
-// IdempotencyRecord finds what a write did.
+// IdempotencyRecord reads the record of a key.
 func (m *Memory) IdempotencyRecord(ctx context.Context, key, digest string) (record.IdempotencyRecord, error) {
 	var found record.IdempotencyRecord
 	err := m.locked(ctx, func() error {
-		effect, ok := m.effects[key]
-		switch {
-		case !ok:
-			return fmt.Errorf("key %s: %w", key, store.ErrNotFound)
-		case effect.Digest != digest:
-			return fmt.Errorf("key %s: %w", key, store.ErrKeyReused)
+		recorded, ok := m.keys[key]
+		if !ok {
+			return fmt.Errorf("idempotency key %s: %w", key, store.ErrNotFound)
 		}
-		found = effect.IdempotencyRecord
+		if err := store.MatchDigest(recorded.IdempotencyRecord, digest); err != nil {
+			return err
+		}
+		found = recorded.IdempotencyRecord
 		return nil
 	})
 	return found, err

@@ -29,17 +29,17 @@ func (m *Memory) Create(ctx context.Context, term int64, create record.Commit) e
 		if _, exists := m.runs[create.Run.ID]; exists {
 			return fmt.Errorf("run %s: %w", create.Run.ID, store.ErrExists)
 		}
-		if err := m.free(create.Idempotency); err != nil {
+		if err := m.checkKeys(create.Idempotency); err != nil {
 			return err
 		}
 		run := &memoryRun{run: create.Run, nodes: map[string]record.RunNode{}, changed: make(chan struct{})}
 		m.runs[create.Run.ID] = run
-		m.land(run, term, create)
+		m.apply(run, term, create)
 		return nil
 	})
 }
 
-// Commit lands commit on its run.
+// Commit applies commit to its run.
 func (m *Memory) Commit(ctx context.Context, term int64, commit record.Commit) error {
 	commit = clone(commit)
 	return m.write(ctx, "Commit", func() error {
@@ -47,11 +47,11 @@ func (m *Memory) Commit(ctx context.Context, term int64, commit record.Commit) e
 		if err != nil {
 			return err
 		}
-		was := run.run
+		stored := run.run
 		switch {
-		case was.Term > term:
-			return fmt.Errorf("run %s is of term %d: %w", was.ID, was.Term, store.ErrStaleTerm)
-		case was.CommitID == commit.ID:
+		case stored.Term > term:
+			return fmt.Errorf("term %d has claimed run %s, this is term %d: %w", stored.Term, stored.ID, term, store.ErrStaleTerm)
+		case stored.CommitID == commit.ID:
 			return nil
 		}
 		if commit.Fence {
@@ -59,26 +59,25 @@ func (m *Memory) Commit(ctx context.Context, term int64, commit record.Commit) e
 				return err
 			}
 		}
-		if was.Term != term || was.Rev != commit.Run.Rev-1 || was.CommitID != commit.After {
-			return fmt.Errorf("run %s is at revision %d of term %d after %q: %w", was.ID, was.Rev, was.Term, was.CommitID, store.ErrConflict)
+		if stored.Term != term || stored.Rev != commit.Run.Rev-1 || stored.CommitID != commit.After {
+			return fmt.Errorf("run %s is at revision %d of term %d after %q: %w", stored.ID, stored.Rev, stored.Term, stored.CommitID, store.ErrConflict)
 		}
-		if err := m.free(commit.Idempotency); err != nil {
+		if err := m.checkKeys(commit.Idempotency); err != nil {
 			return err
 		}
-		if was.FinishTS != nil && commit.Run.FinishTS == nil {
-			m.unstamp(run)
+		if stored.FinishTS != nil && commit.Run.FinishTS == nil {
+			m.removeStamps(run)
 		}
 		next := commit.Run
-		next.Playbook, next.Params, next.Cluster, next.Concurrency = was.Playbook, was.Params, was.Cluster, was.Concurrency
-		next.Reason, next.RequestedBy, next.IdempotencyKey, next.CreatedTS = was.Reason, was.RequestedBy, was.IdempotencyKey, was.CreatedTS
+		store.KeepImmutable(&next, &stored)
 		run.run = next
-		m.land(run, term, commit)
+		m.apply(run, term, commit)
 		return nil
 	})
 }
 
-// land adds to run what the commit holds beside it.
-func (m *Memory) land(run *memoryRun, term int64, commit record.Commit) {
+// apply stores what the commit has beside the run.
+func (m *Memory) apply(run *memoryRun, term int64, commit record.Commit) {
 	run.run.CommitID, run.run.Term, run.run.Stamped = commit.ID, term, false
 	for _, node := range commit.Nodes {
 		run.nodes[node.Node] = node
@@ -88,7 +87,7 @@ func (m *Memory) land(run *memoryRun, term int64, commit record.Commit) {
 		close(run.changed)
 		run.changed = make(chan struct{})
 	}
-	m.keep(commit.Idempotency)
+	m.putKeys(commit.Idempotency)
 }
 
 // Claim takes a run for term.
@@ -101,7 +100,7 @@ func (m *Memory) Claim(ctx context.Context, term int64, runID string) (record.Ru
 			return err
 		}
 		if run.run.Term > term {
-			return fmt.Errorf("run %s is of term %d: %w", runID, run.run.Term, store.ErrStaleTerm)
+			return fmt.Errorf("term %d has claimed run %s, this is term %d: %w", run.run.Term, runID, term, store.ErrStaleTerm)
 		}
 		run.run.Term = term
 		run.run.Rev++
@@ -123,7 +122,7 @@ func (m *Memory) StampFinished(ctx context.Context, term int64, runID string) er
 		case err != nil:
 			return err
 		case run.run.Term > term:
-			return fmt.Errorf("run %s is of term %d: %w", runID, run.run.Term, store.ErrStaleTerm)
+			return fmt.Errorf("term %d has claimed run %s, this is term %d: %w", run.run.Term, runID, term, store.ErrStaleTerm)
 		case run.run.FinishTS == nil:
 			return fmt.Errorf("run %s has not ended: %w", runID, store.ErrConflict)
 		}
@@ -139,10 +138,10 @@ func (m *Memory) StampFinished(ctx context.Context, term int64, runID string) er
 				run.events[i].FinishTS = &finish
 			}
 		}
-		for key, effect := range m.effects {
-			if effect.RunID == runID && effect.finishTS == nil {
-				effect.finishTS = &finish
-				m.effects[key] = effect
+		for key, kept := range m.keys {
+			if kept.RunID == runID && kept.finishTS == nil {
+				kept.finishTS = &finish
+				m.keys[key] = kept
 			}
 		}
 		run.run.Stamped = true
@@ -150,8 +149,8 @@ func (m *Memory) StampFinished(ctx context.Context, term int64, runID string) er
 	})
 }
 
-// unstamp takes back what StampFinished stamped.
-func (m *Memory) unstamp(run *memoryRun) {
+// removeStamps takes back what StampFinished stamped.
+func (m *Memory) removeStamps(run *memoryRun) {
 	for name, node := range run.nodes {
 		node.FinishTS = nil
 		run.nodes[name] = node
@@ -159,10 +158,10 @@ func (m *Memory) unstamp(run *memoryRun) {
 	for i := range run.events {
 		run.events[i].FinishTS = nil
 	}
-	for key, effect := range m.effects {
-		if effect.RunID == run.run.ID {
-			effect.finishTS = nil
-			m.effects[key] = effect
+	for key, kept := range m.keys {
+		if kept.RunID == run.run.ID {
+			kept.finishTS = nil
+			m.keys[key] = kept
 		}
 	}
 }
@@ -210,14 +209,14 @@ func (m *Memory) Events(ctx context.Context, runID string, after int64, limit in
 	err := m.locked(ctx, func() error {
 		run, err := m.find(runID)
 		if err == nil {
-			found = run.after(after, limit)
+			found = run.eventsAfter(after, limit)
 		}
 		return err
 	})
 	return found, err
 }
 
-func (r *memoryRun) after(seq int64, limit int) []record.Event {
+func (r *memoryRun) eventsAfter(seq int64, limit int) []record.Event {
 	first, _ := slices.BinarySearchFunc(r.events, seq+1, func(event record.Event, seq int64) int {
 		return int(event.Seq - seq)
 	})
@@ -228,7 +227,7 @@ func (r *memoryRun) after(seq int64, limit int) []record.Event {
 	return clone(events)
 }
 
-// Follow delivers a run's events as they land.
+// Follow delivers a run's events as they are committed.
 func (m *Memory) Follow(ctx context.Context, runID string, after int64, deliver func([]record.Event) error) error {
 	if ctx.Err() != nil {
 		return nil
@@ -242,7 +241,7 @@ func (m *Memory) Follow(ctx context.Context, runID string, after int64, deliver 
 	}
 	for {
 		m.mu.Lock()
-		events, changed := run.after(after, 0), run.changed
+		events, changed := run.eventsAfter(after, 0), run.changed
 		m.mu.Unlock()
 		if ctx.Err() != nil {
 			return nil

@@ -12,9 +12,9 @@ import (
 	"github.com/replicante-io/playbooks/store"
 )
 
-func inMemory(testing.TB) Place {
-	m := newMemory()
-	return Place{
+func inMemory(testing.TB) Database {
+	m := newEmptyMemory()
+	return Database{
 		Open: func(ttl time.Duration) (store.Store, error) {
 			m.ttl = ttl
 			return m, nil
@@ -27,7 +27,7 @@ func inMemory(testing.TB) Place {
 	}
 }
 
-func TestMemoryKeepsThePromisesOfAStore(t *testing.T) { Run(t, inMemory) }
+func TestMemoryPassesTheSuite(t *testing.T) { Run(t, inMemory) }
 
 func BenchmarkMemory(b *testing.B) {
 	b.Run("Create10000", func(b *testing.B) { BenchmarkCreate10000(b, inMemory) })
@@ -35,31 +35,31 @@ func BenchmarkMemory(b *testing.B) {
 	b.Run("Claim10000", func(b *testing.B) { BenchmarkClaim10000(b, inMemory) })
 }
 
-func TestAFailedCommitLandsOrDoesNotAsItIsTold(t *testing.T) {
-	for _, landed := range []bool{true, false} {
+func TestFailNextAppliesTheCommitOrNot(t *testing.T) {
+	for _, applied := range []bool{true, false} {
 		m := NewMemory()
-		term := lead(t, m)
+		term := beginTerm(t, m)
 		run := create(t, m, term, 1)
-		m.FailNext("Commit", landed)
-		commit := after(run)
-		refused(t, "commit", m.Commit(t.Context(), term, commit), store.ErrUnavailable)
-		is, err := m.Run(t.Context(), run.ID)
+		m.FailNext("Commit", applied)
+		commit := nextCommit(run)
+		wantError(t, "commit", m.Commit(t.Context(), term, commit), store.ErrUnavailable)
+		stored, err := m.Run(t.Context(), run.ID)
 		must(t, err)
-		if (is.CommitID == commit.ID) != landed {
-			t.Errorf("landed: %v, not %v", is.CommitID == commit.ID, landed)
+		if (stored.CommitID == commit.ID) != applied {
+			t.Errorf("the commit was applied: %v, not %v", stored.CommitID == commit.ID, applied)
 		}
 		must(t, m.Commit(t.Context(), term, commit))
 	}
 }
 
-func TestAnInterceptorMayHoldAWrite(t *testing.T) {
+func TestAnInterceptorCanDelayAWrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := NewMemory()
-		term := lead(t, m)
+		term := beginTerm(t, m)
 		run := create(t, m, term, 1)
 		release := make(chan struct{})
-		m.Intercept(func(op string, do func() error) error {
-			if op == "Commit" {
+		m.Intercept(func(method string, do func() error) error {
+			if method == "Commit" {
 				<-release
 			}
 			return do()
@@ -75,14 +75,14 @@ func TestAnInterceptorMayHoldAWrite(t *testing.T) {
 				return nil
 			})
 		}()
-		commit := after(run)
+		commit := nextCommit(run)
 		addEvents(&commit, 3)
-		landed := make(chan error, 1)
-		go func() { landed <- m.Commit(ctx, term, commit) }()
+		committed := make(chan error, 1)
+		go func() { committed <- m.Commit(ctx, term, commit) }()
 		synctest.Wait()
-		same(t, "events while the commit is held", seen, []int64{})
+		same(t, "events while the commit is delayed", seen, []int64{})
 		close(release)
-		must(t, <-landed)
+		must(t, <-committed)
 		synctest.Wait()
 		same(t, "events", seen, []int64{3, 4, 5})
 		stop()
@@ -90,7 +90,7 @@ func TestAnInterceptorMayHoldAWrite(t *testing.T) {
 	})
 }
 
-func TestAMethodOfAnEndedContextIsInDoubt(t *testing.T) {
+func TestACallInAnEndedContextIsUnavailable(t *testing.T) {
 	m := NewMemory()
 	ctx, stop := context.WithCancel(t.Context())
 	stop()
@@ -100,42 +100,42 @@ func TestAMethodOfAnEndedContextIsInDoubt(t *testing.T) {
 	}
 }
 
-func TestAStoreWithSomethingAroundItsCallsKeepsThePromises(t *testing.T) {
-	Run(t, func(tb testing.TB) Place {
-		place := inMemory(tb)
-		open := place.Open
-		place.Open = func(ttl time.Duration) (store.Store, error) {
+func TestAnInterceptedStorePassesTheSuite(t *testing.T) {
+	Run(t, func(tb testing.TB) Database {
+		database := inMemory(tb)
+		open := database.Open
+		database.Open = func(ttl time.Duration) (store.Store, error) {
 			inner, err := open(ttl)
 			return &store.Interceptor{Store: inner, Call: func(_ context.Context, method string, do func() error) error {
 				if _, there := reflect.TypeFor[store.Store]().MethodByName(method); !there {
-					tb.Errorf("a call is named %s", method)
+					tb.Errorf("an unknown method %s is called", method)
 				}
 				return do()
 			}}, err
 		}
-		return place
+		return database
 	})
 }
 
-func TestNoCallPassesWhatIsAroundAStore(t *testing.T) {
+func TestEveryCallPassesTheInterceptor(t *testing.T) {
 	for method := range reflect.TypeFor[store.Store]().Methods() {
 		if method.Name == "Maintain" || method.Name == "Close" {
 			continue
 		}
 		t.Run(method.Name, func(t *testing.T) {
 			var seen []string
-			around := &store.Interceptor{Call: func(_ context.Context, method string, _ func() error) error {
+			intercepted := &store.Interceptor{Call: func(_ context.Context, method string, _ func() error) error {
 				seen = append(seen, method)
 				return store.ErrUnavailable
 			}}
-			call := reflect.ValueOf(around).MethodByName(method.Name)
+			call := reflect.ValueOf(intercepted).MethodByName(method.Name)
 			args := []reflect.Value{reflect.ValueOf(t.Context())}
 			for i := 1; i < call.Type().NumIn(); i++ {
 				args = append(args, reflect.Zero(call.Type().In(i)))
 			}
-			answers := call.Call(args)
-			if err, _ := answers[len(answers)-1].Interface().(error); !errors.Is(err, store.ErrUnavailable) || len(seen) != 1 || seen[0] != method.Name {
-				t.Errorf("it answers %v, and what is around it saw %v", err, seen)
+			results := call.Call(args)
+			if err, _ := results[len(results)-1].Interface().(error); !errors.Is(err, store.ErrUnavailable) || len(seen) != 1 || seen[0] != method.Name {
+				t.Errorf("the call returns %v, and the interceptor saw %v", err, seen)
 			}
 		})
 	}

@@ -52,7 +52,7 @@ func applyNumbersRevisions(t *testing.T, backend Backend) {
 	must(t, err)
 	same(t, "an earlier revision's digest", first.Digest, "2")
 	_, err = s.Playbook(t.Context(), "a", 4)
-	refused(t, "a revision of the future", err, store.ErrNotFound)
+	wantError(t, "a revision of the future", err, store.ErrNotFound)
 }
 
 func concurrentApplyMakesNoGaps(t *testing.T, backend Backend) {
@@ -70,7 +70,7 @@ func concurrentApplyMakesNoGaps(t *testing.T, backend Backend) {
 	digests := map[string]bool{}
 	for i, revision := range revisions {
 		if revision.Revision != int64(12-i) {
-			t.Errorf("revision %d is at place %d", revision.Revision, i)
+			t.Errorf("revision %d is at position %d", revision.Revision, i)
 		}
 		digests[revision.Digest] = true
 	}
@@ -83,19 +83,19 @@ func applyIsAllOrNone(t *testing.T, backend Backend) {
 	s := open(t, backend)
 	ctx := t.Context()
 	answer := func(applied []record.Playbook) string {
-		return fmt.Sprint(names(applied, func(p record.Playbook) string { return fmt.Sprint(p.Name, ":", p.Revision) }))
+		return fmt.Sprint(namesOf(applied, func(p record.Playbook) string { return fmt.Sprint(p.Name, ":", p.Revision) }))
 	}
-	effect := record.IdempotencyRecord{Key: "k", Digest: "d"}
-	_, err := s.Apply(ctx, []record.Playbook{revision("a", "1"), revision("b", "1")}, &effect, answer)
+	key := record.IdempotencyRecord{Key: "k", Digest: "d"}
+	_, err := s.Apply(ctx, []record.Playbook{revision("a", "1"), revision("b", "1")}, &key, answer)
 	must(t, err)
-	kept, err := s.IdempotencyRecord(ctx, "k", "d")
+	recorded, err := s.IdempotencyRecord(ctx, "k", "d")
 	must(t, err)
-	same(t, "kept effect", kept, record.IdempotencyRecord{Key: "k", Digest: "d", Answer: "[a:1 b:1]"})
-	_, err = s.Apply(ctx, []record.Playbook{revision("a", "2"), revision("c", "1")}, &effect, answer)
-	refused(t, "apply under a used key", err, store.ErrExists)
+	same(t, "recorded key", recorded, record.IdempotencyRecord{Key: "k", Digest: "d", Answer: "[a:1 b:1]"})
+	_, err = s.Apply(ctx, []record.Playbook{revision("a", "2"), revision("c", "1")}, &key, answer)
+	wantError(t, "apply under a used key", err, store.ErrExists)
 	latest, err := s.Playbook(ctx, "a", 0)
 	must(t, err)
 	same(t, "latest revision", latest.Revision, int64(1))
 	_, err = s.Playbook(ctx, "c", 0)
-	refused(t, "playbook", err, store.ErrNotFound)
+	wantError(t, "playbook", err, store.ErrNotFound)
 }

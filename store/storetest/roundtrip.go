@@ -1,146 +1,158 @@
 package storetest
 
 import (
-	"math"
-	"reflect"
+	"slices"
 	"testing"
 	"time"
+
+	"pgregory.net/rapid"
 
 	"github.com/replicante-io/playbooks/record"
 	"github.com/replicante-io/playbooks/store"
 )
 
-// document holds what documents may hold: whole numbers stay whole, others do not become so, and any name is a key.
-func document() record.Document {
-	values := map[string]any{
-		"null": nil, "true": true, "false": false, "empty": "", "text": "plain", "unicode": "naïve 日本 \U0001f600 \u0000 <&>\"\\\n",
-		"one": int64(1), "negative": int64(-7), "largest": int64(math.MaxInt64), "smallest": int64(math.MinInt64),
-		"half": 0.5, "whole": 3.0, "large": 1e300, "tiny": 5e-324, "precise": 0.1, "exact": float64(1 << 60),
-		"list": []any{nil, int64(1), 1.5, "x", []any{}, map[string]any{"deep": []any{true}}}, "none": []any{}, "nothing": map[string]any{},
-		"with.dots.in": int64(1), "$dollar": int64(2), "$set": map[string]any{"$inc": "x"}, "a.$.b": true, "": "no name", "ключ": "value",
-		"_id": int64(9), "2026-01-02T03:04:05Z": "2026-01-02T03:04:05Z",
-	}
-	return record.Document{"nested": values, "with.dots": []any{values}, "$dollar": values, "whole": 2.0, "n": int64(2)}
-}
-
-// fill sets every field below value to something that is not zero, and different from the others of its kind.
-func fill(value reflect.Value, n *int) {
-	*n++
-	switch value.Type() {
-	case timeType:
-		value.Set(reflect.ValueOf(start.Add(time.Duration(*n) * time.Millisecond)))
-		return
-	case documentType:
-		value.Set(reflect.ValueOf(document()))
-		return
-	}
-	switch value.Kind() {
-	case reflect.String:
-		value.SetString("text " + string(rune('a'+*n%26)))
-	case reflect.Bool:
-		value.SetBool(true)
-	case reflect.Int, reflect.Int64:
-		value.SetInt(int64(*n))
-	case reflect.Pointer:
-		value.Set(reflect.New(value.Type().Elem()))
-		fill(value.Elem(), n)
-	case reflect.Slice:
-		value.Set(reflect.MakeSlice(value.Type(), 2, 2))
-		for i := range 2 {
-			fill(value.Index(i), n)
-		}
-	case reflect.Map:
-		value.Set(reflect.MakeMap(value.Type()))
-		for range 2 {
-			key, item := reflect.New(value.Type().Key()).Elem(), reflect.New(value.Type().Elem()).Elem()
-			fill(key, n)
-			fill(item, n)
-			value.SetMapIndex(key, item)
-		}
-	case reflect.Struct:
-		for i := range value.NumField() {
-			fill(value.Field(i), n)
-		}
-	default:
-		panic("cannot fill a " + value.Type().String())
-	}
-}
-
-func filled[T any]() T {
-	var value T
-	n := 0
-	fill(reflect.ValueOf(&value).Elem(), &n)
-	return value
-}
-
-// full is a run with a node and an event all of whose fields are set, but for those that the store sets.
+// full is the creation of a run with a node and an event, all of whose fields are filled.
 func full(term int64) record.Commit {
-	bare := newRun(term, 0)
-	commit := record.Commit{ID: bare.ID, Run: filled[record.Run](), Nodes: []record.RunNode{filled[record.RunNode]()}, Events: []record.Event{filled[record.Event]()}}
-	commit.Run.ID, commit.Run.CommitID, commit.Run.Term, commit.Run.Rev, commit.Run.Seq = bare.Run.ID, bare.ID, term, 1, 1
-	commit.Run.Stamped = false
-	commit.Nodes[0].RunID, commit.Nodes[0].Cluster = bare.Run.ID, commit.Run.Cluster
-	commit.Events[0].RunID, commit.Events[0].Seq = bare.Run.ID, 1
+	commit := record.Commit{
+		Run: filled[record.Run](), Nodes: []record.RunNode{filled[record.RunNode]()}, Events: []record.Event{filled[record.Event]()},
+		Idempotency: []record.IdempotencyRecord{filled[record.IdempotencyRecord]()},
+	}
+	identify(&commit, term)
 	return commit
 }
 
-func everyFieldComesBack(t *testing.T, backend Backend) {
-	s := open(t, backend)
-	ctx := t.Context()
-	term := lead(t, s)
-	want := full(term)
-	want.Idempotency = []record.IdempotencyRecord{filled[record.IdempotencyRecord]()}
-	must(t, s.Create(ctx, term, want))
-
-	run, nodes, events := readBack(t, s, want.Run.ID)
-	same(t, "run", run, want.Run)
-	same(t, "nodes", nodes, want.Nodes)
-	same(t, "events", events, want.Events)
-	if run.CreatedTS.Location() != time.UTC || nodes[0].FinishTS.Location() != time.UTC || events[0].TS.Location() != time.UTC {
-		t.Error("times come back in another zone than UTC")
+// identify sets the fields of a filled creation by which its records are found and checked.
+func identify(commit *record.Commit, term int64) {
+	bare := newRun(term, 0)
+	commit.ID = bare.ID
+	run := &commit.Run
+	run.ID, run.CommitID, run.Term, run.Rev, run.Seq, run.Stamped = bare.Run.ID, bare.ID, term, 1, int64(len(commit.Events)), false
+	for i := range commit.Nodes {
+		node := &commit.Nodes[i]
+		node.RunID, node.Cluster, node.Node = run.ID, run.Cluster, nodeName(i)
 	}
-	node, err := s.RunNode(ctx, run.ID, want.Nodes[0].Node)
-	must(t, err)
-	same(t, "node", node, want.Nodes[0])
-	effect, err := s.IdempotencyRecord(ctx, want.Idempotency[0].Key, want.Idempotency[0].Digest)
-	must(t, err)
-	same(t, "effect", effect, want.Idempotency[0])
+	for i := range commit.Events {
+		commit.Events[i].RunID, commit.Events[i].Seq = run.ID, int64(i)+1
+	}
+	for i := range commit.Idempotency {
+		key := &commit.Idempotency[i]
+		key.Key, key.RunID = run.ID+nodeName(i), run.ID
+	}
+}
 
-	bare := want.Run
-	bare.Playbook.Spec = nil
-	page, _, err := s.Runs(ctx, store.RunFilter{}, store.Page{})
-	must(t, err)
-	same(t, "head of the run", page, []record.Run{bare})
+// checkRoundTrip creates a run with filled records, and reads everything back in every way.
+func checkRoundTrip(tb tester, s store.Store, term int64, want record.Commit) {
+	tb.Helper()
+	ctx := tb.Context()
+	must(tb, s.Create(ctx, term, want))
+	run, nodes, events := readAll(tb, s, want.Run.ID)
+	same(tb, "run", run, want.Run)
+	same(tb, "nodes", nodes, want.Nodes)
+	same(tb, "events", events, want.Events)
+	for _, want := range want.Nodes {
+		node, err := s.RunNode(ctx, run.ID, want.Node)
+		must(tb, err)
+		same(tb, "node", node, want)
+	}
+	for _, want := range want.Idempotency {
+		recorded, err := s.IdempotencyRecord(ctx, want.Key, want.Digest)
+		must(tb, err)
+		same(tb, "idempotency record", recorded, want)
+	}
+
+	head := want.Run
+	head.Playbook.Spec = nil
+	runs, _, err := s.Runs(ctx, store.RunFilter{}, store.Page{})
+	must(tb, err)
 	openRuns, err := s.OpenRuns(ctx)
-	must(t, err)
-	same(t, "open runs", openRuns, []record.Run{bare})
+	must(tb, err)
+	for what, list := range map[string][]record.Run{"runs": runs, "open runs": openRuns} {
+		list = slices.DeleteFunc(list, func(listed record.Run) bool { return listed.ID != run.ID })
+		same(tb, "head of the run in "+what, list, []record.Run{head})
+	}
 
 	claimed, nodes, err := s.Claim(ctx, term, run.ID)
-	must(t, err)
+	must(tb, err)
 	want.Run.Rev++
-	same(t, "claimed run", claimed, want.Run)
-	same(t, "claimed nodes", nodes, want.Nodes)
-	commit := after(claimed)
-	commit.Nodes = want.Nodes
-	must(t, s.Commit(ctx, term, commit))
-	run, nodes, _ = readBack(t, s, run.ID)
-	same(t, "committed run", run, commit.Run)
-	same(t, "committed nodes", nodes, want.Nodes)
+	same(tb, "claimed run", claimed, want.Run)
+	same(tb, "claimed nodes", nodes, want.Nodes)
+}
 
-	known := filled[record.Node]()
-	must(t, s.SaveNodes(ctx, term, []record.Node{known}))
-	got, err := s.Node(ctx, known.Key())
+// checkCommit commits to a run what next has, and reads it back.
+func checkCommit(tb tester, s store.Store, term int64, next record.Commit) {
+	tb.Helper()
+	must(tb, s.Commit(tb.Context(), term, next))
+	run, nodes, _ := readAll(tb, s, next.Run.ID)
+	same(tb, "committed run", run, next.Run)
+	same(tb, "committed nodes", nodes, next.Nodes)
+}
+
+func everyFieldSurvives(t *testing.T, backend Backend) {
+	s := open(t, backend)
+	ctx := t.Context()
+	term := beginTerm(t, s)
+	want := full(term)
+	checkRoundTrip(t, s, term, want)
+	claimed, nodes, err := s.Claim(ctx, term, want.Run.ID)
 	must(t, err)
-	same(t, "known node", got, known)
+	if claimed.CreatedTS.Location() != time.UTC || nodes[0].FinishTS.Location() != time.UTC {
+		t.Error("times are not in UTC")
+	}
+	next := nextCommit(claimed)
+	next.Nodes = nodes
+	checkCommit(t, s, term, next)
+
+	node := filled[record.Node]()
+	must(t, s.SaveNodes(ctx, term, []record.Node{node}))
+	got, err := s.Node(ctx, node.Key())
+	must(t, err)
+	same(t, "node", got, node)
+}
+
+func randomValuesSurvive(t *testing.T, backend Backend) {
+	s := open(t, backend)
+	term := beginTerm(t, s)
+	checkFor(t, 3*time.Second, func(t *rapid.T) {
+		first := record.Commit{
+			Run: drawn[record.Run](t), Nodes: drawn[[]record.RunNode](t), Events: drawn[[]record.Event](t),
+			Idempotency: drawn[[]record.IdempotencyRecord](t),
+		}
+		identify(&first, term)
+		checkRoundTrip(t, s, term, first)
+
+		claimed, _, err := s.Claim(t.Context(), term, first.Run.ID)
+		must(t, err)
+		next := nextCommit(claimed)
+		next.Run, next.Nodes = drawn[record.Run](t), make([]record.RunNode, len(first.Nodes))
+		store.KeepImmutable(&next.Run, &claimed)
+		next.Run.Term, next.Run.Rev, next.Run.Seq, next.Run.CommitID, next.Run.Stamped = term, claimed.Rev+1, claimed.Seq, next.ID, false
+		for i, node := range first.Nodes {
+			next.Nodes[i] = drawn[record.RunNode](t)
+			next.Nodes[i].RunID, next.Nodes[i].Cluster, next.Nodes[i].Node = node.RunID, node.Cluster, node.Node
+		}
+		if next.Run.FinishTS == nil && first.Run.FinishTS != nil { // reopened
+			for i := range next.Nodes {
+				next.Nodes[i].FinishTS = nil
+			}
+		}
+		checkCommit(t, s, term, next)
+
+		node := drawn[record.Node](t)
+		node.ClusterID, node.NodeID = "cluster", first.Run.ID
+		must(t, s.SaveNodes(t.Context(), term, []record.Node{node}))
+		got, err := s.Node(t.Context(), node.Key())
+		must(t, err)
+		same(t, "node", got, node)
+	})
 }
 
 func emptyFieldsAreAbsent(t *testing.T, backend Backend) {
 	s := open(t, backend)
 	ctx := t.Context()
-	term := lead(t, s)
+	term := beginTerm(t, s)
 	first := full(term)
 	must(t, s.Create(ctx, term, first))
-	commit := after(first.Run)
+	commit := nextCommit(first.Run)
 	was := commit.Run
 	commit.Run = record.Run{
 		ID: was.ID, Cluster: was.Cluster, Playbook: was.Playbook, Params: was.Params, Concurrency: was.Concurrency, Reason: was.Reason,
@@ -153,7 +165,7 @@ func emptyFieldsAreAbsent(t *testing.T, backend Backend) {
 		Stages: []record.NodeStage{{Name: "one"}}, Actions: []record.Action{{ID: "a", StartTS: start, DeadlineTS: start}},
 	}}
 	must(t, s.Commit(ctx, term, commit))
-	run, nodes, _ := readBack(t, s, was.ID)
+	run, nodes, _ := readAll(t, s, was.ID)
 	same(t, "run", run, commit.Run)
 	same(t, "nodes", nodes, commit.Nodes)
 
@@ -163,13 +175,13 @@ func emptyFieldsAreAbsent(t *testing.T, backend Backend) {
 	must(t, s.SaveNodes(ctx, term, []record.Node{known}))
 	got, err := s.Node(ctx, known.Key())
 	must(t, err)
-	same(t, "known node", got, known)
+	same(t, "node", got, known)
 }
 
 func nothingIsShared(t *testing.T, backend Backend) {
 	s := open(t, backend)
 	ctx := t.Context()
-	term := lead(t, s)
+	term := beginTerm(t, s)
 	given := full(term)
 	want := clone(given)
 	must(t, s.Create(ctx, term, given))
@@ -183,7 +195,7 @@ func nothingIsShared(t *testing.T, backend Backend) {
 	}
 	spoil(given.Run, given.Nodes[0], given.Events[0])
 	for range 2 {
-		run, nodes, events := readBack(t, s, want.Run.ID)
+		run, nodes, events := readAll(t, s, want.Run.ID)
 		same(t, "run", run, want.Run)
 		same(t, "nodes", nodes, want.Nodes)
 		same(t, "events", events, want.Events)
@@ -192,11 +204,11 @@ func nothingIsShared(t *testing.T, backend Backend) {
 	claimed, nodes, err := s.Claim(ctx, term, want.Run.ID)
 	must(t, err)
 	spoil(claimed, nodes[0], filled[record.Event]())
-	_, nodes, _ = readBack(t, s, want.Run.ID)
+	_, nodes, _ = readAll(t, s, want.Run.ID)
 	same(t, "nodes after a claim", nodes, want.Nodes)
 }
 
-func playbookComesBack(t *testing.T, backend Backend) {
+func playbookSurvives(t *testing.T, backend Backend) {
 	s := open(t, backend)
 	want := filled[record.Playbook]()
 	applied, err := s.Apply(t.Context(), []record.Playbook{want}, nil, nil)

@@ -11,10 +11,10 @@ import (
 	"github.com/replicante-io/playbooks/store"
 )
 
-// stamps counts what of a run has, and what lacks, a finish_ts of when.
+// stamps counts the records of a run with finish_ts when, and those without finish_ts.
 func stamps(tb testing.TB, s store.Store, runID string, when time.Time) (stamped, bare int) {
 	tb.Helper()
-	_, nodes, events := readBack(tb, s, runID)
+	_, nodes, events := readAll(tb, s, runID)
 	count := func(finish *time.Time) {
 		switch {
 		case finish == nil:
@@ -34,21 +34,21 @@ func stamps(tb testing.TB, s store.Store, runID string, when time.Time) (stamped
 	return stamped, bare
 }
 
-func sealStampsEverything(t *testing.T, backend Backend) {
+func stampCoversEveryRecord(t *testing.T, backend Backend) {
 	s := open(t, backend)
-	term := lead(t, s)
-	busy := after(create(t, s, term, 5))
+	term := beginTerm(t, s)
+	busy := nextCommit(create(t, s, term, 5))
 	node := busyNode(busy.Run.ID, 3)
 	node.Actions[0].Args, node.Actions[0].Payload = document(), document()
 	busy.Nodes = []record.RunNode{node}
 	addEvents(&busy, 1)
 	busy.Events[0].Data = document()
 	must(t, s.Commit(t.Context(), term, busy))
-	ended := finish(t, s, term, busy.Run, *at(time.Minute))
+	ended := finish(t, s, term, busy.Run, *startPlus(time.Minute))
 	if stamped, bare := stamps(t, s, ended.ID, *ended.FinishTS); stamped != 0 || bare != 9 {
-		t.Errorf("before the stamp %d are stamped and %d are not", stamped, bare)
+		t.Errorf("before the stamp %d records are stamped and %d are not", stamped, bare)
 	}
-	_, nodes, events := readBack(t, s, ended.ID)
+	_, nodes, events := readAll(t, s, ended.ID)
 	for i := range nodes {
 		nodes[i].FinishTS = ended.FinishTS
 	}
@@ -57,46 +57,46 @@ func sealStampsEverything(t *testing.T, backend Backend) {
 	}
 	for range 2 {
 		must(t, s.StampFinished(t.Context(), term, ended.ID))
-		run, sealedNodes, sealedEvents := readBack(t, s, ended.ID)
+		run, stampedNodes, stampedEvents := readAll(t, s, ended.ID)
 		want := ended
 		want.Stamped = true
 		same(t, "run", run, want)
-		same(t, "nodes", sealedNodes, nodes)
-		same(t, "events", sealedEvents, events)
+		same(t, "nodes", stampedNodes, nodes)
+		same(t, "events", stampedEvents, events)
 	}
 }
 
-func unfinishedRunIsNotSealed(t *testing.T, backend Backend) {
+func unfinishedRunIsNotStamped(t *testing.T, backend Backend) {
 	s := open(t, backend)
-	term := lead(t, s)
+	term := beginTerm(t, s)
 	run := create(t, s, term, 2)
 	unchanged(t, s, run.ID, func() {
-		refused(t, "stamp", s.StampFinished(t.Context(), term, run.ID), store.ErrConflict)
+		wantError(t, "stamp", s.StampFinished(t.Context(), term, run.ID), store.ErrConflict)
 	})
 }
 
-func interruptedSealIsResumed(t *testing.T, backend Backend) {
+func interruptedStampIsResumed(t *testing.T, backend Backend) {
 	s := open(t, backend)
-	term := lead(t, s)
+	term := beginTerm(t, s)
 	run := create(t, s, term, 6000)
-	events := after(run)
+	events := nextCommit(run)
 	addEvents(&events, 6000)
 	must(t, s.Commit(t.Context(), term, events))
-	ended := finish(t, s, term, events.Run, *at(time.Minute))
+	ended := finish(t, s, term, events.Run, *startPlus(time.Minute))
 	interrupted := 0
-	for patience := time.Millisecond; ; patience += patience / 2 {
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
+	for timeout := time.Millisecond; ; timeout += timeout / 2 {
+		ctx, cancel := context.WithTimeout(t.Context(), timeout)
 		err := s.StampFinished(ctx, term, run.ID)
 		cancel()
 		if err == nil {
 			break
 		}
 		interrupted++
-		term = lead(t, s)
+		term = beginTerm(t, s)
 		run, err := s.Run(t.Context(), run.ID)
 		must(t, err)
 		if run.Stamped {
-			break // in doubt, and it landed
+			break // it was applied, although the call did not learn it
 		}
 	}
 	stamped, bare := stamps(t, s, ended.ID, *ended.FinishTS)
@@ -111,25 +111,25 @@ func interruptedSealIsResumed(t *testing.T, backend Backend) {
 	t.Logf("interrupted %d times", interrupted)
 }
 
-func staleSealIsRefused(t *testing.T, backend Backend) {
+func staleStampIsRefused(t *testing.T, backend Backend) {
 	s := open(t, backend)
-	first := lead(t, s)
-	ended := finish(t, s, first, create(t, s, first, 2), *at(time.Minute))
-	_, _, err := s.Claim(t.Context(), lead(t, s), ended.ID)
+	first := beginTerm(t, s)
+	ended := finish(t, s, first, create(t, s, first, 2), *startPlus(time.Minute))
+	_, _, err := s.Claim(t.Context(), beginTerm(t, s), ended.ID)
 	must(t, err)
 	unchanged(t, s, ended.ID, func() {
-		refused(t, "stamp", s.StampFinished(t.Context(), first, ended.ID), store.ErrStaleTerm)
+		wantError(t, "stamp", s.StampFinished(t.Context(), first, ended.ID), store.ErrStaleTerm)
 	})
 }
 
-func commitUnseals(t *testing.T, backend Backend) {
+func commitRemovesStamp(t *testing.T, backend Backend) {
 	s := open(t, backend)
-	term := lead(t, s)
-	ended := finish(t, s, term, create(t, s, term, 2), *at(time.Minute))
+	term := beginTerm(t, s)
+	ended := finish(t, s, term, create(t, s, term, 2), *startPlus(time.Minute))
 	must(t, s.StampFinished(t.Context(), term, ended.ID))
 	stamped, err := s.Run(t.Context(), ended.ID)
 	must(t, err)
-	late := after(stamped)
+	late := nextCommit(stamped)
 	late.Nodes = []record.RunNode{busyNode(ended.ID, 1)}
 	addEvents(&late, 1)
 	must(t, s.Commit(t.Context(), term, late))
@@ -146,23 +146,23 @@ func commitUnseals(t *testing.T, backend Backend) {
 	}
 }
 
-func commitBesideSeal(t *testing.T, backend Backend) {
+func commitDuringStamp(t *testing.T, backend Backend) {
 	s := open(t, backend)
 	ctx := t.Context()
-	term := lead(t, s)
-	many := after(create(t, s, term, 1500))
+	term := beginTerm(t, s)
+	many := nextCommit(create(t, s, term, 1500))
 	addEvents(&many, 2500)
 	must(t, s.Commit(ctx, term, many))
-	ended := finish(t, s, term, many.Run, *at(time.Minute))
+	ended := finish(t, s, term, many.Run, *startPlus(time.Minute))
 	stamped := 0
 	for round := range 40 {
-		commit := after(ended)
+		commit := nextCommit(ended)
 		commit.Nodes = []record.RunNode{busyNode(ended.ID, 1)}
 		addEvents(&commit, 1)
 		var group errgroup.Group
 		group.Go(func() error { return s.StampFinished(ctx, term, ended.ID) })
 		group.Go(func() error {
-			time.Sleep(time.Duration(round) * 200 * time.Microsecond) // it meets the stamp at different places
+			time.Sleep(time.Duration(round) * 200 * time.Microsecond) // for different interleavings
 			return s.Commit(ctx, term, commit)
 		})
 		must(t, group.Wait())
@@ -185,17 +185,17 @@ func commitBesideSeal(t *testing.T, backend Backend) {
 	if _, bare := stamps(t, s, ended.ID, *ended.FinishTS); bare > 0 {
 		t.Errorf("%d records are not stamped", bare)
 	}
-	t.Logf("%d of 40 times the stamp came last", stamped)
+	t.Logf("%d of 40 times the run was stamped after the commit", stamped)
 }
 
-func reopeningTakesStampsBack(t *testing.T, backend Backend) {
+func reopeningRemovesStamps(t *testing.T, backend Backend) {
 	s := open(t, backend)
-	term := lead(t, s)
-	ended := finish(t, s, term, create(t, s, term, 5), *at(time.Minute))
+	term := beginTerm(t, s)
+	ended := finish(t, s, term, create(t, s, term, 5), *startPlus(time.Minute))
 	must(t, s.StampFinished(t.Context(), term, ended.ID))
 	run, nodes, err := s.Claim(t.Context(), term, ended.ID)
 	must(t, err)
-	reopen := after(run)
+	reopen := nextCommit(run)
 	reopen.Fence = true
 	reopen.Run.State, reopen.Run.FinishTS, reopen.Run.Stamped = record.RunRunning, nil, false
 	reopen.Nodes = nodes[:1]
@@ -205,7 +205,7 @@ func reopeningTakesStampsBack(t *testing.T, backend Backend) {
 	if stamped, bare := stamps(t, s, ended.ID, *ended.FinishTS); stamped != 0 || bare != 9 {
 		t.Errorf("of the reopened run %d are stamped and %d are not", stamped, bare)
 	}
-	again := finish(t, s, term, reopen.Run, *at(time.Hour))
+	again := finish(t, s, term, reopen.Run, *startPlus(time.Hour))
 	must(t, s.StampFinished(t.Context(), term, ended.ID))
 	if stamped, bare := stamps(t, s, ended.ID, *again.FinishTS); stamped != 10 || bare != 0 {
 		t.Errorf("of the run that ended again %d are stamped and %d are not", stamped, bare)
@@ -215,7 +215,7 @@ func reopeningTakesStampsBack(t *testing.T, backend Backend) {
 func openRuns(t *testing.T, backend Backend) {
 	s := open(t, backend)
 	ctx := t.Context()
-	term := lead(t, s)
+	term := beginTerm(t, s)
 	var runs []record.Run
 	for i := range 6 {
 		commit := newRun(term, 1)
@@ -231,7 +231,7 @@ func openRuns(t *testing.T, backend Backend) {
 		for _, i := range indexes {
 			ids = append(ids, runs[i].ID)
 		}
-		same(t, "open runs "+what, names(found, func(run record.Run) string { return run.ID }), ids)
+		same(t, "open runs "+what, namesOf(found, func(run record.Run) string { return run.ID }), ids)
 		for _, run := range found {
 			if run.Playbook.Spec != nil || run.Playbook.Name == "" {
 				t.Errorf("the head of an open run carries the playbook %+v", run.Playbook)
@@ -239,18 +239,18 @@ func openRuns(t *testing.T, backend Backend) {
 		}
 	}
 	want("at first", 1, 3, 5, 0, 4, 2)
-	runs[3] = finish(t, s, term, runs[3], *at(time.Minute))
+	runs[3] = finish(t, s, term, runs[3], *startPlus(time.Minute))
 	want("when one has ended", 1, 3, 5, 0, 4, 2)
 	must(t, s.StampFinished(ctx, term, runs[3].ID))
 	want("when it is stamped", 1, 5, 0, 4, 2)
 
-	unsettled := after(runs[0])
+	unsettled := nextCommit(runs[0])
 	unsettled.Run.Unsettled = 2
 	must(t, s.Commit(ctx, term, unsettled))
-	runs[0] = finish(t, s, term, unsettled.Run, *at(time.Minute))
+	runs[0] = finish(t, s, term, unsettled.Run, *startPlus(time.Minute))
 	must(t, s.StampFinished(ctx, term, runs[0].ID))
 	want("when one is stamped but unsettled", 1, 5, 0, 4, 2)
-	settled := after(runs[0])
+	settled := nextCommit(runs[0])
 	settled.Run.Unsettled = 0
 	must(t, s.Commit(ctx, term, settled))
 	want("when it is settled", 1, 5, 0, 4, 2)

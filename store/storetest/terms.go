@@ -18,7 +18,7 @@ func initMayBeRepeated(t *testing.T, backend Backend) {
 	if before.Term != 0 || before.Installation == "" || before.Schema < 1 {
 		t.Errorf("a new store's terms record is %+v", before)
 	}
-	term := lead(t, s)
+	term := beginTerm(t, s)
 	must(t, s.Init(t.Context()))
 	after, err := s.Term(t.Context())
 	must(t, err)
@@ -40,31 +40,31 @@ func eachStoreIsAnotherInstallation(t *testing.T, backend Backend) {
 }
 
 func beforeInitThereIsNoTerm(t *testing.T, backend Backend) {
-	s, err := backend(t).Open(forEver)
+	s, err := backend(t).Open(neverExpires)
 	must(t, err)
 	defer s.Close()
 	_, err = s.Term(t.Context())
-	refused(t, "term before init", err, store.ErrNotFound)
+	wantError(t, "term before init", err, store.ErrNotFound)
 	wrong, err := s.Check(t.Context())
 	must(t, err)
 	if len(wrong) == 0 {
 		t.Error("check finds nothing wrong with a store that is not set up")
 	}
 	_, err = s.Term(t.Context())
-	refused(t, "term after check", err, store.ErrNotFound)
+	wantError(t, "term after check", err, store.ErrNotFound)
 }
 
 func newerSchemaIsRefused(t *testing.T, backend Backend) {
-	place := backend(t)
-	s, err := place.Open(forEver)
+	database := backend(t)
+	s, err := database.Open(neverExpires)
 	must(t, err)
 	must(t, s.Init(t.Context()))
 	must(t, s.Close())
-	must(t, place.SetSchema(1000))
-	s, err = place.Open(forEver)
+	must(t, database.SetSchema(1000))
+	s, err = database.Open(neverExpires)
 	must(t, err)
 	defer s.Close()
-	refused(t, "init", s.Init(t.Context()), store.ErrUnusable)
+	wantError(t, "init", s.Init(t.Context()), store.ErrUnusable)
 	wrong, err := s.Check(t.Context())
 	if err == nil && len(wrong) == 0 {
 		t.Error("check finds nothing wrong with a newer schema")
@@ -72,22 +72,22 @@ func newerSchemaIsRefused(t *testing.T, backend Backend) {
 }
 
 func dataSurvivesReopening(t *testing.T, backend Backend) {
-	place := backend(t)
-	s, err := place.Open(forEver)
+	database := backend(t)
+	s, err := database.Open(neverExpires)
 	must(t, err)
 	must(t, s.Init(t.Context()))
-	term := lead(t, s)
+	term := beginTerm(t, s)
 	created := create(t, s, term, 3)
-	run, nodes, events := readBack(t, s, created.ID)
+	run, nodes, events := readAll(t, s, created.ID)
 	was, err := s.Term(t.Context())
 	must(t, err)
 	must(t, s.Close())
 
-	s = openAt(t, place, forEver)
+	s = openDatabase(t, database, neverExpires)
 	is, err := s.Term(t.Context())
 	must(t, err)
 	same(t, "terms record", is, was)
-	run2, nodes2, events2 := readBack(t, s, created.ID)
+	run2, nodes2, events2 := readAll(t, s, created.ID)
 	same(t, "run", run2, run)
 	same(t, "nodes", nodes2, nodes)
 	same(t, "events", events2, events)
@@ -100,7 +100,7 @@ func termsGrow(t *testing.T, backend Backend) {
 		term, err := s.BeginTerm(t.Context(), floor)
 		must(t, err)
 		if term.Term <= last || term.Term <= floor {
-			t.Errorf("after term %d and with floor %d comes term %d", last, floor, term.Term)
+			t.Errorf("after term %d and with floor %d begins term %d", last, floor, term.Term)
 		}
 		last = term.Term
 		read, err := s.Term(t.Context())
@@ -109,7 +109,7 @@ func termsGrow(t *testing.T, backend Backend) {
 	}
 }
 
-func concurrentLeadsDiffer(t *testing.T, backend Backend) {
+func concurrentTermsDiffer(t *testing.T, backend Backend) {
 	s := open(t, backend)
 	terms := make([]int64, 16)
 	var group errgroup.Group
@@ -123,28 +123,28 @@ func concurrentLeadsDiffer(t *testing.T, backend Backend) {
 	must(t, group.Wait())
 	slices.Sort(terms)
 	if len(slices.Compact(terms)) != 16 {
-		t.Errorf("16 leads began the terms %v", terms)
+		t.Errorf("16 calls began the terms %v", terms)
 	}
 }
 
-func endedContextIsInDoubt(t *testing.T, backend Backend) {
+func endedContextIsUnavailable(t *testing.T, backend Backend) {
 	s := open(t, backend)
-	term := lead(t, s)
+	term := beginTerm(t, s)
 	run := create(t, s, term, 1)
 	ctx, stop := context.WithCancel(t.Context())
 	stop()
 	for what, ask := range map[string]func() error{
 		"term":   func() error { _, err := s.Term(ctx); return err },
-		"lead":   func() error { _, err := s.BeginTerm(ctx, 0); return err },
+		"begin":  func() error { _, err := s.BeginTerm(ctx, 0); return err },
 		"create": func() error { return s.Create(ctx, term, newRun(term, 1)) },
 		"claim":  func() error { _, _, err := s.Claim(ctx, term, run.ID); return err },
-		"commit": func() error { return s.Commit(ctx, term, after(run)) },
+		"commit": func() error { return s.Commit(ctx, term, nextCommit(run)) },
 		"stamp":  func() error { return s.StampFinished(ctx, term, run.ID) },
 		"run":    func() error { _, err := s.Run(ctx, run.ID); return err },
 		"events": func() error { _, err := s.Events(ctx, run.ID, 0, 0); return err },
 		"apply":  func() error { _, err := s.Apply(ctx, []record.Playbook{revision("a", "1")}, nil, nil); return err },
 		"save":   func() error { return s.SaveNodes(ctx, term, []record.Node{{NodeID: "n", ClusterID: "c"}}) },
 	} {
-		refused(t, what, ask(), store.ErrUnavailable)
+		wantError(t, what, ask(), store.ErrUnavailable)
 	}
 }

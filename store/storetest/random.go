@@ -1,7 +1,6 @@
 package storetest
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -27,19 +26,24 @@ func kind(err error) error {
 	return err
 }
 
-// history drives a store and its model, Memory, through the same writes, and compares what they answer.
+// history applies the same writes to a store and to its model, Memory, and compares their results.
 type history struct {
-	tb     *rapid.T
-	ctx    context.Context
-	store  store.Store
-	model  *Memory
-	terms  []int64
-	runs   []string
-	known  map[string][]record.Run // every version of a run that a leader may believe in
-	done   []record.Commit         // commits that were tried, with their terms
-	doneBy []int64
+	tb       *rapid.T
+	store    store.Store
+	model    *Memory
+	terms    []int64
+	runs     []string
+	versions map[string][]record.Run // of each run, from which a leader may decide
+	tried    []attempt
 }
 
+// attempt is a commit that was tried in a term.
+type attempt struct {
+	term   int64
+	commit record.Commit
+}
+
+// both calls do on the store and on the model, and compares the results.
 func (h *history) both(what string, do func(s store.Store) (any, error)) error {
 	got, err := do(h.store)
 	want, wantErr := do(h.model)
@@ -54,21 +58,23 @@ func (h *history) both(what string, do func(s store.Store) (any, error)) error {
 
 func (h *history) term() int64 { return rapid.SampledFrom(h.terms).Draw(h.tb, "term") }
 func (h *history) run() string { return rapid.SampledFrom(h.runs).Draw(h.tb, "run") }
+
+// learn reads the run as a leader may know it from now on.
 func (h *history) learn(runID string) {
-	run, err := h.model.Run(h.ctx, runID)
+	run, err := h.model.Run(h.tb.Context(), runID)
 	if err != nil {
 		h.tb.Fatal(err)
 	}
-	h.known[runID] = append(h.known[runID], run)
+	h.versions[runID] = append(h.versions[runID], run)
 }
 
-func (h *history) lead(*rapid.T) {
+func (h *history) beginTerm(*rapid.T) {
 	floor := rapid.Int64Range(0, 10).Draw(h.tb, "floor")
-	_ = h.both("lead", func(s store.Store) (any, error) {
-		term, err := s.BeginTerm(h.ctx, floor)
+	_ = h.both("begin term", func(s store.Store) (any, error) {
+		term, err := s.BeginTerm(h.tb.Context(), floor)
 		return term.Term, err
 	})
-	term, _ := h.model.Term(h.ctx)
+	term, _ := h.model.Term(h.tb.Context())
 	h.terms = append(h.terms, term.Term)
 }
 
@@ -77,8 +83,8 @@ func (h *history) create(*rapid.T) {
 	commit := newRun(term, 3)
 	commit.Run.CreatedTS = start.Add(time.Duration(rapid.IntRange(0, 3).Draw(h.tb, "created")) * time.Millisecond)
 	commit.Run.QueuedTS = h.queued()
-	commit.Idempotency = h.effects(commit.Run.ID)
-	if h.both("create", func(s store.Store) (any, error) { return nil, s.Create(h.ctx, term, commit) }) == nil {
+	commit.Idempotency = h.keys(commit.Run.ID)
+	if h.both("create", func(s store.Store) (any, error) { return nil, s.Create(h.tb.Context(), term, commit) }) == nil {
 		h.runs = append(h.runs, commit.Run.ID)
 		h.learn(commit.Run.ID)
 	}
@@ -88,10 +94,10 @@ func (h *history) queued() *time.Time {
 	if rapid.IntRange(0, 2).Draw(h.tb, "has queued_ts") == 0 {
 		return nil
 	}
-	return at(time.Duration(rapid.IntRange(0, 3).Draw(h.tb, "queued")) * time.Millisecond)
+	return startPlus(time.Duration(rapid.IntRange(0, 3).Draw(h.tb, "queued")) * time.Millisecond)
 }
 
-func (h *history) effects(runID string) []record.IdempotencyRecord {
+func (h *history) keys(runID string) []record.IdempotencyRecord {
 	if rapid.IntRange(0, 2).Draw(h.tb, "keyed") > 0 {
 		return nil
 	}
@@ -105,7 +111,7 @@ func (h *history) claim(*rapid.T) {
 	}
 	term, runID := h.term(), h.run()
 	err := h.both("claim", func(s store.Store) (any, error) {
-		run, nodes, err := s.Claim(h.ctx, term, runID)
+		run, nodes, err := s.Claim(h.tb.Context(), term, runID)
 		return []any{run, nodes}, err
 	})
 	if err == nil {
@@ -118,7 +124,7 @@ func (h *history) commit(*rapid.T) {
 		return
 	}
 	runID := h.run()
-	versions := h.known[runID]
+	versions := h.versions[runID]
 	run := versions[len(versions)-1]
 	if rapid.IntRange(0, 3).Draw(h.tb, "outdated") == 0 {
 		run = rapid.SampledFrom(versions).Draw(h.tb, "version")
@@ -127,12 +133,12 @@ func (h *history) commit(*rapid.T) {
 	if rapid.IntRange(0, 3).Draw(h.tb, "other term") == 0 {
 		term = h.term()
 	}
-	commit := after(run)
+	commit := nextCommit(run)
 	commit.Run.Term = term
 	commit.Run.State = rapid.SampledFrom([]record.RunState{record.RunRunning, record.RunPaused, record.RunDone}).Draw(h.tb, "state")
 	commit.Run.FinishTS = nil
 	if commit.Run.State.Final() {
-		commit.Run.FinishTS = at(time.Duration(rapid.IntRange(1, 9).Draw(h.tb, "finish")) * time.Hour)
+		commit.Run.FinishTS = startPlus(time.Duration(rapid.IntRange(1, 9).Draw(h.tb, "finish")) * time.Hour)
 	}
 	commit.Run.QueuedTS = h.queued()
 	commit.Run.Unsettled = rapid.IntRange(0, 1).Draw(h.tb, "unsettled")
@@ -141,21 +147,21 @@ func (h *history) commit(*rapid.T) {
 		commit.Nodes = append(commit.Nodes, busyNode(runID, i))
 	}
 	addEvents(&commit, rapid.IntRange(0, 3).Draw(h.tb, "events"))
-	commit.Idempotency = h.effects(runID)
+	commit.Idempotency = h.keys(runID)
 	h.try(term, commit)
-	h.done, h.doneBy = append(h.done, commit), append(h.doneBy, term)
+	h.tried = append(h.tried, attempt{term, commit})
 }
 
 func (h *history) try(term int64, commit record.Commit) {
-	if h.both("commit", func(s store.Store) (any, error) { return nil, s.Commit(h.ctx, term, commit) }) == nil {
+	if h.both("commit", func(s store.Store) (any, error) { return nil, s.Commit(h.tb.Context(), term, commit) }) == nil {
 		h.learn(commit.Run.ID)
 	}
 }
 
 func (h *history) repeat(*rapid.T) {
-	if len(h.done) > 0 {
-		i := rapid.IntRange(max(0, len(h.done)-3), len(h.done)-1).Draw(h.tb, "commit")
-		h.try(h.doneBy[i], h.done[i])
+	if len(h.tried) > 0 {
+		i := rapid.IntRange(max(0, len(h.tried)-3), len(h.tried)-1).Draw(h.tb, "commit")
+		h.try(h.tried[i].term, h.tried[i].commit)
 	}
 }
 
@@ -164,7 +170,7 @@ func (h *history) stamp(*rapid.T) {
 		return
 	}
 	term, runID := h.term(), h.run()
-	if h.both("stamp", func(s store.Store) (any, error) { return nil, s.StampFinished(h.ctx, term, runID) }) == nil {
+	if h.both("stamp", func(s store.Store) (any, error) { return nil, s.StampFinished(h.tb.Context(), term, runID) }) == nil {
 		h.learn(runID)
 	}
 }
@@ -172,39 +178,45 @@ func (h *history) stamp(*rapid.T) {
 // compare reads everything from both.
 func (h *history) compare(*rapid.T) {
 	for _, runID := range h.runs {
-		_ = h.both("run", func(s store.Store) (any, error) { return s.Run(h.ctx, runID) })
+		_ = h.both("run", func(s store.Store) (any, error) { return s.Run(h.tb.Context(), runID) })
 		_ = h.both("nodes", func(s store.Store) (any, error) {
-			nodes, _, err := s.RunNodes(h.ctx, runID, nil, store.Page{})
+			nodes, _, err := s.RunNodes(h.tb.Context(), runID, nil, store.Page{})
 			return nodes, err
 		})
-		_ = h.both("events", func(s store.Store) (any, error) { return s.Events(h.ctx, runID, 0, 0) })
+		_ = h.both("events", func(s store.Store) (any, error) { return s.Events(h.tb.Context(), runID, 0, 0) })
 	}
-	_ = h.both("open runs", func(s store.Store) (any, error) { return s.OpenRuns(h.ctx) })
+	_ = h.both("open runs", func(s store.Store) (any, error) { return s.OpenRuns(h.tb.Context()) })
 	_ = h.both("runs", func(s store.Store) (any, error) {
-		runs, _, err := s.Runs(h.ctx, store.RunFilter{}, store.Page{})
+		runs, _, err := s.Runs(h.tb.Context(), store.RunFilter{}, store.Page{})
 		return runs, err
 	})
 	for _, key := range []string{"a", "b", "c", "d", "e", "f", "g", "h"} {
-		_ = h.both(fmt.Sprint("effect ", key), func(s store.Store) (any, error) { return s.IdempotencyRecord(h.ctx, key, "1") })
+		_ = h.both(fmt.Sprint("idempotency key ", key), func(s store.Store) (any, error) { return s.IdempotencyRecord(h.tb.Context(), key, "1") })
 	}
 }
 
-func anySequenceEndsAsInTheModel(t *testing.T, backend Backend) {
-	deadline := time.Now().Add(4 * time.Second)
+// checkFor checks a property as rapid does. A slow store gets fewer cases: as many as it has time for.
+func checkFor(t *testing.T, budget time.Duration, property func(t *rapid.T)) {
+	deadline := time.Now().Add(budget)
 	failed := false
-	rapid.Check(t, func(tb *rapid.T) {
+	rapid.Check(t, func(t *rapid.T) {
 		if time.Now().After(deadline) && !failed {
-			return // a slow store gets fewer sequences
+			return
 		}
-		defer func() { failed = failed || tb.Failed() }()
-		place := backend(t)
-		s, err := place.Open(forEver)
-		must(t, err)
+		defer func() { failed = failed || t.Failed() }()
+		property(t)
+	})
+}
+
+func randomWritesMatchTheModel(t *testing.T, backend Backend) {
+	checkFor(t, 4*time.Second, func(tb *rapid.T) {
+		s, err := backend(t).Open(neverExpires)
+		must(tb, err)
 		defer s.Close()
-		must(t, s.Init(t.Context()))
-		h := &history{tb: tb, ctx: t.Context(), store: s, model: NewMemory(), known: map[string][]record.Run{}}
-		h.lead(tb)
-		writes := []func(*rapid.T){h.create, h.claim, h.claim, h.commit, h.commit, h.commit, h.commit, h.commit, h.repeat, h.stamp, h.stamp, h.lead}
+		must(tb, s.Init(tb.Context()))
+		h := &history{tb: tb, store: s, model: NewMemory(), versions: map[string][]record.Run{}}
+		h.beginTerm(tb)
+		writes := []func(*rapid.T){h.create, h.claim, h.claim, h.commit, h.commit, h.commit, h.commit, h.commit, h.repeat, h.stamp, h.stamp, h.beginTerm}
 		for range rapid.IntRange(1, 60).Draw(tb, "writes") {
 			writes[rapid.IntRange(0, len(writes)-1).Draw(tb, "write")](tb)
 		}
