@@ -19,8 +19,8 @@ import (
 	"github.com/replicante-io/playbooks/store"
 )
 
-// ErrNotLeading means that another replica has to be asked.
-var ErrNotLeading = errors.New("this replica does not lead")
+// ErrNotLeading means that another replica leads, or will.
+var ErrNotLeading error = &record.RejectedError{Status: 503, Code: "no_leader", Message: "the leader changes: try again in a moment"}
 
 // HigherTermError means that an agent has seen a later term than the leader's: the next term must start above it.
 type HigherTermError struct{ Term int64 }

@@ -13,5 +13,5 @@ func NewOn(config Config, s store.Store) *Replica {
 	return r
 }
 
-// YieldAfter changes how long a leader is patient with a store that only it does not reach.
-func (r *Replica) YieldAfter(patience time.Duration) { r.yieldAfter = patience }
+// StoreElsewhereAfter changes how long the store must have been unavailable before a leader asks the other replicas.
+func (r *Replica) StoreElsewhereAfter(after time.Duration) { r.storeElsewhereAfter = after }

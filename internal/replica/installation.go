@@ -11,18 +11,18 @@ import (
 	"github.com/replicante-io/playbooks/record"
 )
 
-// ErrOtherInstallation means that etcd and the store do not belong together, as far as etcd knows. Terms would not be
-// comparable: nobody may lead.
+// ErrOtherInstallation means that, by what etcd has stored, etcd and the store belong to different installations. Their
+// terms cannot be compared: nobody may lead.
 var ErrOtherInstallation = errors.New("etcd and the primary store do not belong together")
 
-// askTime bounds one question to etcd.
-const askTime = 5 * time.Second
+// etcdTimeout bounds one call of etcd.
+const etcdTimeout = 5 * time.Second
 
 func installationKey(prefix string) string { return prefix + "/installation" }
 
 // boundInstallation is the id of the store that etcd was bound to, or "".
 func boundInstallation(ctx context.Context, client *clientv3.Client, prefix string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, askTime)
+	ctx, cancel := context.WithTimeout(ctx, etcdTimeout)
 	defer cancel()
 	answer, err := client.Get(ctx, installationKey(prefix))
 	if err != nil {
@@ -34,8 +34,8 @@ func boundInstallation(ctx context.Context, client *clientv3.Client, prefix stri
 	return string(answer.Kvs[0].Value), nil
 }
 
-// bindInstallation proves that etcd is bound to the store that has this terms record. Where etcd is bound to none, it
-// binds it if bind is true; a store that nobody has ever led is always bound.
+// bindInstallation makes sure that etcd is bound to the store with this terms record. An etcd that is bound to none is
+// bound if bind is true, or if the store has never been led.
 func bindInstallation(ctx context.Context, client *clientv3.Client, prefix string, term record.Term, bind bool) error {
 	bound, err := boundInstallation(ctx, client, prefix)
 	if err != nil {
@@ -48,7 +48,7 @@ func bindInstallation(ctx context.Context, client *clientv3.Client, prefix strin
 				ErrOtherInstallation, prefix, term.Term)
 		}
 		key := installationKey(prefix)
-		ctx, cancel := context.WithTimeout(ctx, askTime)
+		ctx, cancel := context.WithTimeout(ctx, etcdTimeout)
 		defer cancel()
 		_, err := client.Txn(ctx).
 			If(clientv3.Compare(clientv3.CreateRevision(key), "=", 0)).
@@ -57,7 +57,7 @@ func bindInstallation(ctx context.Context, client *clientv3.Client, prefix strin
 		if err != nil {
 			return fmt.Errorf("put %s in etcd: %w", key, err)
 		}
-		if bound, err = boundInstallation(ctx, client, prefix); err != nil { // another may have been faster
+		if bound, err = boundInstallation(ctx, client, prefix); err != nil { // another replica may have been faster
 			return err
 		}
 	}
@@ -75,7 +75,7 @@ func AdoptEtcd(ctx context.Context, client *clientv3.Client, prefix string, term
 	if err != nil || before == term.Installation {
 		return before, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, askTime)
+	ctx, cancel := context.WithTimeout(ctx, etcdTimeout)
 	defer cancel()
 	if _, err := client.Put(ctx, installationKey(prefix), term.Installation); err != nil {
 		return before, fmt.Errorf("put %s in etcd: %w", installationKey(prefix), err)

@@ -40,41 +40,40 @@ var (
 	commitBuckets   = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
 )
 
-// newMetrics makes the metrics of a replica. away tells whether the store is; census counts what a leader has, and is false
-// for others.
-func newMetrics(away func() bool, census func() (controller.Census, bool)) *metrics {
+// newMetrics makes the metrics of a replica. stats returns false while the replica does not lead.
+func newMetrics(storeUnavailable func() bool, stats func() (controller.Census, bool)) *metrics {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "replicante_" + name, Help: help}, labels)
 	}
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
 		leading:  prometheus.NewGauge(prometheus.GaugeOpts{Name: "replicante_leading", Help: "1 while this replica leads."}),
-		term:     prometheus.NewGauge(prometheus.GaugeOpts{Name: "replicante_term", Help: "The last term of this replica."}),
+		term:     prometheus.NewGauge(prometheus.GaugeOpts{Name: "replicante_term", Help: "The latest term that this replica began."}),
 		takeovers: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "replicante_takeovers_total", Help: "How often this replica began to lead."}),
 		takeover: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "replicante_takeover_seconds",
-			Help: "From winning the election to going on with all runs.", Buckets: takeoverBuckets}),
+			Help: "Time from the election of this replica until all open runs continued.", Buckets: takeoverBuckets}),
 		takeoverPhases: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "replicante_takeover_phase_seconds",
-			Help:    "The parts of a takeover: term (beginning a term), runs (reading nodes and claiming runs).",
+			Help:    "Time of the parts of a takeover: term (beginning a term), runs (reading nodes and claiming runs).",
 			Buckets: takeoverBuckets}, []string{"phase"}),
 		losses: counter("leaderships_lost_total", "How often this replica stopped leading, by reason.", "reason"),
 		ended:  counter("runs_ended_total", "Runs that ended under this replica, by their final state.", "state"),
 		commits: counter("commits_total",
-			"Tries to commit a decision about a run, by result: ok, unavailable, stale_term, conflict, other.", "result"),
+			"Attempts to commit a decision about a run, by result: ok, unavailable, stale_term, conflict, other.", "result"),
 		commit: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "replicante_commit_seconds",
-			Help: "How long commits took that landed.", Buckets: commitBuckets}),
+			Help: "Duration of successful commits.", Buckets: commitBuckets}),
 		dispatches: counter("dispatches_total",
-			"Actions given to agents, by result: accepted, exists, rejected, fenced, not_sent, unknown.", "result"),
+			"Actions sent to agents, by result: accepted, exists, rejected, fenced, not_sent, unknown.", "result"),
 		storeErrors: counter("store_errors_total",
 			"Calls of the primary store that failed, by method and kind: unavailable, unusable, stale_term, conflict, other.", "call", "kind"),
 		etcdErrors: counter("etcd_errors_total", "Calls of etcd that failed, by method and gRPC code.", "call", "code"),
 	}
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		m.leading, m.term, m.takeovers, m.takeover, m.takeoverPhases, m.losses, m.ended, m.commits, m.commit, m.dispatches,
-		m.storeErrors, m.etcdErrors, censusCollector{census},
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "replicante_store_away",
+		m.storeErrors, m.etcdErrors, statsCollector{stats},
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "replicante_store_unavailable",
 			Help: "1 while the primary store does not answer this replica."}, func() float64 {
-			if away() {
+			if storeUnavailable() {
 				return 1
 			}
 			return 0
@@ -92,8 +91,8 @@ func (m *metrics) handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
 }
 
-// storeKind is what kind of failure of the store err is; "" where it is none.
-func storeKind(err error) string {
+// errorKind is the kind of failure of the store that err is; "" if it is none.
+func errorKind(err error) string {
 	switch {
 	case err == nil, errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrExists), errors.Is(err, store.ErrKeyReused):
 		return ""
@@ -109,7 +108,7 @@ func storeKind(err error) string {
 	return "other"
 }
 
-// countedStore is a store whose calls are counted.
+// countedStore counts and times the commits of a store.
 type countedStore struct {
 	*store.Interceptor
 	m *metrics
@@ -119,7 +118,7 @@ func (s countedStore) Commit(ctx context.Context, term int64, commit record.Comm
 	begun := time.Now()
 	err := s.Interceptor.Commit(ctx, term, commit)
 	if err != nil {
-		result := storeKind(err)
+		result := errorKind(err)
 		if result == "" {
 			result = "other"
 		}
@@ -136,7 +135,7 @@ func (s countedStore) Commit(ctx context.Context, term int64, commit record.Comm
 	return nil
 }
 
-// countedAgents are agents whose actions are counted.
+// countedAgents counts the actions that are sent to agents.
 type countedAgents struct {
 	*agentclient.Client
 	m *metrics
@@ -159,54 +158,4 @@ func (a countedAgents) Post(ctx context.Context, agentURL string, action wire.Ac
 	}
 	a.m.dispatches.WithLabelValues(result).Inc()
 	return err
-}
-
-// censusCollector counts runs and nodes when it is asked. A replica that does not lead has none of these metrics.
-type censusCollector struct {
-	census func() (controller.Census, bool)
-}
-
-var (
-	runsDesc  = prometheus.NewDesc("replicante_runs", "Unfinished runs by state, of the leader.", []string{"state"}, nil)
-	nodesDesc = prometheus.NewDesc("replicante_nodes", "Known nodes by cluster and status, of the leader.",
-		[]string{"cluster", "status"}, nil)
-	presentDesc = prometheus.NewDesc("replicante_nodes_present", "Known nodes with a live key in etcd by cluster, of the leader.",
-		[]string{"cluster"}, nil)
-)
-
-var openStates = []record.RunState{record.RunPendingApprove, record.RunPending, record.RunRunning, record.RunPausing,
-	record.RunPaused, record.RunCancelling, record.RunRollingBack}
-
-var statuses = []record.Status{record.StatusHealthy, record.StatusUnhealthy, record.StatusUnavailable, record.StatusJoining,
-	record.StatusLeaving, record.StatusNotInCluster, record.StatusUnknown, record.StatusUnreachable}
-
-func (c censusCollector) Describe(descs chan<- *prometheus.Desc) {
-	descs <- runsDesc
-	descs <- nodesDesc
-	descs <- presentDesc
-}
-
-func (c censusCollector) Collect(out chan<- prometheus.Metric) {
-	census, leads := c.census()
-	if !leads {
-		return
-	}
-	gauge := func(desc *prometheus.Desc, value int, labels ...string) {
-		out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(value), labels...)
-	}
-	for _, state := range openStates {
-		gauge(runsDesc, census.Runs[state], string(state))
-	}
-	for cluster, counts := range census.Nodes {
-		other := 0 // statuses are agents' own words: those that are not ours share a label
-		for _, n := range counts {
-			other += n
-		}
-		for _, status := range statuses {
-			gauge(nodesDesc, counts[status], cluster, string(status))
-			other -= counts[status]
-		}
-		gauge(nodesDesc, other, cluster, "OTHER")
-		gauge(presentDesc, census.Present[cluster], cluster)
-	}
 }

@@ -10,46 +10,53 @@ import (
 	"github.com/replicante-io/playbooks/store"
 )
 
-// patience is how long a part may take to answer before it counts as away.
-const patience = 3 * time.Second
+// answerTimeout is how long the store, etcd or another replica may take to answer before it counts as unavailable.
+const answerTimeout = 3 * time.Second
 
-// Missing says what this replica lacks to serve, each in a sentence; nothing when it is ready.
-func (r *Replica) Missing(ctx context.Context) []string {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+// NotReady returns why this replica is not ready, each reason in a sentence; nothing when it is.
+func (r *Replica) NotReady(ctx context.Context) []string {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	var asking sync.WaitGroup
 	var ofStore, ofEtcd string
-	asking.Go(func() {
-		switch _, err := r.store.Term(ctx); {
-		case errors.Is(err, store.ErrNotFound):
-			ofStore = "the primary store has not been prepared yet: the leader does that"
-		case err != nil:
-			ofStore = "the primary store: " + err.Error()
-		default:
-			if o := r.owner.Load(); o != nil {
-				if runs, why := o.controller.Stuck(); runs > 0 {
-					ofStore = fmt.Sprintf("the primary store: it does not take the commits of %d runs: %s", runs, why)
-				}
-			}
-		}
-	})
+	asking.Go(func() { ofStore = r.storeNotReady(ctx) })
 	asking.Go(func() {
 		if _, err := boundInstallation(ctx, r.etcd, r.config.Etcd.Prefix); err != nil {
 			ofEtcd = "etcd: " + err.Error()
 		}
 	})
 	asking.Wait()
-	var missing []string
-	for _, lack := range []string{ofStore, ofEtcd} {
-		if lack != "" {
-			missing = append(missing, lack)
+	var reasons []string
+	for _, reason := range []string{ofStore, ofEtcd, r.leaderNotReady()} {
+		if reason != "" {
+			reasons = append(reasons, reason)
 		}
 	}
+	return reasons
+}
+
+func (r *Replica) storeNotReady(ctx context.Context) string {
+	_, err := r.store.Term(ctx)
+	if errors.Is(err, store.ErrNotFound) {
+		return "the primary store: not prepared yet; the leader prepares it"
+	}
+	if err != nil {
+		return "the primary store: " + err.Error()
+	}
+	if c := r.controller(); c != nil {
+		if runs, cause := c.Stuck(); runs > 0 {
+			return fmt.Sprintf("the primary store: it accepts no commits of %d runs: %s", runs, cause)
+		}
+	}
+	return ""
+}
+
+func (r *Replica) leaderNotReady() string {
 	if _, known := r.leader(); known {
-		return missing
+		return ""
 	}
-	if fault := r.fault.Load(); fault != nil {
-		return append(missing, "a leader: this replica was elected but cannot lead: "+*fault)
+	if why := r.whyNotLeading.Load(); why != nil {
+		return "the leader: this replica was elected and cannot lead: " + *why
 	}
-	return append(missing, "a leader: none is known")
+	return "the leader: none is known"
 }

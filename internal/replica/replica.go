@@ -2,17 +2,14 @@
 // and, while it leads, the controller.
 //
 // Any number of replicas of an installation run at the same time. Each serves reads; the one that etcd elected writes.
-// On the way out a leader first ends its work and waits for it, then closes its port, and only then gives the
-// leadership back.
+// A leader that stops first ends its work and waits for it, then closes its port, and only then gives the leadership
+// back.
 package replica
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
-	"net/http"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -21,28 +18,23 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/replicante-io/playbooks/api"
 	"github.com/replicante-io/playbooks/election"
 	"github.com/replicante-io/playbooks/internal/config"
-	"github.com/replicante-io/playbooks/internal/failpoint"
 	"github.com/replicante-io/playbooks/store"
 )
 
-// drainTime is how long requests may take to end once the replica stops.
-const drainTime = 3 * time.Second
-
-// Config says what a replica works with.
+// Config is what a replica works with.
 type Config struct {
 	config.Core
-	// BindStore makes a leader take the store that it is given for the installation's when etcd knows none: for an etcd
-	// that begins anew with every start.
+	// BindStore makes a leader bind etcd to its store when etcd is bound to none, even if the store has been led before:
+	// for an etcd that is empty at every start.
 	BindStore bool
 	Version   string
 	Log       hclog.Logger
-	// Serving is called once the interface is served, with its URL. It may be nil.
-	Serving func(url string)
-	// Listening is called before that with the address that it listens on. It may be nil.
+	// Listening is called with the address that the replica listens on, before it serves. It may be nil.
 	Listening func(net.Addr)
+	// Serving is called once the replica serves, with its URL. It may be nil.
+	Serving func(url string)
 }
 
 // Replica is one process of the control plane.
@@ -51,22 +43,23 @@ type Replica struct {
 	open     func() (store.Store, error)
 	log      hclog.Logger
 	instance string
+	metrics  *metrics
+	history  *leadershipLog
+	// storeElsewhereAfter is how long the store must have been unavailable before a leader asks the other replicas.
+	storeElsewhereAfter time.Duration
 
-	// What Run makes.
-	etcd      *clientv3.Client
+	// Opened by start.
+	listener  net.Listener
+	url       string
 	store     store.Store
+	monitor   *storeMonitor
+	etcd      *clientv3.Client
 	candidate *election.Candidate
-	metrics   *metrics
-	outage    *outage // of the store
 
-	owner atomic.Pointer[owner] // while this replica leads
-	floor atomic.Int64          // the next term is above it
-	fault atomic.Pointer[string]
-
-	lastLeader atomic.Pointer[election.Leader] // that was seen
-	prepared   atomic.Bool                     // the store was, by the leader that this replica follows
-	yieldAfter time.Duration
-	declined   string // why this replica last did not lead although it was elected
+	leading       atomic.Pointer[leading] // nil while this replica does not lead
+	termFloor     atomic.Int64            // the next term is above it
+	whyNotLeading atomic.Pointer[string]  // nil unless this replica was elected and cannot lead
+	storePrepared atomic.Bool             // by the leader that this replica follows
 }
 
 // New makes a replica that does nothing yet.
@@ -76,122 +69,60 @@ func New(config Config) *Replica {
 	}
 	r := &Replica{
 		config: config, open: func() (store.Store, error) { return OpenStore(config.Core, config.Log) },
-		log: config.Log.Named("replica"), instance: uuid.NewString(), yieldAfter: yieldAfter,
+		log: config.Log.Named("replica"), instance: uuid.NewString(), storeElsewhereAfter: storeElsewhereAfter,
 	}
-	r.metrics = newMetrics(func() bool { return r.outage != nil && r.outage.waits() != "" }, r.census)
+	r.metrics = newMetrics(r.storeUnavailable, r.stats)
+	r.history = &leadershipLog{log: r.log, metrics: r.metrics}
 	return r
 }
 
-// Run serves and stands for election until ctx ends (nil). An error says what keeps the replica from working at all;
-// what may pass (etcd or the store away, no leader) is no error: the replica waits, and its /readyz says for what.
+// Run serves and campaigns until ctx ends (nil). An error says what keeps the replica from working at all; what may pass
+// (etcd or the store unavailable, no leader) is no error: the replica waits, and its /readyz says for what.
 func (r *Replica) Run(ctx context.Context) (err error) {
-	listener, err := net.Listen("tcp", r.config.API.Listen)
-	if err != nil {
-		return fmt.Errorf("listen on api.listen: %w", err)
-	}
-	defer func() { _ = listener.Close() }()
-	if r.config.Listening != nil {
-		r.config.Listening(listener.Addr())
-	}
-	if r.store, err = r.open(); err != nil {
+	if err := r.start(ctx); err != nil {
 		return err
 	}
-	r.store = failpoint.Wrap(failpoint.StoreCalls, r.store)
-	defer func() { err = errors.Join(err, r.store.Close()) }()
-	r.watchStore()
-	if err := r.usable(ctx); err != nil {
-		return err
-	}
-	if r.etcd, err = Connect(r.config.Etcd, func(method, code string) {
-		r.metrics.etcdErrors.WithLabelValues(method, code).Inc()
-	}); err != nil {
-		return err
-	}
-	defer func() { _ = r.etcd.Close() }()
+	defer func() { err = errors.Join(err, r.close()) }()
 
-	url := advertised(r.config.API, listener)
-	r.candidate = election.New(election.Config{
-		Client: r.etcd, Prefix: r.config.Etcd.Prefix, Name: r.config.Name, Advertise: url, Instance: r.instance,
-		TTL: r.config.Etcd.LeaseTTL, Log: r.config.Log,
-	})
-	streams, endStreams := context.WithCancel(context.WithoutCancel(ctx))
-	defer endStreams()
-	server := &http.Server{
-		Handler: api.New(api.Config{
-			Store: r.store, Leader: r.leader, Changed: r.candidate.Changed, Owner: r.apiOwner, Ready: r.Missing, StoreWaits: r.outage.waits,
-			Name: r.config.Name, Instance: r.instance, Version: r.config.Version,
-			Metrics: r.metrics.handler(), Log: r.config.Log.Named("api"),
-		}),
-		ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
-		BaseContext: func(net.Listener) context.Context { return streams },
-		ErrorLog:    r.log.StandardLogger(&hclog.StandardLoggerOptions{InferLevels: true}),
-	}
+	// There are three lifetimes, each within the next. A leader leads until ctx ends or any part of the replica fails.
+	// Requests are answered until no leader's work is left. The store is watched and maintained until no request is left.
+	parts, leading := errgroup.WithContext(ctx)
+	serving, drain := context.WithCancel(context.WithoutCancel(ctx))
+	defer drain()
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	drained := make(chan struct{})
 
-	// What serves ends after what leads: the store is followed and read until nobody can ask any more.
-	work, working := errgroup.WithContext(context.WithoutCancel(ctx))
-	working, stop := context.WithCancel(working)
-	standing, withdraw := context.WithCancel(working)
-	defer context.AfterFunc(ctx, withdraw)()
-	work.Go(func() error {
-		if err := server.Serve(listener); standing.Err() == nil {
-			return fmt.Errorf("serve on %s: %w", listener.Addr(), err)
-		}
-		return nil
+	parts.Go(func() error { return r.monitor.Run(background) })
+	parts.Go(func() error { return r.maintainStore(background) })
+	parts.Go(func() error { return r.followLeaders(background) })
+	parts.Go(func() error {
+		defer close(drained)
+		return r.serve(serving)
 	})
-	work.Go(func() error { return r.outage.Run(working) })
-	work.Go(func() error { return r.followLeaders(working) })
-	work.Go(func() error {
-		if err := r.store.Maintain(working); err != nil && working.Err() == nil {
-			return fmt.Errorf("maintain the primary store: %w", err)
-		}
-		return nil
-	})
-	work.Go(func() error {
-		defer stop()
-		err := r.candidate.Run(standing, func(ctx context.Context, l *election.Leadership) error {
-			err := r.lead(ctx, l)
-			if standing.Err() != nil {
-				_ = listener.Close()
-			}
-			return err
-		})
-		withdraw()
-		endStreams()
-		draining, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
-		defer cancel()
-		if server.Shutdown(draining) != nil {
-			_ = server.Close()
-		}
+	parts.Go(func() error {
+		err := r.campaign(leading)
+		drain()
+		<-drained
+		stop()
 		return err
 	})
-	r.log.Info("replica serves", "name", r.config.Name, "url", url, "instance", r.instance, "store", r.config.Store.String(),
+	r.log.Info("replica serves", "name", r.config.Name, "url", r.url, "instance", r.instance, "store", r.config.Store.String(),
 		"version", r.config.Version)
 	if r.config.Serving != nil {
-		r.config.Serving(url)
+		r.config.Serving(r.url)
 	}
-	return work.Wait()
+	return parts.Wait()
 }
 
-// leader is who leads; a winner of the election that has not begun its term does not yet.
-func (r *Replica) leader() (election.Leader, bool) {
-	leader, known := r.candidate.Leader()
-	return leader, known && leader.Term > 0
-}
-
-// usable refuses a store that will not become one by waiting: another process has the file, a login is wrong.
-func (r *Replica) usable(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	if _, err := r.store.Term(ctx); errors.Is(err, store.ErrUnusable) {
-		return fmt.Errorf("use the primary store %s: %w", r.config.Store, err)
-	}
-	return nil
-}
-
-// advertised is the URL under which others reach the replica; where any port will do, it has the one that it got.
-func advertised(c config.API, listener net.Listener) string {
-	if c.Advertise == "" || c.Advertise == "http://"+c.Listen {
-		return "http://" + listener.Addr().String()
-	}
-	return strings.TrimRight(c.Advertise, "/")
+// campaign leads whenever this replica is elected, until ctx ends. The leadership is given back when the function returns
+// that leads: by then the work has ended and, if this replica stops, its port is closed.
+func (r *Replica) campaign(ctx context.Context) error {
+	return r.candidate.Run(ctx, func(leading context.Context, l *election.Leadership) error {
+		err := r.lead(leading, l)
+		if ctx.Err() != nil {
+			_ = r.listener.Close()
+		}
+		return err
+	})
 }

@@ -34,9 +34,9 @@ func TestReplica(t *testing.T) {
 	cluster := etcdtest.Start(t, 1)
 	cases := []struct {
 		name string
-		test func(t *testing.T, f *field)
+		test func(t *testing.T, i *installation)
 	}{
-		{"ARunGoesThroughFromTheAPIToTheAgentAndBack", endToEnd},
+		{"ARunIsCarriedOutFromTheAPIToTheAgentAndBack", endToEnd},
 		{"AnEtcdThatKnowsNoStoreIsRefusedUntilItIsAdopted", newEtcd},
 		{"AnotherStoreIsRefused", otherStore},
 		{"AFreshStoreIsBoundByItsFirstLeader", freshStore},
@@ -44,48 +44,48 @@ func TestReplica(t *testing.T) {
 		{"AFalseAlarmCostsOneElectionAndNoAction", falseAlarm},
 		{"ALeaderThatStopsClosesItsPortBeforeItResigns", portBeforeLease},
 		{"AnAgentThatKnowsAHigherTermMakesTheNextTermHigher", higherTerm},
-		{"ATermThatAnAgentKnowsIsNotBegunAgainByAnother", higherTermElsewhere},
+		{"ATermThatAnAgentKnowsIsNotBegunByAnotherReplica", higherTermElsewhere},
 		{"ASecondReplicaOnOneSQLiteFileDoesNotLead", oneFile},
-		{"AReplicaWithoutEtcdSaysSo", noEtcd},
-		{"ALeaderThatAloneIsCutOffFromTheStoreYields", storeElsewhere},
-		{"MetricsTellWhatHappened", metricsTell},
-		{"AChangeOfLeadershipIsOneLineThatSaysWhy", oneLineEach},
-		{"WhyALeadershipIsNotTakenIsSaidOnce", whyNotTaken},
-		{"TheLeaderSaysThatTheStoreIsAwayAndRunsGoOnAfterwards", storeAway},
-		{"WhoIsElectedWithoutAStoreLeadsOnceItIsBack", electedWithoutStore},
+		{"AReplicaWithoutEtcdReportsThat", noEtcd},
+		{"ALeaderThatAloneIsCutOffFromTheStoreStepsDown", storeElsewhere},
+		{"MetricsCountWhatHappened", metricsCount},
+		{"AChangeOfLeadershipIsOneLineWithItsReason", oneLineEach},
+		{"WhyALeadershipIsNotTakenIsLoggedOnce", whyNotTaken},
+		{"TheLeaderReportsThatTheStoreIsUnavailableAndRunsContinueAfterwards", storeUnavailable},
+		{"AReplicaThatIsElectedWithoutAStoreLeadsOnceItIsBack", electedWithoutStore},
 	}
 	for i, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			etcd, _ := etcdtest.Dial(t, cluster)
-			c.test(t, &field{t: t, cluster: cluster, etcd: etcd, prefix: fmt.Sprintf("/case-%d", i)})
+			c.test(t, &installation{t: t, cluster: cluster, etcd: etcd, prefix: fmt.Sprintf("/case-%d", i)})
 		})
 	}
 }
 
-// field is one installation.
-type field struct {
+// installation is one installation of the control plane.
+type installation struct {
 	t       *testing.T
 	cluster *integration.Cluster
 	etcd    *clientv3.Client
 	prefix  string
 }
 
-func (f *field) config(name, storeURL string) replica.Config {
+func (i *installation) config(name, storeURL string) replica.Config {
 	return replica.Config{
 		Core: config.Core{
 			Name: name, API: config.API{Listen: "127.0.0.1:0"},
-			Etcd:       config.Etcd{Endpoints: f.cluster.Endpoints(), Prefix: f.prefix, LeaseTTL: 2 * time.Second},
+			Etcd:       config.Etcd{Endpoints: i.cluster.Endpoints(), Prefix: i.prefix, LeaseTTL: 2 * time.Second},
 			Store:      config.Store{URL: storeURL},
 			Runs:       config.Runs{FinishedTTL: time.Hour},
 			Membership: config.Membership{Grace: 10 * time.Second, ForgetAfter: time.Hour},
 		},
-		Log: etcdtest.Log(f.t, name),
+		Log: etcdtest.Log(i.t, name),
 	}
 }
 
-func (f *field) sqlite() string { return "sqlite://" + filepath.Join(f.t.TempDir(), "core.db") }
+func (i *installation) sqlite() string { return "sqlite://" + filepath.Join(i.t.TempDir(), "core.db") }
 
-// running is a replica at work.
+// running is a replica that runs.
 type running struct {
 	*replica.Replica
 	t      *testing.T
@@ -96,26 +96,26 @@ type running struct {
 }
 
 // start starts a replica, on s if it is not nil, and waits until it serves.
-func (f *field) start(c replica.Config, s store.Store) *running {
-	f.t.Helper()
+func (i *installation) start(c replica.Config, s store.Store) *running {
+	i.t.Helper()
 	serving := make(chan string, 1)
 	c.Serving = func(url string) { serving <- url }
 	ctx, cancel := context.WithCancel(context.Background())
-	r := &running{t: f.t, cancel: cancel, done: make(chan error, 1), Replica: replica.New(c)}
+	r := &running{t: i.t, cancel: cancel, done: make(chan error, 1), Replica: replica.New(c)}
 	if s != nil {
 		r.Replica = replica.NewOn(c, s)
 	}
 	go func() { r.done <- r.Run(ctx) }()
-	f.t.Cleanup(r.stop)
+	i.t.Cleanup(r.stop)
 	select {
 	case r.url = <-serving:
 	case err := <-r.done:
 		r.done <- err
-		f.t.Fatalf("replica %s ended: %v", c.Name, err)
+		i.t.Fatalf("replica %s ended: %v", c.Name, err)
 	}
 	var err error
 	if r.plane, err = client.New(client.Config{Servers: []string{r.url}, Patience: 20 * time.Second}); err != nil {
-		f.t.Fatal(err)
+		i.t.Fatal(err)
 	}
 	return r
 }
@@ -130,37 +130,37 @@ func (r *running) stop() {
 
 func (r *running) ready() {
 	r.t.Helper()
-	eventually(r.t, "the replica is ready", func() bool { return len(r.Missing(context.Background())) == 0 })
+	eventually(r.t, "the replica is ready", func() bool { return len(r.NotReady(context.Background())) == 0 })
 }
 
-// refused waits until the replica says why it does not lead.
+// refused waits until the replica reports why it does not lead.
 func (r *running) refused(why string) {
 	r.t.Helper()
-	eventually(r.t, "the replica says: "+why, func() bool {
-		return strings.Contains(strings.Join(r.Missing(context.Background()), "\n"), why)
+	eventually(r.t, "the replica reports: "+why, func() bool {
+		return strings.Contains(strings.Join(r.NotReady(context.Background()), "\n"), why)
 	})
 }
 
-func (f *field) agent(id string) (url, journal string) {
-	f.t.Helper()
+func (i *installation) agent(id string) (url, journal string) {
+	i.t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		f.t.Fatal(err)
+		i.t.Fatal(err)
 	}
 	url = "http://" + listener.Addr().String()
 	n := node.New(node.Config{
-		Agent: agent.Config{NodeID: id, ClusterID: "c", DataDir: f.t.TempDir(), Log: etcdtest.Log(f.t, id)},
-		URL:   url, Etcd: f.etcd, Prefix: f.prefix, TTL: 5 * time.Second, Log: etcdtest.Log(f.t, id),
+		Agent: agent.Config{NodeID: id, ClusterID: "c", DataDir: i.t.TempDir(), Log: etcdtest.Log(i.t, id)},
+		URL:   url, Etcd: i.etcd, Prefix: i.prefix, TTL: 5 * time.Second, Log: etcdtest.Log(i.t, id),
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 2)
 	go func() { done <- n.Run(ctx) }()
 	go func() { done <- node.Serve(ctx, listener, n.Handler()) }()
-	f.t.Cleanup(func() {
+	i.t.Cleanup(func() {
 		cancel()
 		for range 2 {
 			if err := <-done; err != nil {
-				f.t.Errorf("agent %s: %v", id, err)
+				i.t.Errorf("agent %s: %v", id, err)
 			}
 		}
 	})
@@ -207,15 +207,15 @@ func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(40 * time.Second); !holds(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("it did not come to this: %s", what)
+			t.Fatalf("it did not happen: %s", what)
 		}
 	}
 }
 
-func endToEnd(t *testing.T, f *field) {
-	f.agent("a")
-	f.agent("b")
-	r := f.start(f.config("core-1", f.sqlite()), nil)
+func endToEnd(t *testing.T, i *installation) {
+	i.agent("a")
+	i.agent("b")
+	r := i.start(i.config("core-1", i.sqlite()), nil)
 	r.ready()
 	apply(t, r.plane)
 	if run := ping(t, r.plane, 2); run.State != record.RunDone || run.Counts[record.NodeDone] != 2 || run.Term != 1 {
@@ -241,21 +241,21 @@ func get(t *testing.T, url string) (int, string) {
 	return answer.StatusCode, string(body)
 }
 
-func newEtcd(t *testing.T, f *field) {
-	url := f.sqlite()
-	first := f.start(f.config("core-1", url), nil)
+func newEtcd(t *testing.T, i *installation) {
+	url := i.sqlite()
+	first := i.start(i.config("core-1", url), nil)
 	first.ready()
 	first.stop()
 
-	f.prefix += "-rebuilt" // as good as an etcd that was made anew
-	second := f.start(f.config("core-2", url), nil)
+	i.prefix += "-rebuilt" // as good as a new etcd
+	second := i.start(i.config("core-2", url), nil)
 	second.refused("replicore store adopt-etcd")
 	if status, body := get(t, second.url+"/api/v1/leader"); status != http.StatusServiceUnavailable {
-		t.Errorf("asked for the leader it answers %d: %s", status, body)
+		t.Errorf("/api/v1/leader answers %d: %s", status, body)
 	}
 
 	second.stop() // one SQLite file has one user
-	s, err := replica.OpenStore(f.config("tool", url).Core, etcdtest.Log(t, "tool"))
+	s, err := replica.OpenStore(i.config("tool", url).Core, etcdtest.Log(t, "tool"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -263,13 +263,13 @@ func newEtcd(t *testing.T, f *field) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if before, err := replica.AdoptEtcd(t.Context(), f.etcd, f.prefix, term); err != nil || before != "" {
+	if before, err := replica.AdoptEtcd(t.Context(), i.etcd, i.prefix, term); err != nil || before != "" {
 		t.Fatalf("adopt: before %q, %v", before, err)
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	third := f.start(f.config("core-3", url), nil)
+	third := i.start(i.config("core-3", url), nil)
 	third.ready()
 	leader, err := third.plane.Leader(t.Context())
 	if err != nil || leader.Term <= term.Term {
@@ -277,34 +277,34 @@ func newEtcd(t *testing.T, f *field) {
 	}
 }
 
-func otherStore(t *testing.T, f *field) {
-	first := f.start(f.config("core-1", f.sqlite()), nil)
+func otherStore(t *testing.T, i *installation) {
+	first := i.start(i.config("core-1", i.sqlite()), nil)
 	first.ready()
 	first.stop()
-	second := f.start(f.config("core-2", f.sqlite()), nil)
+	second := i.start(i.config("core-2", i.sqlite()), nil)
 	second.refused(replica.ErrOtherInstallation.Error())
 }
 
-func freshStore(t *testing.T, f *field) {
+func freshStore(t *testing.T, i *installation) {
 	memory := storetest.NewMemory()
-	r := f.start(f.config("core-1", ""), memory)
+	r := i.start(i.config("core-1", ""), memory)
 	r.ready()
 	term, err := memory.Term(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	answer, err := f.etcd.Get(t.Context(), f.prefix+"/installation")
+	answer, err := i.etcd.Get(t.Context(), i.prefix+"/installation")
 	if err != nil || len(answer.Kvs) != 1 || string(answer.Kvs[0].Value) != term.Installation {
-		t.Errorf("etcd says %v, %v; the store is %s", answer, err, term.Installation)
+		t.Errorf("etcd has %v, %v; the store is %s", answer, err, term.Installation)
 	}
 }
 
-func takeOver(t *testing.T, f *field) {
-	f.agent("a")
+func takeOver(t *testing.T, i *installation) {
+	i.agent("a")
 	memory := shared{storetest.NewMemory()}
-	first := f.start(f.config("core-1", ""), memory)
+	first := i.start(i.config("core-1", ""), memory)
 	first.ready()
-	second := f.start(f.config("core-2", ""), memory)
+	second := i.start(i.config("core-2", ""), memory)
 	second.ready()
 	apply(t, second.plane) // forwarded
 	if run := ping(t, second.plane, 1); run.State != record.RunDone || run.Term != 1 {
@@ -326,14 +326,14 @@ type shared struct{ store.Store }
 
 func (shared) Close() error { return nil }
 
-func portBeforeLease(t *testing.T, f *field) {
-	r := f.start(f.config("core-1", ""), storetest.NewMemory())
+func portBeforeLease(t *testing.T, i *installation) {
+	r := i.start(i.config("core-1", ""), storetest.NewMemory())
 	r.ready()
 	address := strings.TrimPrefix(r.url, "http://")
 	watching, stop := context.WithTimeout(t.Context(), 20*time.Second)
 	defer stop()
-	gone := f.etcd.Watch(watching, f.prefix+"/election/", clientv3.WithPrefix(), clientv3.WithFilterPut(), clientv3.WithCreatedNotify())
-	<-gone // it watches
+	gone := i.etcd.Watch(watching, i.prefix+"/election/", clientv3.WithPrefix(), clientv3.WithFilterPut(), clientv3.WithCreatedNotify())
+	<-gone // the watch has begun
 	r.cancel()
 	if response := <-gone; len(response.Events) == 0 {
 		t.Fatal("the election key was not given back")
@@ -344,10 +344,10 @@ func portBeforeLease(t *testing.T, f *field) {
 	}
 }
 
-func higherTerm(t *testing.T, f *field) {
-	url, journal := f.agent("a")
+func higherTerm(t *testing.T, i *installation) {
+	url, journal := i.agent("a")
 	memory := storetest.NewMemory()
-	r := f.start(f.config("core-1", ""), memory)
+	r := i.start(i.config("core-1", ""), memory)
 	r.ready()
 	apply(t, r.plane)
 	if run := ping(t, r.plane, 1); run.Term != 1 {
@@ -371,13 +371,13 @@ func higherTerm(t *testing.T, f *field) {
 	}
 }
 
-// higherTermElsewhere has an agent know the very term that another replica would begin next.
-func higherTermElsewhere(t *testing.T, f *field) {
-	url, journal := f.agent("a")
+// higherTermElsewhere has an agent that knows the very term that another replica would begin next.
+func higherTermElsewhere(t *testing.T, i *installation) {
+	url, journal := i.agent("a")
 	memory := storetest.NewMemory()
-	r := f.start(f.config("core-1", ""), shared{memory})
+	r := i.start(i.config("core-1", ""), shared{memory})
 	r.ready()
-	other := f.start(f.config("core-2", ""), shared{memory})
+	other := i.start(i.config("core-2", ""), shared{memory})
 	other.ready()
 	apply(t, r.plane)
 	term, err := memory.Term(t.Context())
@@ -398,12 +398,12 @@ func higherTermElsewhere(t *testing.T, f *field) {
 	}
 }
 
-func oneFile(t *testing.T, f *field) {
-	url := f.sqlite()
-	first := f.start(f.config("core-1", url), nil)
+func oneFile(t *testing.T, i *installation) {
+	url := i.sqlite()
+	first := i.start(i.config("core-1", url), nil)
 	first.ready()
-	f.prefix += "-elsewhere" // so that it is elected
-	c := f.config("core-2", url)
+	i.prefix += "-elsewhere" // so that it is elected
+	c := i.config("core-2", url)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	ended := make(chan error, 1)
@@ -415,27 +415,27 @@ func oneFile(t *testing.T, f *field) {
 			t.Errorf("it ended with %v", err)
 		}
 	case <-time.After(30 * time.Second):
-		t.Error("it goes on")
+		t.Error("it still runs")
 	}
 }
 
-func noEtcd(t *testing.T, f *field) {
+func noEtcd(t *testing.T, i *installation) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	nowhere := listener.Addr().String()
 	_ = listener.Close()
-	c := f.config("core-1", f.sqlite())
+	c := i.config("core-1", i.sqlite())
 	c.Etcd.Endpoints = []string{"http://" + nowhere}
-	r := f.start(c, nil)
+	r := i.start(c, nil)
 	status, body := get(t, r.url+"/readyz")
 	if status != http.StatusServiceUnavailable {
 		t.Errorf("/readyz answers %d", status)
 	}
-	for _, part := range []string{"etcd: ", "a leader: none is known", "the primary store has not been prepared"} {
+	for _, part := range []string{"etcd: ", "the leader: none is known", "the primary store: not prepared yet"} {
 		if !strings.Contains(body, part) {
-			t.Errorf("it misses %q, not %q", body, part)
+			t.Errorf("it reports %q, without %q", body, part)
 		}
 	}
 	eventually(t, "the failures of etcd are counted", func() bool {

@@ -24,12 +24,12 @@ func TestRunsWaitForAMongoDBThatIsKilledOrHangs(t *testing.T) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			etcd, _ := etcdtest.Dial(t, cluster)
-			f := &field{t: t, cluster: cluster, etcd: etcd, prefix: "/" + name}
-			f.agent("a")
+			i := &installation{t: t, cluster: cluster, etcd: etcd, prefix: "/" + name}
+			i.agent("a")
 			configured := func(replica string) *running {
-				c := f.config(replica, set.URL)
+				c := i.config(replica, set.URL)
 				c.Store = config.Store{URL: set.URL, Database: name}
-				return f.start(c, nil)
+				return i.start(c, nil)
 			}
 			leader := configured("core-1")
 			leader.ready()
@@ -62,13 +62,13 @@ func TestRunsWaitForAMongoDBThatIsKilledOrHangs(t *testing.T) {
 			c.away(t)
 			gone := time.Now()
 			var slowest time.Duration
-			eventually(t, "the leader says so", func() bool {
+			eventually(t, "the leader reports it", func() bool {
 				asked := time.Now()
 				run, err := leader.plane.Run(t.Context(), run.ID)
 				slowest = max(slowest, time.Since(asked))
 				return err == nil && strings.Contains(run.WaitsFor, "the primary store has not answered since")
 			})
-			t.Logf("the leader says so %s after; the slowest answer took %s", time.Since(gone), slowest)
+			t.Logf("the leader reports it %s after; the slowest answer took %s", time.Since(gone), slowest)
 			asked := time.Now()
 			if _, err := leader.plane.Run(t.Context(), run.ID); err != nil || time.Since(asked) > time.Second {
 				t.Errorf("once it is known, an answer takes %s: %v", time.Since(asked), err)

@@ -27,16 +27,16 @@ spec:
       steps: [{name: slow, action: agent.replicante.io/test.loop, args: {count: 20, delay: 50ms}}]
 `
 
-// falseAlarm makes a leader that lives look dead: others reach it through a front that goes.
-func falseAlarm(t *testing.T, f *field) {
-	f.agent("a")
+// falseAlarm makes a leader that lives look dead: others reach it through a proxy that stops.
+func falseAlarm(t *testing.T, i *installation) {
+	i.agent("a")
 	memory := shared{storetest.NewMemory()}
 	front := newFront(t)
-	c := f.config("core-1", "")
+	c := i.config("core-1", "")
 	c.API.Listen, c.API.Advertise = front.behind, front.server.URL
-	first := f.start(c, memory)
+	first := i.start(c, memory)
 	first.ready()
-	second := f.start(f.config("core-2", ""), memory)
+	second := i.start(i.config("core-2", ""), memory)
 	second.ready()
 	<-front.held
 
@@ -56,7 +56,7 @@ func falseAlarm(t *testing.T, f *field) {
 		nodes, err = second.plane.RunNodes(t.Context(), run.ID, nil, 0)
 		return err == nil && len(nodes) == 1 && len(nodes[0].Actions) == 1 && nodes[0].Actions[0].State == record.ActionRunning
 	})
-	front.goes()
+	front.stop()
 	eventually(t, "the run ends", func() bool {
 		run, err = second.plane.Run(t.Context(), run.ID)
 		return err == nil && run.FinishTS != nil
@@ -73,20 +73,20 @@ func falseAlarm(t *testing.T, f *field) {
 	}
 }
 
-// front is a proxy before a replica.
+// front is a proxy in front of a replica.
 type front struct {
 	behind string // where the replica is to listen
 	server *httptest.Server
-	held   chan struct{} // closed once somebody holds the replica's presence
+	held   chan struct{} // closed once a presence call is held open
 }
 
 func newFront(t *testing.T) *front {
-	place := httptest.NewServer(nil) // a port that is free
-	behind, err := url.Parse(place.URL)
+	free := httptest.NewServer(nil) // for its port
+	behind, err := url.Parse(free.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
-	place.Close()
+	free.Close()
 	f := &front{behind: behind.Host, held: make(chan struct{})}
 	proxy := httputil.NewSingleHostReverseProxy(behind)
 	proxy.FlushInterval = -1
@@ -102,13 +102,13 @@ func newFront(t *testing.T) *front {
 	return f
 }
 
-// goes refuses and breaks connections.
-func (f *front) goes() {
+// stop refuses connections and closes those that are open.
+func (f *front) stop() {
 	_ = f.server.Listener.Close()
 	f.server.CloseClientConnections()
 }
 
-// passing tells when the first part of an answer was passed on: its reader comes for the next.
+// passing calls passed when the first part of an answer was passed on: its reader asks for the next.
 type passing struct {
 	io.ReadCloser
 	parts  int

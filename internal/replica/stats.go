@@ -1,0 +1,89 @@
+package replica
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/replicante-io/playbooks/controller"
+	"github.com/replicante-io/playbooks/record"
+)
+
+// stats counts what this replica manages; it returns false while it does not lead.
+func (r *Replica) stats() (controller.Census, bool) {
+	if c := r.controller(); c != nil {
+		return c.Census()
+	}
+	return controller.Census{}, false
+}
+
+// pipeline is how much work is under way between the runs and the agents.
+type pipeline struct {
+	mailboxInputs   int
+	dispatcherQueue int
+	effects         map[string]int // in flight, by kind
+}
+
+// pipelineOf returns false while the controller does not count this.
+func pipelineOf(controller.Census) (pipeline, bool) { return pipeline{}, false }
+
+// statsCollector counts when metrics are read. A replica that does not lead has none of these metrics.
+type statsCollector struct {
+	stats func() (controller.Census, bool)
+}
+
+var (
+	runsDesc  = prometheus.NewDesc("replicante_runs", "Unfinished runs by state, of the leader.", []string{"state"}, nil)
+	nodesDesc = prometheus.NewDesc("replicante_nodes", "Known nodes by cluster and status, of the leader.",
+		[]string{"cluster", "status"}, nil)
+	presentDesc = prometheus.NewDesc("replicante_nodes_present", "Known nodes with a live key in etcd by cluster, of the leader.",
+		[]string{"cluster"}, nil)
+	mailboxDesc = prometheus.NewDesc("replicante_mailbox_inputs", "Inputs that wait in the mailboxes of all runs, of the leader.",
+		nil, nil)
+	dispatcherDesc = prometheus.NewDesc("replicante_dispatcher_queue", "Actions that wait to be sent to their agents, of the leader.",
+		nil, nil)
+	effectsDesc = prometheus.NewDesc("replicante_effects_in_flight", "Effects that are carried out now by kind, of the leader.",
+		[]string{"kind"}, nil)
+)
+
+var openStates = []record.RunState{record.RunPendingApprove, record.RunPending, record.RunRunning, record.RunPausing,
+	record.RunPaused, record.RunCancelling, record.RunRollingBack}
+
+var statuses = []record.Status{record.StatusHealthy, record.StatusUnhealthy, record.StatusUnavailable, record.StatusJoining,
+	record.StatusLeaving, record.StatusNotInCluster, record.StatusUnknown, record.StatusUnreachable}
+
+func (c statsCollector) Describe(descs chan<- *prometheus.Desc) {
+	for _, desc := range []*prometheus.Desc{runsDesc, nodesDesc, presentDesc, mailboxDesc, dispatcherDesc, effectsDesc} {
+		descs <- desc
+	}
+}
+
+func (c statsCollector) Collect(out chan<- prometheus.Metric) {
+	stats, leads := c.stats()
+	if !leads {
+		return
+	}
+	gauge := func(desc *prometheus.Desc, value int, labels ...string) {
+		out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(value), labels...)
+	}
+	for _, state := range openStates {
+		gauge(runsDesc, stats.Runs[state], string(state))
+	}
+	for cluster, counts := range stats.Nodes {
+		other := 0 // agents may report any status: those that are not ours share a label
+		for _, n := range counts {
+			other += n
+		}
+		for _, status := range statuses {
+			gauge(nodesDesc, counts[status], cluster, string(status))
+			other -= counts[status]
+		}
+		gauge(nodesDesc, other, cluster, "OTHER")
+		gauge(presentDesc, stats.Present[cluster], cluster)
+	}
+	if p, counted := pipelineOf(stats); counted {
+		gauge(mailboxDesc, p.mailboxInputs)
+		gauge(dispatcherDesc, p.dispatcherQueue)
+		for kind, n := range p.effects {
+			gauge(effectsDesc, n, kind)
+		}
+	}
+}
