@@ -102,7 +102,7 @@ func newElections(t testing.TB, cluster *integration.Cluster, prefix string) *el
 	return &elections{t: t, cluster: cluster, prefix: prefix, etcd: client, won: make(chan *leading, 100)}
 }
 
-// candidate starts one whose work ends with its context or as the test says. If lead is nil it reports to e.won.
+// candidate starts one. If lead is nil, its work is reported to e.won, and ends with its context or on request of the test.
 func (e *elections) candidate(name string, ttl time.Duration,
 	lead func(ctx context.Context, l *election.Leadership) error) *candidate {
 	return e.advertising(name, "http://"+name, ttl, lead)

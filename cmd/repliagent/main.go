@@ -89,7 +89,7 @@ func run(ctx context.Context, c config.Agent) error {
 		select {
 		case <-n.Agent().Ready():
 			// What is queued is told without waiting for the disk or for a command.
-			systemd.Watch(ctx, systemd.Answers(listener.Addr(), wire.Base+"/actions/queue"))
+			systemd.Notify(ctx, systemd.Answers(listener.Addr(), wire.Base+"/actions/queue"))
 		case <-ctx.Done():
 		}
 		return nil

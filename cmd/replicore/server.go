@@ -40,7 +40,7 @@ func serve(ctx context.Context, core config.Core) error {
 		defer close(watched)
 		select {
 		case <-serving:
-			systemd.Watch(watching, systemd.Answers(listening, "/healthz"))
+			systemd.Notify(watching, systemd.Answers(listening, "/healthz"))
 		case <-watching.Done():
 		}
 	}()

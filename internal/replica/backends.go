@@ -15,7 +15,7 @@ import (
 	"github.com/replicante-io/playbooks/store/sqlite"
 )
 
-// OpenStore opens the primary store of a configuration. It need not be there yet.
+// OpenStore opens the primary store of a configuration. The store need not be reachable yet.
 func OpenStore(c config.Core, log hclog.Logger) (store.Store, error) {
 	settings := store.Config{URL: c.Store.URL, Database: c.Store.Database, FinishedTTL: c.Runs.FinishedTTL}
 	scheme, _, _ := strings.Cut(c.Store.URL, "://")

@@ -97,7 +97,7 @@ func (e *leadershipEntry) ended(cause, err error) {
 // reasonStopped is the only reason that is no fault.
 const reasonStopped = "stopped"
 
-// leadershipEnd names why leading ended, for programs, and says it for people. What ended the leadership from outside
+// leadershipEnd returns why leading ended: a stable reason for programs, and an error for people. What ended the leadership from outside
 // comes before what failed under it.
 func leadershipEnd(cause, err error) (reason string, why error) {
 	switch {

@@ -76,8 +76,8 @@ func New(config Config) *Replica {
 	return r
 }
 
-// Run serves and campaigns until ctx ends (nil). An error says what keeps the replica from working at all; what may pass
-// (etcd or the store unavailable, no leader) is no error: the replica waits, and its /readyz says for what.
+// Run serves and campaigns until ctx ends (nil). It fails where waiting cannot help; what may
+// pass (etcd or the store unavailable, no leader) is no error: the replica waits, and its /readyz reports for what.
 func (r *Replica) Run(ctx context.Context) (err error) {
 	if err := r.start(ctx); err != nil {
 		return err

@@ -88,7 +88,7 @@ func (m *storeMonitor) Unavailable() (since time.Time, cause error) {
 	return m.since, m.cause
 }
 
-// message says, for people, that the store does not answer; "" while it does.
+// message reports to people that the store does not answer; "" while it does.
 func (m *storeMonitor) message() string {
 	if since, cause := m.Unavailable(); !since.IsZero() {
 		return store.OutageMessage(since, cause)

@@ -6,11 +6,11 @@ import (
 	"net/http"
 )
 
-// Answers says that a daemon is alive while it answers GET of a path on the address that it listens on, whatever the
-// answer. The path must be one that waits for nothing outside the process, or a restart would be tried where it cannot
-// help. Each question takes a connection of its own: a daemon that accepts none is not alive.
+// Answers returns a check that a daemon is alive: it answers GET of a path on the address that it listens on, whatever the
+// answer. The path must wait for nothing outside the process, or systemd would restart the daemon where that cannot help.
+// Each check uses a new connection: a daemon that accepts none is not alive.
 func Answers(listening net.Addr, path string) func(context.Context) bool {
-	asking := &http.Client{
+	client := &http.Client{
 		Transport:     &http.Transport{DisableKeepAlives: true}, // and no proxy
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
@@ -19,7 +19,7 @@ func Answers(listening net.Addr, path string) func(context.Context) bool {
 		if err != nil {
 			return false
 		}
-		answer, err := asking.Do(request)
+		answer, err := client.Do(request)
 		if err != nil {
 			return false
 		}

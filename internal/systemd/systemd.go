@@ -1,4 +1,5 @@
-// Package systemd tells systemd how a daemon is, where it was started by it; elsewhere it does nothing.
+// Package systemd notifies systemd that a daemon is ready, alive and stopping. It does nothing for a daemon that systemd
+// has not started.
 package systemd
 
 import (
@@ -8,10 +9,10 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 )
 
-// Watch says that the daemon is ready, feeds the watchdog while alive says so, and says that the daemon stops when ctx
-// ends.
-func Watch(ctx context.Context, alive func(context.Context) bool) {
-	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady) // systemd will say so if it heard nothing
+// Notify notifies systemd that the daemon is ready, then feeds its watchdog as long as alive returns true, and notifies it
+// that the daemon stops when ctx ends. Only then it returns.
+func Notify(ctx context.Context, alive func(context.Context) bool) {
+	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady) // without it the unit fails to start, which systemd logs
 	defer func() { _, _ = daemon.SdNotify(false, daemon.SdNotifyStopping) }()
 	interval, err := daemon.SdWatchdogEnabled(false)
 	if err != nil || interval <= 0 {
@@ -25,8 +26,8 @@ func Watch(ctx context.Context, alive func(context.Context) bool) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			asking, cancel := context.WithTimeout(ctx, interval/3)
-			if alive(asking) {
+			checking, cancel := context.WithTimeout(ctx, interval/3)
+			if alive(checking) {
 				_, _ = daemon.SdNotify(false, daemon.SdNotifyWatchdog)
 			}
 			cancel()

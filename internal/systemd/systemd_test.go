@@ -13,8 +13,8 @@ import (
 	"github.com/replicante-io/playbooks/internal/systemd"
 )
 
-// manager listens as systemd does to a unit with a watchdog, and returns what it hears.
-func manager(t *testing.T, watchdog time.Duration) <-chan string {
+// listen listens as systemd does for a unit with a watchdog, and returns what it receives.
+func listen(t *testing.T, watchdog time.Duration) <-chan string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "notify")
 	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
@@ -25,51 +25,51 @@ func manager(t *testing.T, watchdog time.Duration) <-chan string {
 	t.Setenv("NOTIFY_SOCKET", path)
 	t.Setenv("WATCHDOG_USEC", strconv.FormatInt(watchdog.Microseconds(), 10))
 	t.Setenv("WATCHDOG_PID", "")
-	heard := make(chan string, 1000)
+	received := make(chan string, 1000)
 	go func() {
-		defer close(heard)
+		defer close(received)
 		for b := make([]byte, 1024); ; {
 			n, err := socket.Read(b)
 			if err != nil {
 				return
 			}
-			heard <- string(b[:n])
+			received <- string(b[:n])
 		}
 	}()
-	return heard
+	return received
 }
 
-func expect(t *testing.T, heard <-chan string, want string) {
+func expect(t *testing.T, received <-chan string, want string) {
 	t.Helper()
 	select {
-	case got := <-heard:
+	case got := <-received:
 		if got != want {
-			t.Fatalf("systemd heard %q, not %q", got, want)
+			t.Fatalf("systemd received %q, want %q", got, want)
 		}
 	case <-time.After(10 * time.Second):
-		t.Fatalf("systemd did not hear %q", want)
+		t.Fatalf("systemd did not receive %q", want)
 	}
 }
 
 func TestTheWatchdogIsFedOnlyWhileTheDaemonIsAlive(t *testing.T) {
-	heard := manager(t, 30*time.Millisecond)
-	const healthy, questions = 3, 10
-	asked := 0
+	received := listen(t, 30*time.Millisecond)
+	const healthy, checks = 3, 10
+	checked := 0
 	ctx, stop := context.WithCancel(t.Context())
-	systemd.Watch(ctx, func(context.Context) bool {
-		if asked++; asked == questions {
+	systemd.Notify(ctx, func(context.Context) bool {
+		if checked++; checked == checks {
 			stop()
 		}
-		return asked <= healthy
+		return checked <= healthy
 	})
-	expect(t, heard, "READY=1")
+	expect(t, received, "READY=1")
 	for range healthy {
-		expect(t, heard, "WATCHDOG=1")
+		expect(t, received, "WATCHDOG=1")
 	}
-	expect(t, heard, "STOPPING=1")
+	expect(t, received, "STOPPING=1")
 }
 
-func TestADaemonIsAliveWhileItAnswersOnItsOwnPort(t *testing.T) {
+func TestADaemonIsAliveWhileItAnswersOnItsPort(t *testing.T) {
 	hang := make(chan struct{})
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/hangs" {

@@ -1,4 +1,4 @@
-// Package version says which build of the programs this is.
+// Package version names the build of the programs.
 package version
 
 import (
@@ -9,7 +9,7 @@ import (
 // number is set by the linker of a release: -X github.com/replicante-io/playbooks/internal/version.number=1.2.3
 var number string
 
-// Text is the version of a release, else what the Go toolchain knows of the build.
+// Text returns the version of a release, otherwise what the Go toolchain recorded for the build.
 func Text() string {
 	if number != "" {
 		return number
