@@ -14,18 +14,19 @@ import (
 	"cel.dev/cel-go/common/types/traits"
 	"cel.dev/cel-go/interpreter"
 
+	"github.com/replicante-io/playbooks/internal/yamltree"
 	"github.com/replicante-io/playbooks/record"
 )
 
-// CEL's cost limit counts steps before it knows how large values become: nodes.map(n, nodes) is cheap, since its items
-// are all the same list, but comparing two of them would take minutes and writing one out all memory. So every value
-// that an expression makes is measured where it is made.
+// CEL's cost limit counts steps, whatever the size of values: nodes.map(n, nodes) is cheap, since its items are all the
+// same list, but comparing two such values would take minutes and encoding one would use all memory. So every value that
+// an expression builds is measured where it is built.
 const (
-	maxHeld = 2_000_000 // of a value that an expression makes, in values; 10,000 nodes are a few hundred thousand
-	maxMade = 1 << 20   // of a text that replace or join make, in bytes
+	maxHeld = 2_000_000 // values in one that an expression builds; 10,000 nodes have a few hundred thousand
+	maxMade = 1 << 20   // bytes of a string that replace or join build
 )
 
-var errTooLarge = errors.New("it makes a value that is too large; make it smaller")
+var errTooLarge = errors.New("it builds a value that is too large")
 
 // bounds are the options that keep an expression from taking too much time or memory.
 func bounds(checked *ast.AST) []cel.ProgramOption {
@@ -47,8 +48,8 @@ func bounds(checked *ast.AST) []cel.ProgramOption {
 	return options
 }
 
-// plain tells whether an expression does nothing but look at values, compare them and calculate: its text bounds what it
-// does. Counting its steps would take longer than evaluating it.
+// plain reports whether an expression only selects, compares and calculates, so that its length bounds its cost. Counting
+// the steps of such an expression would take longer than evaluating it.
 func plain(checked *ast.AST) bool {
 	is := true
 	ast.PostOrderVisit(checked.Expr(), ast.NewExprVisitor(func(x ast.Expr) {
@@ -66,7 +67,7 @@ func plain(checked *ast.AST) bool {
 	return is
 }
 
-// makers are the parts of an expression that make lists and maps out of others.
+// makers are the parts of an expression that build lists and maps.
 func makers(checked *ast.AST) map[int64]bool {
 	watched := map[int64]bool{}
 	accumulators := map[string]bool{}
@@ -111,7 +112,7 @@ func hasVariables(x ast.Expr) bool {
 	return found
 }
 
-// measured is a part of an expression that fails when what it gives is too large. Measuring counts as steps too.
+// measured is a part of an expression that fails if its result is too large. Measuring costs steps too.
 type measured struct{ interpreter.InterpretableV2 }
 
 func (m *measured) Exec(frame *interpreter.ExecutionFrame) ref.Val {
@@ -123,7 +124,7 @@ func (m *measured) Exec(frame *interpreter.ExecutionFrame) ref.Val {
 	}
 	if costs := frame.CostTracker(); costs != nil {
 		for range (maxHeld - left) / 4 {
-			costs.Qualify(m.ID()) // one step, however it is called
+			costs.Qualify(m.ID()) // one step: the tracker has no call that only counts
 		}
 	}
 	return result
@@ -133,9 +134,9 @@ func (m *measured) Eval(vars interpreter.Activation) ref.Val {
 	return interpreter.EvalActivation(vars, m.Exec)
 }
 
-// weigh takes what v holds from left until that is below 0.
+// weigh subtracts the number of values in v from left, and stops when that is below 0.
 func weigh(v any, left *int, depth int) {
-	if *left--; depth > 2*maxDepth {
+	if *left--; depth > 2*yamltree.MaxDepth {
 		*left = -1
 	}
 	if *left < 0 {
@@ -168,7 +169,7 @@ func weigh(v any, left *int, depth int) {
 	}
 }
 
-// boundedText are the functions of text whose result may be the product of their arguments.
+// boundedText are the string functions whose result can be as large as the product of their arguments.
 var boundedText = []*functions.Overload{
 	{Operator: "replace", Function: replace},
 	{Operator: "string_replace_string_string", Function: replace},
@@ -214,7 +215,7 @@ func join(list, separator ref.Val) ref.Val {
 	for it, first := items.Iterator(), true; it.HasNext() == types.True; first = false {
 		item, ok := it.Next().(types.String)
 		if !ok {
-			return types.NewErr("join works on lists of text only")
+			return types.NewErr("join requires a list of strings")
 		}
 		if !first {
 			b.WriteString(string(between))

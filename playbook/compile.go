@@ -2,6 +2,7 @@ package playbook
 
 import (
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -13,44 +14,41 @@ import (
 	"cel.dev/cel-go/common/types"
 	"gopkg.in/yaml.v3"
 
+	"github.com/replicante-io/playbooks/internal/yamltree"
 	"github.com/replicante-io/playbooks/record"
 )
 
-// expr reads an expression. One that is missing is nil.
+// expr reads an expression. Nil is read as nil.
 func (w *walk) expr(n *yaml.Node, path string, k want, stage int) *Expr {
 	if n == nil {
 		return nil
 	}
-	if n.Kind != yaml.ScalarNode || !isText(n) {
-		if n.Kind == yaml.ScalarNode && n.Tag == tagBool {
-			w.wrongType(n, path, "an expression in quotes")
+	if !yamltree.IsString(n) {
+		if yamltree.IsBool(n) {
+			w.WrongType(n, path, "an expression in quotes")
 		} else {
-			w.wrongType(n, path, "an expression")
+			w.WrongType(n, path, "an expression")
 		}
 		return nil
 	}
 	text := n.Value
 	if strings.HasPrefix(strings.TrimSpace(text), "${") {
-		w.add(n, path, codeBadExpression, "is an expression as a whole; write it without ${ and }")
+		w.Add(n, path, codeBadExpression, "is already an expression; write it without ${ and }")
 		return nil
 	}
 	return w.compile(n, path, text, 0, k, stage)
 }
 
-// compile compiles text, which starts at a character of n's value.
+// compile compiles an expression that starts at character from of n's value.
 func (w *walk) compile(n *yaml.Node, path, text string, from int, k want, stage int) *Expr {
 	e, issues := w.scope.compile(text, k, stage)
 	for _, i := range issues {
-		place := *n
-		if w.text != nil {
-			place.Line, place.Column = w.text.inside(n, from+i.character)
-		}
-		w.add(&place, path, i.code, "%s", i.message)
+		w.AddInside(n, from+i.character, path, i.code, "%s", i.message)
 	}
 	return e
 }
 
-// issue is something wrong with an expression, at one of its characters, from 0.
+// issue is something wrong with an expression, at one of its characters, counted from 0.
 type issue struct {
 	character int
 	code      string
@@ -63,11 +61,11 @@ func (s *scope) compile(text string, k want, stage int) (*Expr, []issue) {
 	s.bytes -= len(text)
 	switch {
 	case strings.TrimSpace(text) == "":
-		return nil, []issue{{0, codeMissing, "the expression is empty"}}
+		return nil, []issue{{0, yamltree.CodeMissing, "the expression is empty"}}
 	case utf8.RuneCountInString(text) > maxExpression:
-		return nil, []issue{{0, codeTooLarge, fmt.Sprintf("the expression is longer than %d characters", maxExpression)}}
+		return nil, []issue{{0, yamltree.CodeTooLarge, fmt.Sprintf("the expression is longer than %d characters", maxExpression)}}
 	case s.left < 0 || s.bytes < 0:
-		return nil, []issue{{0, codeTooLarge, fmt.Sprintf("the playbook has more than %d expressions, or %d bytes of them", maxExpressions, record.MaxPlaybookText)}}
+		return nil, []issue{{0, yamltree.CodeTooLarge, fmt.Sprintf("the playbook has more than %d expressions, or more than %d bytes of expressions", maxExpressions, record.MaxPlaybookText)}}
 	}
 	env := s.node
 	if k == wantGuard {
@@ -79,7 +77,7 @@ func (s *scope) compile(text string, k want, stage int) (*Expr, []issue) {
 		return nil, s.explain(text, bad.Errors(), k)
 	}
 	if !k.allows(checked.OutputType()) {
-		return nil, []issue{{0, codeWrongType, fmt.Sprintf("must be %s, but the expression gives %s", wantedOf[k], a(cel.FormatCELType(checked.OutputType())))}}
+		return nil, []issue{{0, yamltree.CodeWrongType, fmt.Sprintf("must be %s, but the expression returns %s", wantedOf[k], a(cel.FormatCELType(checked.OutputType())))}}
 	}
 	e := &Expr{text: text, ast: checked.NativeRep()}
 	if issues := s.tooEarly(text, e.ast, stage); len(issues) > 0 {
@@ -94,7 +92,7 @@ func (s *scope) compile(text string, k want, stage int) (*Expr, []issue) {
 	return e, nil
 }
 
-// tooEarly finds results of stages that come after this one.
+// tooEarly finds references to results of stages that run after this one.
 func (s *scope) tooEarly(text string, checked *ast.AST, stage int) []issue {
 	var issues []issue
 	ast.PostOrderVisit(checked.Expr(), ast.NewExprVisitor(func(x ast.Expr) {
@@ -108,13 +106,13 @@ func (s *scope) tooEarly(text string, checked *ast.AST, stage int) []issue {
 		if slices.IndexFunc(s.stages, func(n stageName) bool { return n.name == name }) > stage {
 			place := checked.SourceInfo().GetStartLocation(x.ID())
 			issues = append(issues, issue{character(text, place), codeBadExpression,
-				fmt.Sprintf("stage %s comes after this one, so it has no results yet", name)})
+				fmt.Sprintf("stage %s runs after this one, so it has no results yet", name)})
 		}
 	}))
 	return issues
 }
 
-// character is the character of text that CEL means by a place.
+// character is the character of text at a location of CEL.
 func character(text string, place common.Location) int {
 	line, before := 1, 0
 	for _, r := range text {
@@ -135,7 +133,7 @@ var (
 	noOverload     = regexp.MustCompile(`^found no matching overload for '([^']*)' applied to '(.*)'$`)
 )
 
-// explain says in our words what CEL says in its own.
+// explain turns the errors of CEL into problems that name what a playbook can refer to.
 func (s *scope) explain(text string, errors []*common.Error, k want) []issue {
 	var issues []issue
 	for _, e := range errors {
@@ -151,16 +149,16 @@ func (s *scope) explain(text string, errors []*common.Error, k want) []issue {
 		} else if m := undeclared.FindStringSubmatch(message); m != nil {
 			message = s.unknownName(text, m[1], k)
 		} else if m := noOverload.FindStringSubmatch(message); m != nil {
-			message = fmt.Sprintf("%s does not work on %s", strings.Trim(m[1], "_"), m[2])
+			message = fmt.Sprintf("the operator or function %s cannot be applied to %s", strings.Trim(m[1], "_"), m[2])
 		} else if syntax, ok := strings.CutPrefix(message, "Syntax error: "); ok {
 			syntax, _, _ = strings.Cut(syntax, " expecting {")
 			switch {
 			case strings.Contains(syntax, "'<EOF>'"):
-				message = "the expression ends too early"
+				message = "the expression is incomplete"
 			case strings.HasPrefix(syntax, "token recognition error at: '= "):
-				message = "the expression cannot be read: a single =; == compares"
+				message = "syntax error: = is not an operator; use == to compare"
 			default:
-				message = "the expression cannot be read: " + strings.ReplaceAll(syntax, "<EOF>", "its end")
+				message = "syntax error: " + strings.ReplaceAll(syntax, "<EOF>", "the end of the expression")
 			}
 		}
 		issues = append(issues, issue{at, code, message})
@@ -170,27 +168,27 @@ func (s *scope) explain(text string, errors []*common.Error, k want) []issue {
 
 func (s *scope) noField(of, field string) (code, message string) {
 	names := s.shapes[of].names
-	hint := didYouMean(field, names)
+	hint := yamltree.DidYouMean(field, names)
 	switch {
 	case of == typeParams && len(names) == 0:
-		return codeUnknownParam, "unknown param " + quote(field) + "; the playbook declares none"
+		return codeUnknownParam, "unknown param " + yamltree.Quote(field) + "; the playbook declares no params"
 	case of == typeParams:
-		return codeUnknownParam, "unknown param " + quote(field) + hint
+		return codeUnknownParam, "unknown param " + yamltree.Quote(field) + hint
 	case of == typeResults:
-		return codeBadExpression, "unknown stage " + quote(field) + hint
+		return codeBadExpression, "unknown stage " + yamltree.Quote(field) + hint
 	case strings.HasPrefix(of, typeStage):
-		return codeBadExpression, shapeLabel(of) + " has no step " + quote(field) + hint
+		return codeBadExpression, shapeLabel(of) + " has no step " + yamltree.Quote(field) + hint
 	case of == typeNode:
-		hint += " (a node's own attributes are in node.attributes)"
+		hint += " (custom attributes are in node.attributes)"
 	}
-	return codeBadExpression, of + " has no " + quote(field) + hint
+	return codeBadExpression, of + " has no field " + yamltree.Quote(field) + hint
 }
 
 func (s *scope) unknownName(text, name string, k want) string {
 	known := []string{"params", "run", "node", "nodes", "results"}
 	if regexp.MustCompile(`\b` + regexp.QuoteMeta(name) + `\s*\(`).MatchString(text) {
-		message := "unknown function " + quote(name)
-		if near := nearest(name, sortedKeys(s.cluster.Functions())); near != "" {
+		message := "unknown function " + yamltree.Quote(name)
+		if near := yamltree.Nearest(name, slices.Sorted(maps.Keys(s.cluster.Functions()))); near != "" {
 			message += "; did you mean " + near + "?"
 		}
 		return message
@@ -198,19 +196,19 @@ func (s *scope) unknownName(text, name string, k want) string {
 	if k == wantGuard {
 		known = slices.DeleteFunc(known, func(name string) bool { return name == "node" })
 		if name == "node" || strings.HasPrefix(name, "node.") {
-			return "a guard is about the whole cluster: it sees nodes, but no node"
+			return "a guard is evaluated for the whole cluster; use nodes, not node"
 		}
 	}
 	if slices.Contains(known, name) {
-		return name + " is a variable, not a type: it cannot be made with { }"
+		return name + " is a variable, not a type; { } cannot follow it"
 	}
 	if s.shapes[typeParams].fields[name] != nil {
-		return "unknown name " + quote(name) + "; did you mean params." + name + "?"
+		return "unknown name " + yamltree.Quote(name) + "; did you mean params." + name + "?"
 	}
-	return "unknown name " + quote(name) + didYouMean(name, known)
+	return "unknown name " + yamltree.Quote(name) + yamltree.DidYouMean(name, known)
 }
 
-// a is the name of a type of CEL with its article.
+// a is the name of a CEL type with its article.
 func a(name string) string {
 	switch {
 	case strings.HasPrefix(name, "a "), strings.HasPrefix(name, "an "), strings.HasPrefix(name, "the "):

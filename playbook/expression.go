@@ -18,23 +18,24 @@ import (
 	"cel.dev/cel-go/interpreter"
 	"cel.dev/cel-go/parser"
 
+	"github.com/replicante-io/playbooks/internal/yamltree"
 	"github.com/replicante-io/playbooks/record"
 )
 
 const (
-	maxExpression  = 4096   // of an expression, in characters
-	maxExpressions = 20_000 // of a playbook
-	// maxCost bounds one evaluation. A filter over 10,000 nodes costs a few hundred thousand.
+	maxExpression  = 4096   // characters of an expression
+	maxExpressions = 20_000 // in a playbook
+	// maxCost bounds one evaluation, in steps of CEL. A filter over 10,000 nodes costs a few hundred thousand.
 	maxCost = 5_000_000
-	// maxValue bounds what an expression gives, in values and bytes.
+	// maxValue bounds the result of an expression, in values and bytes.
 	maxValue = 1 << 20
 )
 
-// Vars is what expressions see: the keys params, run, node, nodes and results, with a Document's values. A param may
-// also be a time.Duration. A fact that is missing, nil or "" is absent; what is not named is empty.
+// Vars are the variables of an expression: params, run, node, nodes and results, with a Document's values. A param may
+// also be a time.Duration. A fact that is missing, nil or "" is absent. A variable that is missing is empty.
 type Vars = map[string]any
 
-// Expr is a compiled expression. It may be evaluated by many goroutines at once.
+// Expr is a compiled expression. Any number of goroutines may evaluate it at the same time.
 type Expr struct {
 	text     string
 	program  cel.Program
@@ -46,10 +47,10 @@ type Expr struct {
 // String is the expression as written.
 func (e *Expr) String() string { return e.text }
 
-// NeedsFacts tells whether the expression mentions more of node than its id and cluster.
+// NeedsFacts reports whether the expression mentions more of node than its id and cluster.
 func (e *Expr) NeedsFacts() bool { return e != nil && e.facts }
 
-// NeedsAllNodes tells whether the expression mentions nodes.
+// NeedsAllNodes reports whether the expression mentions nodes.
 func (e *Expr) NeedsAllNodes() bool { return e != nil && e.allNodes }
 
 // Bool evaluates an expression that is true or false. The error is ErrAbsent when it depends on an absent fact.
@@ -60,12 +61,12 @@ func (e *Expr) Bool(v Vars) (bool, error) {
 	}
 	truth, ok := result.(types.Bool)
 	if !ok {
-		return false, fmt.Errorf("expression %s gives %s, not true or false", quote(e.text), typeName(result))
+		return false, fmt.Errorf("expression %s returns %s, not true or false", yamltree.Quote(e.text), typeName(result))
 	}
 	return bool(truth), nil
 }
 
-// Value evaluates an expression. It gives a Document's value, a uint64, a time.Duration or a time.Time. The error is
+// Value evaluates an expression. The result is a Document's value, a uint64, a time.Duration or a time.Time. The error is
 // ErrAbsent when it depends on an absent fact.
 func (e *Expr) Value(v Vars) (any, error) {
 	left := maxValue
@@ -79,7 +80,7 @@ func (e *Expr) value(v Vars, left *int) (any, error) {
 	}
 	plain, err := native(result, left, 0)
 	if err != nil {
-		return nil, fmt.Errorf("expression %s: %w", quote(e.text), err)
+		return nil, fmt.Errorf("expression %s: %w", yamltree.Quote(e.text), err)
 	}
 	return plain, nil
 }
@@ -101,12 +102,12 @@ func (e *Expr) eval(v Vars) (ref.Val, error) {
 	}
 	var cancelled interpreter.EvalCancelledError
 	if errors.As(err, &cancelled) && cancelled.Cause == interpreter.CostLimitExceeded {
-		return nil, fmt.Errorf("expression %s takes too many steps; make it simpler", quote(e.text))
+		return nil, fmt.Errorf("expression %s needs too many steps; simplify it", yamltree.Quote(e.text))
 	}
-	return nil, fmt.Errorf("expression %s: %w", quote(e.text), err)
+	return nil, fmt.Errorf("expression %s: %w", yamltree.Quote(e.text), err)
 }
 
-// variables are Vars for CEL.
+// variables adapts Vars to CEL.
 type variables Vars
 
 func (v variables) ResolveName(name string) (any, bool) {
@@ -131,7 +132,7 @@ func (v variables) Parent() cel.Activation { return nil }
 // missingFact is the fact whose absence made an evaluation fail, or "" when it failed for another reason. A key or an
 // index that is missing in node, nodes or results is a fact that may still come; in params it is a mistake.
 func (e *Expr) missingFact(failure *types.Err) string {
-	// CEL keeps the type of this error to itself.
+	// CEL does not export the types of these errors.
 	text := failure.Error()
 	if !strings.HasPrefix(text, "no such key: ") && !strings.HasPrefix(text, "index out of bounds: ") {
 		return ""
@@ -152,7 +153,7 @@ func (e *Expr) missingFact(failure *types.Err) string {
 	return written + " (" + text + ")"
 }
 
-// aboutFacts tells whether x comes from node, nodes or results, also by way of the variables of macros.
+// aboutFacts reports whether x comes from node, nodes or results, directly or through the variables of macros.
 func (e *Expr) aboutFacts(x ast.Expr, depth int) bool {
 	if depth > 10 {
 		return true
@@ -181,7 +182,7 @@ func (e *Expr) aboutFacts(x ast.Expr, depth int) bool {
 	return found
 }
 
-// mentions notes which variables the expression needs.
+// mentions records which variables the expression needs.
 func (e *Expr) mentions() {
 	nodes, cheap := 0, 0
 	ast.PostOrderVisit(e.ast.Expr(), ast.NewExprVisitor(func(x ast.Expr) {
@@ -203,11 +204,11 @@ func (e *Expr) mentions() {
 	e.facts = nodes > cheap
 }
 
-// native is a value of CEL as a plain one. Left bounds how much it may hold.
+// native converts a value of CEL. Left bounds how much it may contain.
 func native(v ref.Val, left *int, depth int) (any, error) {
 	*left--
-	if *left < 0 || depth > maxDepth {
-		return nil, errors.New("it gives too much; make it smaller")
+	if *left < 0 || depth > yamltree.MaxDepth {
+		return nil, errors.New("its result is too large")
 	}
 	switch v := v.(type) {
 	case types.Null:
@@ -233,7 +234,7 @@ func native(v ref.Val, left *int, depth int) (any, error) {
 			key := it.Next()
 			text, ok := key.(types.String)
 			if !ok {
-				return nil, fmt.Errorf("it gives a map with %s for a key; keys must be text", typeName(key))
+				return nil, fmt.Errorf("its result is a map with %s as a key; keys must be strings", typeName(key))
 			}
 			*left -= len(text)
 			item, err := native(v.Get(key), left, depth+1)
@@ -256,7 +257,7 @@ func native(v ref.Val, left *int, depth int) (any, error) {
 	case *types.Err:
 		return nil, v
 	}
-	return nil, fmt.Errorf("it gives %s, which is no value of JSON", typeName(v))
+	return nil, fmt.Errorf("its result is %s, which is not a JSON value", typeName(v))
 }
 
 func typeName(v ref.Val) string {
@@ -266,8 +267,8 @@ func typeName(v ref.Val) string {
 	return a(v.Type().TypeName())
 }
 
-// Compare orders two values of an order_by expression: false before true, numbers by size, text by its bytes, lists by
-// their first difference. Values that have no order to each other are an error.
+// Compare orders two results of an order_by expression: false before true, numbers by size, strings by their bytes, lists
+// by their first difference. Values of different kinds are an error.
 func Compare(a, b any) (int, error) {
 	switch x := a.(type) {
 	case bool:
@@ -297,7 +298,7 @@ func Compare(a, b any) (int, error) {
 			return first.Cmp(second), nil
 		}
 	}
-	return 0, fmt.Errorf("%s and %s have no order", goType(a), goType(b))
+	return 0, fmt.Errorf("%s and %s cannot be compared", goType(a), goType(b))
 }
 
 func compareLists(a, b []any) (int, error) {
@@ -316,7 +317,7 @@ func truthRank(b bool) int {
 	return 0
 }
 
-// exact is a number of any kind without loss, so that the order of numbers is one.
+// exact converts a number of any type without loss, so that numbers of different types have one order.
 func exact(v any) (*big.Float, bool) {
 	switch n := v.(type) {
 	case int64:
@@ -334,11 +335,11 @@ func exact(v any) (*big.Float, bool) {
 func goType(v any) string {
 	switch v.(type) {
 	case nil:
-		return "nothing"
+		return "null"
 	case bool:
-		return "a truth value"
+		return "a boolean"
 	case string:
-		return "a text"
+		return "a string"
 	case int64, uint64, float64:
 		return "a number"
 	case time.Duration:
@@ -367,9 +368,9 @@ const (
 var wantedOf = map[want]string{
 	wantBool:       "true or false",
 	wantGuard:      "true or false",
-	wantComparable: "something that can be ordered (bool, number, string, duration, timestamp, or a list of those)",
-	wantGroup:      "a string, a whole number or true or false",
-	wantJSON:       "a value of JSON",
+	wantComparable: "a value that can be ordered (bool, number, string, duration, timestamp, or a list of those)",
+	wantGroup:      "a string, an integer or a boolean",
+	wantJSON:       "a JSON value",
 }
 
 func (k want) allows(t *cel.Type) bool {

@@ -155,8 +155,8 @@ func TestMistakesAreNotAbsentFacts(t *testing.T) {
 		`1 / (params.count - 3)`:               "division by zero",
 		`int(node.id)`:                         "type conversion",
 		`0.0 / 0.0`:                            "JSON",
-		`{1: "a"}`:                             "keys must be text",
-		`nodes.map(n, lists.range(600000))`:    "too much",
+		`{1: "a"}`:                             "keys must be strings",
+		`nodes.map(n, lists.range(600000))`:    "too large",
 		`lists.range(3000).map(i, lists.range(3000).map(j, j)).size()`: "too many steps",
 	} {
 		_, err := arg(t, text).Resolve(vars)

@@ -6,6 +6,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"github.com/replicante-io/playbooks/internal/yamltree"
 	"github.com/replicante-io/playbooks/record"
 )
 
@@ -17,81 +18,80 @@ const (
 	maxDescription = 4096
 )
 
-// playbook reads a document. It also returns where the name stands, if there is a good one.
+// playbook reads a document. It also returns the node of the playbook's name, if that is valid.
 func (w *walk) playbook(root *yaml.Node) (*Playbook, *yaml.Node) {
 	w.unsupported = nil
-	o, ok := w.object(root, "")
+	o, ok := w.Object(root, "")
 	p := &Playbook{}
 	if !ok {
 		return p, nil
 	}
-	ours := o.constant("apiVersion", apiVersion)
-	if !o.constant("kind", kind) && !ours {
-		o.asked = append(o.asked, "metadata", "spec")
-		return p, nil // something else altogether: its keys are not ours to judge
+	ours := w.constant(o, "apiVersion", apiVersion)
+	if !w.constant(o, "kind", kind) && !ours {
+		return p, nil // not a playbook at all: its keys are not checked
 	}
 	var name *yaml.Node
-	if n := o.need("metadata", "give it a name: {name: my-playbook}"); n != nil {
+	if n := o.Need("metadata", "give it a name: {name: my-playbook}"); n != nil {
 		name = w.metadata(n, p)
 	}
-	if n := o.need("spec", "it says what the playbook does"); n != nil {
+	if n := o.Need("spec", "it describes what the playbook does"); n != nil {
 		p.Spec = w.spec(n)
 		if n.Kind == yaml.MappingNode {
-			p.Document = value(n).(map[string]any)
+			p.Document = yamltree.Value(n).(map[string]any)
 		}
 	}
-	o.end()
-	p.unsupported = tidy(w.unsupported)
+	o.End(renamed)
+	p.unsupported = yamltree.Tidy(w.unsupported)
 	return p, name
 }
 
-// constant reads a key that has only one good value, and tells whether it may have been meant.
-func (o *object) constant(key, want string) bool {
-	n := o.need(key, "write "+key+": "+want)
-	text, ok := o.textOf(n, o.at(key), maxLine)
+// constant reads a key that has only one valid value, and reports whether that one may have been meant.
+func (w *walk) constant(o *yamltree.Object, key, want string) bool {
+	n := o.Need(key, "write "+key+": "+want)
+	text, ok := w.String(n, o.At(key), maxLine)
 	if !ok || text == want {
 		return n == nil || ok
 	}
-	o.add(n, o.at(key), codeBadValue, "must be %s, not %s", want, quote(text))
-	return nearest(text, []string{want}) != "" || strings.HasPrefix(text, strings.SplitAfter(want, "/")[0])
+	w.Add(n, o.At(key), yamltree.CodeBadValue, "must be %s, not %s", want, yamltree.Quote(text))
+	return yamltree.Nearest(text, []string{want}) != "" || strings.HasPrefix(text, strings.SplitAfter(want, "/")[0])
 }
 
 func (w *walk) metadata(n *yaml.Node, p *Playbook) *yaml.Node {
-	o, ok := w.object(n, "metadata")
+	o, ok := w.Object(n, "metadata")
 	if !ok {
 		return nil
 	}
-	defer o.end()
+	defer o.End(renamed)
 	var named *yaml.Node
-	name := o.need("name", "write name: my-playbook")
-	if text, ok := w.textOf(name, o.at("name"), maxLine); ok {
+	name := o.Need("name", "write name: my-playbook")
+	if text, ok := w.String(name, o.At("name"), maxLine); ok {
 		if dnsLabel.MatchString(text) && len(text) <= maxName {
 			p.Name, named = text, name
 		} else {
-			w.add(name, o.at("name"), codeBadName,
-				"must be lower-case letters, digits and - (a DNS label of at most %d), not %s", maxName, quote(text))
+			w.Add(name, o.At("name"), yamltree.CodeBadName,
+				"%s is not a valid name; use lower-case letters, digits and -, at most %d characters (a DNS label)", yamltree.Quote(text), maxName)
 		}
 	}
-	p.Version, _ = w.textOf(o.get("version"), o.at("version"), maxLine)
-	if n := o.get("source"); n != nil {
-		source, ok := w.object(n, o.at("source"))
+	p.Version, _ = w.String(o.Get("version"), o.At("version"), maxLine)
+	if n := o.Get("source"); n != nil {
+		source, ok := w.Object(n, o.At("source"))
 		p.Source = &record.Source{}
-		p.Source.Repository, _ = w.textOf(source.get("repository"), source.at("repository"), maxDescription)
-		p.Source.Commit, _ = w.textOf(source.get("commit"), source.at("commit"), maxLine)
-		p.Source.Path, _ = w.textOf(source.get("path"), source.at("path"), maxDescription)
+		p.Source.Repository, _ = w.String(source.Get("repository"), source.At("repository"), maxDescription)
+		p.Source.Commit, _ = w.String(source.Get("commit"), source.At("commit"), maxLine)
+		p.Source.Path, _ = w.String(source.Get("path"), source.At("path"), maxDescription)
 		if ok {
-			source.end()
+			source.End(renamed)
 		}
 	}
-	if n := o.get("labels"); n != nil {
-		labels, _ := w.object(n, o.at("labels"))
-		for _, key := range labels.keys {
-			path := labels.at(key.Value)
+	if n := o.Get("labels"); n != nil {
+		labels, _ := w.Object(n, o.At("labels"))
+		for _, key := range labels.Keys {
+			path := labels.At(key.Value)
 			if key.Value == "" {
-				w.add(key, labels.path, codeBadName, "a label needs a name")
+				w.Add(key, labels.Path, yamltree.CodeBadName, "a label has an empty name; give it one")
 				continue
 			}
-			if text, ok := w.textOf(labels.get(key.Value), path, maxLine); ok {
+			if text, ok := w.String(labels.Get(key.Value), path, maxLine); ok {
 				if p.Labels == nil {
 					p.Labels = map[string]string{}
 				}
@@ -111,54 +111,54 @@ const (
 
 func (w *walk) spec(n *yaml.Node) *Spec {
 	spec := &Spec{}
-	o, ok := w.object(n, "spec")
+	o, ok := w.Object(n, "spec")
 	if !ok {
 		return spec
 	}
-	defer o.end()
-	spec.Description, _ = w.textOf(o.get("description"), o.at("description"), maxDescription)
-	if n := o.get("params"); n != nil && (n.Kind != yaml.SequenceNode || len(n.Content) > 0) {
+	defer o.End(renamed)
+	spec.Description, _ = w.String(o.Get("description"), o.At("description"), maxDescription)
+	if n := o.Get("params"); n != nil && (n.Kind != yaml.SequenceNode || len(n.Content) > 0) {
 		names := map[string]int{}
-		w.list(n, o.at("params"), maxParams, "params", func(_ int, n *yaml.Node, path string) {
+		w.List(n, o.At("params"), maxParams, "params", func(_ int, n *yaml.Node, path string) {
 			spec.Params = append(spec.Params, w.param(n, path, names))
 		})
 	}
-	spec.Approval = o.approval()
-	spec.Concurrency = choice(w, o.get("concurrency"), o.at("concurrency"), record.Exclusive, record.Shared)
+	spec.Approval = w.approval(o)
+	spec.Concurrency, _ = yamltree.Choice(w.Reader, o.Get("concurrency"), o.At("concurrency"), record.Exclusive, record.Shared)
 	spec.Membership = MembershipPolicy{Added: AddedInclude, Removed: RemovedPause}
-	if n := o.get("membership"); n != nil {
-		if m, ok := w.object(n, o.at("membership")); ok {
-			spec.Membership.Added = choice(w, m.get("added"), m.at("added"), AddedInclude, AddedIgnore, AddedPause, AddedFail)
-			removed := m.get("removed")
+	if n := o.Get("membership"); n != nil {
+		if m, ok := w.Object(n, o.At("membership")); ok {
+			spec.Membership.Added, _ = yamltree.Choice(w.Reader, m.Get("added"), m.At("added"), AddedInclude, AddedIgnore, AddedPause, AddedFail)
+			removed := m.Get("removed")
 			if removed != nil {
-				spec.Membership.Removed = choice(w, removed, m.at("removed"), RemovedIgnore, RemovedPause, RemovedFail)
+				spec.Membership.Removed, _ = yamltree.Choice(w.Reader, removed, m.At("removed"), RemovedIgnore, RemovedPause, RemovedFail)
 			}
-			spec.Membership.Grace = w.duration(m.get("grace"), m.at("grace"), minDuration, 0)
-			m.end()
+			spec.Membership.Grace = w.duration(m.Get("grace"), m.At("grace"), minDuration, 0)
+			m.End(renamed)
 		}
 	}
-	stages := o.need("stages", "a playbook needs at least one stage")
+	stages := o.Need("stages", "a playbook needs at least one stage")
 	w.scope = newScope(spec.Params, stageNames(stages))
 	names := map[string]int{}
-	w.list(stages, o.at("stages"), maxStages, "stages", func(i int, n *yaml.Node, path string) {
+	w.List(stages, o.At("stages"), maxStages, "stages", func(i int, n *yaml.Node, path string) {
 		spec.Stages = append(spec.Stages, w.stage(n, path, i, names))
 	})
 	return spec
 }
 
-func (o *object) approval() Approval {
-	approval := choice(o.walk, o.get("approval"), o.at("approval"), ApprovalNone, ApprovalRequired)
+func (w *walk) approval(o *yamltree.Object) Approval {
+	approval, _ := yamltree.Choice(w.Reader, o.Get("approval"), o.At("approval"), ApprovalNone, ApprovalRequired)
 	if approval == ApprovalRequired {
-		o.unsupportedKey("approval")
+		w.unsupportedKey(o, "approval")
 	}
 	return approval
 }
 
-// stageNames are the names of the stages and of their steps as far as they can be told, so that expressions may refer to
-// stages that are wrong otherwise.
+// stageNames are the names of the stages and of their steps, also of those that are otherwise invalid, so that one problem
+// does not make every expression that refers to the stage wrong as well.
 func stageNames(n *yaml.Node) []stageName {
 	name := func(n *yaml.Node) string {
-		if found := child(n, "name"); found != nil && found.Kind == yaml.ScalarNode && isText(found) {
+		if found := child(n, "name"); found != nil && yamltree.IsString(found) {
 			return found.Value
 		}
 		return ""
@@ -175,17 +175,17 @@ func stageNames(n *yaml.Node) []stageName {
 }
 
 func items(n *yaml.Node) []*yaml.Node {
-	if n == nil || target(n).Kind != yaml.SequenceNode {
+	if n == nil || yamltree.Target(n).Kind != yaml.SequenceNode {
 		return nil
 	}
-	return target(n).Content
+	return yamltree.Target(n).Content
 }
 
 func child(n *yaml.Node, key string) *yaml.Node {
-	if n = target(n); n.Kind == yaml.MappingNode {
+	if n = yamltree.Target(n); n.Kind == yaml.MappingNode {
 		for i := 0; i+1 < len(n.Content); i += 2 {
 			if n.Content[i].Value == key {
-				return target(n.Content[i+1])
+				return yamltree.Target(n.Content[i+1])
 			}
 		}
 	}

@@ -1,18 +1,22 @@
 package playbook
 
 import (
+	"errors"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"strconv"
 	"time"
 
 	"gopkg.in/yaml.v3"
 
+	"github.com/replicante-io/playbooks/internal/yamltree"
 	"github.com/replicante-io/playbooks/record"
 )
 
-// Param is a value that is given when a run starts. One that is neither required nor has a Default may be left out: it is
-// then absent, which has(params.x) tells, and an expression that uses it anyway fails.
+// Param is a value that is given when a run starts. One that is neither required nor has a Default may be left out: then
+// has(params.x) is false, and an expression that uses params.x fails.
 type Param struct {
 	Name     string
 	Type     string // string, int, float, bool, duration, list or map
@@ -32,30 +36,31 @@ const (
 
 func (w *walk) param(n *yaml.Node, path string, names map[string]int) Param {
 	var p Param
-	o, ok := w.object(n, path)
+	o, ok := w.Object(n, path)
 	if !ok {
 		return p
 	}
-	defer o.end()
-	p.Name = w.name(o.need("name", "a param needs a name"), o.at("name"), names)
-	if n := o.need("type", "one of string, int, float, bool, duration, list, map"); n != nil {
-		before := len(w.problems)
-		p.Type = choice(w, n, o.at("type"), typeString, typeInt, typeFloat, typeBool, typeDuration, typeList, typeMap)
-		if len(w.problems) > before || w.known[n] {
-			p.Type = ""
+	defer o.End(renamed)
+	p.Name = w.name(o.Need("name", "a param needs a name"), o.At("name"), names)
+	if n := o.Need("type", "one of string, int, float, bool, duration, list, map"); n != nil {
+		if kind, ok := yamltree.Choice(w.Reader, n, o.At("type"), typeString, typeInt, typeFloat, typeBool, typeDuration, typeList, typeMap); ok {
+			p.Type = kind
 		}
 	}
-	p.Required = w.truth(o.get("required"), o.at("required"))
-	if n := o.get("default"); n != nil {
+	p.Required, _ = w.Bool(o.Get("required"), o.At("required"))
+	if n := o.Get("default"); n != nil {
 		if p.Required {
-			w.add(o.key("default"), o.at("default"), codeBadValue, "a required param has no default; remove one of the two")
+			w.Add(o.Key("default"), o.At("default"), yamltree.CodeBadValue, "a required param cannot have a default; remove one of the two")
 		}
-		if p.Type == "" || w.known[n] {
+		if p.Type == "" || w.Reported(n) {
 			return p
 		}
-		accepted, err := p.accept(value(n))
+		if p.Type == typeList || p.Type == typeMap {
+			w.CheckUntyped(n, o.At("default"))
+		}
+		accepted, err := p.accept(yamltree.Value(n))
 		if err != nil {
-			w.add(n, o.at("default"), codeWrongType, "%s", err)
+			w.Add(n, o.At("default"), yamltree.CodeWrongType, "%s", err)
 			return p
 		}
 		p.Default = accepted
@@ -63,8 +68,8 @@ func (w *walk) param(n *yaml.Node, path string, names map[string]int) Param {
 	return p
 }
 
-// BindParams checks what was given for the params and fills in defaults. Text is read as the type that is declared,
-// since a command line has only text. What it returns is what a run carries: durations are text such as 30s.
+// BindParams checks the values given for the params and adds defaults. A string is converted to the declared type, since
+// a command line has only strings. The result is what a run carries: durations are strings such as 30s.
 func (s *Spec) BindParams(given record.Document) (record.Document, record.Problems) {
 	var problems record.Problems
 	report := func(name, code, format string, args ...any) {
@@ -78,7 +83,7 @@ func (s *Spec) BindParams(given record.Document) (record.Document, record.Proble
 		raw, ok := given[p.Name]
 		switch {
 		case !ok && p.Required:
-			report(p.Name, codeMissing, "is required; give it (%s)", p.Type)
+			report(p.Name, yamltree.CodeMissing, "is required (type %s)", p.Type)
 		case !ok && p.Default != nil:
 			bound[p.Name] = p.Default
 		}
@@ -87,7 +92,7 @@ func (s *Spec) BindParams(given record.Document) (record.Document, record.Proble
 		}
 		normal, err := record.Normalize(raw)
 		if err != nil {
-			report(p.Name, codeWrongType, "%s", err)
+			report(p.Name, yamltree.CodeWrongType, "%s", err)
 			continue
 		}
 		if text, isText := normal.(string); isText {
@@ -97,19 +102,19 @@ func (s *Spec) BindParams(given record.Document) (record.Document, record.Proble
 			normal, err = p.accept(normal)
 		}
 		if err != nil {
-			report(p.Name, codeWrongType, "%s", err)
+			report(p.Name, yamltree.CodeWrongType, "%s", err)
 			continue
 		}
 		bound[p.Name] = normal
 	}
-	for _, name := range sortedKeys(given) {
+	for _, name := range slices.Sorted(maps.Keys(given)) {
 		if !s.hasParam(name) {
-			hint := didYouMean(name, known)
+			hint := yamltree.DidYouMean(name, known)
 			if len(known) == 0 {
-				hint = "; the playbook has none"
+				hint = "; the playbook declares no params"
 			}
 			problems = append(problems, record.Problem{Path: "params." + name, Code: codeUnknownParam,
-				Message: "unknown param " + quote(name) + hint})
+				Message: "unknown param " + yamltree.Quote(name) + hint})
 		}
 	}
 	return bound, problems
@@ -124,7 +129,7 @@ func (s *Spec) hasParam(name string) bool {
 	return false
 }
 
-// accept checks a Document's value against the type and returns it as runs carry it.
+// accept checks a Document's value against the type and returns it as a run carries it.
 func (p Param) accept(value any) (any, error) {
 	switch v := value.(type) {
 	case string:
@@ -134,7 +139,7 @@ func (p Param) accept(value any) (any, error) {
 		case typeDuration:
 			d, err := time.ParseDuration(v)
 			if err != nil {
-				return nil, fmt.Errorf("must be a duration such as 30s, not %s", quote(v))
+				return nil, fmt.Errorf("must be a duration such as 30s, not %s", yamltree.Quote(v))
 			}
 			return formatDuration(d), nil
 		}
@@ -165,18 +170,18 @@ func (p Param) accept(value any) (any, error) {
 			return v, nil
 		}
 	case nil:
-		return nil, fmt.Errorf("has no value; leave it out to take the default")
+		return nil, fmt.Errorf("has no value; omit it to use the default")
 	}
 	hint := ""
 	if p.Type == typeString {
 		hint = "; quote it"
 	}
-	return nil, fmt.Errorf("must be %s, not %s%s", wantedType[p.Type], describe(treeOf(value)), hint)
+	return nil, fmt.Errorf("must be %s, not %s%s", wantedType[p.Type], yamltree.DescribeValue(value), hint)
 }
 
 var wantedType = map[string]string{
-	typeString:   "text",
-	typeInt:      "a whole number (int)",
+	typeString:   "a string",
+	typeInt:      "an integer (int)",
 	typeFloat:    "a number (float)",
 	typeBool:     "true or false (bool)",
 	typeDuration: "a duration such as 30s",
@@ -184,9 +189,9 @@ var wantedType = map[string]string{
 	typeMap:      "a mapping",
 }
 
-// read reads text as the type, where the type is none of those that are text anyway.
+// read converts a string to the type. Strings and durations are left to accept.
 func (p Param) read(text string) (any, error) {
-	wrong := fmt.Errorf("must be %s, not %s", wantedType[p.Type], quote(text))
+	wrong := fmt.Errorf("must be %s, not %s", wantedType[p.Type], yamltree.Quote(text))
 	switch p.Type {
 	case typeInt:
 		if number, err := strconv.ParseInt(text, 10, 64); err == nil {
@@ -214,22 +219,17 @@ func (p Param) read(text string) (any, error) {
 
 // readValue reads one YAML or JSON value.
 func readValue(text string) (any, error) {
-	decoded, problem := decode([]byte(text))
-	if problem != nil {
-		return nil, fmt.Errorf("%s", problem.Message)
+	reader, roots := yamltree.Parse("", []byte(text), record.MaxPlaybookText)
+	if len(roots) == 1 {
+		reader.CheckUntyped(roots[0], "")
 	}
-	w := &walk{text: newSource(decoded)}
-	documents, problem := read(w.text)
-	switch {
-	case problem != nil:
-		return nil, fmt.Errorf("%s", problem.Message)
-	case len(documents) == 0:
+	switch problems := reader.Problems(); {
+	case len(problems) > 0:
+		return nil, errors.New(problems[0].Message)
+	case len(roots) == 0:
 		return nil, nil
-	case len(documents) > 1:
-		return nil, fmt.Errorf("must be one value, not several")
+	case len(roots) > 1:
+		return nil, errors.New("must be one value, not several")
 	}
-	if root := documents[0].Content[0]; w.check(root) && len(w.problems) == 0 {
-		return value(root), nil
-	}
-	return nil, fmt.Errorf("%s", tidy(w.problems)[0].Message)
+	return yamltree.Value(roots[0]), nil
 }

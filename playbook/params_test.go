@@ -45,24 +45,24 @@ func TestBadParamsAreRefusedByName(t *testing.T) {
 	}{
 		{"text", "wrong_type", "quote it", int64(5)},
 		{"text", "wrong_type", "has no value", nil},
-		{"count", "wrong_type", `whole number (int), not "five"`, "five"},
+		{"count", "wrong_type", `an integer (int), not "five"`, "five"},
 		{"count", "wrong_type", "not the number 1.5", 1.5},
-		{"count", "wrong_type", "whole number", "1e3"},
-		{"count", "wrong_type", "whole number", true},
+		{"count", "wrong_type", "an integer", "1e3"},
+		{"count", "wrong_type", "an integer", true},
 		{"ratio", "wrong_type", "a number (float)", "NaN"},
 		{"flag", "wrong_type", "true or false", "yes"},
 		{"flag", "wrong_type", "true or false", int64(1)},
 		{"wait", "wrong_type", "such as 30s", "30"},
 		{"wait", "wrong_type", "such as 30s", int64(30)},
 		{"items", "wrong_type", "a list, not a mapping", "{a: 1}"},
-		{"items", "wrong_type", "not YAML", "[a"},
+		{"items", "wrong_type", "not valid YAML", "[a"},
 		{"items", "wrong_type", "several", "[a]\n---\n[b]"},
 		{"items", "wrong_type", "no value", ""},
 		{"items", "wrong_type", "already given", "[{a: 1, a: 2}]"},
 		{"table", "wrong_type", "a mapping, not a list", []any{}},
 		{"table", "wrong_type", "not a JSON value", map[string]any{"a": struct{}{}}},
 		{"txt", "unknown_param", "did you mean text?", "x"},
-		{"foo", "unknown_param", "known are text, count", "x"},
+		{"foo", "unknown_param", "expected one of text, count", "x"},
 	} {
 		_, problems := spec.BindParams(record.Document{"must": "x", c.name: c.given})
 		if len(problems) != 1 || problems[0].Path != "params."+c.name || problems[0].Code != c.code || !strings.Contains(problems[0].Message, c.message) {
@@ -74,7 +74,7 @@ func TestBadParamsAreRefusedByName(t *testing.T) {
 		t.Errorf("got %v", problems)
 	}
 	_, problems = parse(t, "STAGE\n")[0].Spec.BindParams(record.Document{"foo": 1})
-	if len(problems) != 1 || !strings.Contains(problems[0].Message, "has none") {
+	if len(problems) != 1 || !strings.Contains(problems[0].Message, "declares no params") {
 		t.Errorf("got %v", problems)
 	}
 }

@@ -165,7 +165,7 @@ func TestLoadingABadDocumentGivesProblemsWithPaths(t *testing.T) {
 func TestAliasesAreWrittenOutInTheDocument(t *testing.T) {
 	p := parse(t, `STEP
           args:
-            a: &shared {list: [1, 2.5, 2.0, yes, null, 2024-01-02, true]}
+            a: &shared {list: [1, 2.5, 2.0, "yes", null, "2024-01-02", true]}
             b: *shared
 `)[0]
 	args := p.Document["stages"].([]any)[0].(map[string]any)["steps"].([]any)[0].(map[string]any)["args"]

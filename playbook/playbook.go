@@ -1,9 +1,9 @@
-// Package playbook is the language: it turns YAML into a checked model, binds params, and evaluates expressions.
+// Package playbook is the playbook language: it turns YAML into a checked model, binds params and evaluates expressions.
 //
-// Parse finds everything that is wrong with a text at once, each with its line, its column and what would be right; a
-// model that it returns needs no further checks. Load compiles the copy that a run carries with the same parser.
-// Nothing here reads a clock, a file or the network, and the same input always gives the same answer. Everything that
-// Parse and Load return may be used by many goroutines, as long as nobody changes it.
+// Parse reports everything that is wrong with a text at once, each problem with its line, its column and what would be
+// right. A model that it returns without an error needs no further checks. Load compiles the copy of a spec that a run
+// carries, with the same checks. Nothing here reads a clock, a file or the network: the same input always gives the same
+// result. Everything that Parse and Load return may be used by many goroutines, as long as none of them changes it.
 package playbook
 
 import (
@@ -24,8 +24,8 @@ type Playbook struct {
 	unsupported record.Problems
 }
 
-// Unsupported names the keys of p that were checked but that nothing acts on yet, where they are not at their default.
-// A playbook with such keys must be refused: ignoring a guard would be worse than not having one.
+// Unsupported lists the keys of p that are checked but have no effect yet, unless they are at their defaults. A playbook
+// with such keys must be refused: a guard that is ignored is worse than none.
 func Unsupported(p *Playbook) record.Problems { return p.unsupported }
 
 // Spec is what a playbook does.
@@ -38,14 +38,14 @@ type Spec struct {
 	Stages      []Stage
 }
 
-// MembershipPolicy says what happens when nodes appear or vanish during a run.
+// MembershipPolicy says what happens when nodes appear or disappear during a run.
 type MembershipPolicy struct {
 	Added   AddedPolicy
 	Removed RemovedPolicy
-	Grace   time.Duration // how long a vanished node may take to come back; 0: not given
+	Grace   time.Duration // how long a node may be gone before it counts as removed; 0: not given
 }
 
-// Stage is one stage: a set of nodes that go through Steps in batches.
+// Stage is a set of nodes that go through Steps in batches.
 type Stage struct {
 	Name           string
 	Targets        *Expr   // of a node, bool; nil: all nodes
@@ -59,7 +59,7 @@ type Stage struct {
 	MaxUnavailable *Amount // nil: no limit
 	Approval       Approval
 	Steps          []Step        // at least one
-	Health         *Health       // nil: no gate
+	Health         *Health       // nil: no check
 	BatchPause     time.Duration // between two batches
 	OnFailure      OnFailure
 	Rollback       []Step
@@ -82,14 +82,15 @@ type Step struct {
 	OnUnknown OnUnknown
 }
 
-// Retry says how often a step is tried. Attempts counts them all: 1 is no retry.
+// Retry says how often a step is tried. Attempts includes the first: 1 means no retry.
 type Retry struct {
 	Attempts   int
 	Backoff    time.Duration
 	MaxBackoff time.Duration
 }
 
-// Health is the gate behind a batch. Without a Check, the nodes that were HEALTHY before must be so again.
+// Health is what must hold for the nodes of a batch after their steps. Without a Check, the nodes that were HEALTHY before
+// the batch must be HEALTHY again.
 type Health struct {
 	Check    *Expr // of a node, bool
 	Timeout  time.Duration
@@ -97,7 +98,7 @@ type Health struct {
 	Settle   time.Duration
 }
 
-// Approval says whether somebody must say yes first.
+// Approval says whether an operator must approve first.
 type Approval string
 
 // The kinds of approval.
@@ -117,10 +118,10 @@ const (
 	AddedFail    AddedPolicy = "fail"
 )
 
-// RemovedPolicy says what happens when a node vanishes during a run.
+// RemovedPolicy says what happens when a node disappears during a run.
 type RemovedPolicy string
 
-// The policies for nodes that vanish.
+// The policies for nodes that disappear.
 const (
 	RemovedIgnore RemovedPolicy = "ignore"
 	RemovedPause  RemovedPolicy = "pause"
@@ -138,10 +139,10 @@ const (
 	FailureRollback OnFailure = "rollback"
 )
 
-// OnUnknown says what becomes of a step when nobody knows how its action ended.
+// OnUnknown says what happens to a step when it is unknown how its action ended.
 type OnUnknown string
 
-// What may become of an unknown step.
+// What may happen to such a step.
 const (
 	UnknownFail   OnUnknown = "fail"
 	UnknownRetry  OnUnknown = "retry"

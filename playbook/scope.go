@@ -15,16 +15,16 @@ import (
 	"github.com/replicante-io/playbooks/record"
 )
 
-// ErrAbsent is the error of an expression that needs a fact that is not known (yet). Its message names the fact.
+// ErrAbsent is the error of an expression that depends on a fact that is not known. Its message names the fact.
 var ErrAbsent = errors.New("a fact is absent")
 
-// absent is a fact that is not there. It is an ErrAbsent.
+// absent is the ErrAbsent for one fact.
 type absent struct{ fact string }
 
 func (a *absent) Error() string        { return a.fact + " is absent" }
 func (a *absent) Is(target error) bool { return target == ErrAbsent }
 
-// The names that CEL knows our types by. No expression can spell them, since they have spaces.
+// The names of our types in CEL. They contain spaces so that no expression can refer to them.
 const (
 	typeNode    = "a node"
 	typeShard   = "a shard"
@@ -37,8 +37,8 @@ const (
 	typeError   = "an error"
 )
 
-// shape is a type of object in expressions: its fields are known when an expression is compiled, but may be absent when
-// it is evaluated.
+// shape is a type of object in expressions. Its fields are known when an expression is compiled, but may be absent when it
+// is evaluated.
 type shape struct {
 	names  []string
 	fields map[string]*types.FieldType
@@ -56,7 +56,7 @@ func (s *shape) add(name string, t *types.Type, get func(object map[string]any) 
 	}
 }
 
-// objectOf is an object however it was given. What is none has no fields.
+// objectOf converts an object of any type. Anything else has no fields.
 func objectOf(target any) map[string]any {
 	switch v := target.(type) {
 	case map[string]any:
@@ -69,7 +69,7 @@ func objectOf(target any) map[string]any {
 	return nil
 }
 
-// fact adds a field that may be absent. Unknown text is absent too.
+// fact adds a field that may be absent. An empty string is absent too.
 func (s *shape) fact(of, name string, t *types.Type, plain func(any) any) {
 	find := func(object map[string]any) (any, bool) {
 		found := object[name]
@@ -91,7 +91,7 @@ func (s *shape) fact(of, name string, t *types.Type, plain func(any) any) {
 	}, func(object map[string]any) bool { _, ok := find(object); return ok })
 }
 
-// always adds a field that has a value even when it is not given.
+// always adds a field that has a default.
 func (s *shape) always(name string, t *types.Type, otherwise any, plain func(any) any) {
 	s.add(name, t, func(object map[string]any) (any, error) {
 		found := object[name]
@@ -150,7 +150,7 @@ var paramTypes = map[string]*types.Type{
 	typeMap:      cel.MapType(cel.StringType, cel.DynType),
 }
 
-// plainParam is a param as expressions see it: of its own type, whatever JSON made of it.
+// plainParam converts a param from its JSON value to the type that expressions see.
 func plainParam(kind string) func(any) any {
 	switch kind {
 	case typeDuration:
@@ -184,19 +184,19 @@ type stageName struct {
 	steps []string
 }
 
-// scope is what the expressions of one playbook see.
+// scope is what the expressions of one playbook can refer to.
 type scope struct {
 	shapes  map[string]*shape
 	stages  []stageName
-	node    *cel.Env // for expressions about one node
-	cluster *cel.Env // for those about all of them
-	left    int      // how many more expressions the playbook may have
-	bytes   int      // how much more text they may have
-	// missed is the type that was last asked for a field it does not have, by field.
+	node    *cel.Env // for expressions that are evaluated for one node
+	cluster *cel.Env // for expressions that are evaluated for the cluster
+	left    int      // how many more expressions are allowed
+	bytes   int      // how many more bytes of expressions are allowed
+	// missed maps a field to the type that was last asked for it and does not have it.
 	missed map[string]string
 }
 
-// newScope makes the scope of a playbook with these params and stages.
+// newScope returns the scope of a playbook with these params and stages.
 func newScope(params []Param, stages []stageName) *scope {
 	s := &scope{shapes: map[string]*shape{}, stages: stages, left: maxExpressions, bytes: record.MaxPlaybookText, missed: map[string]string{}}
 	for name, fixed := range factShapes() {
@@ -249,7 +249,7 @@ func newScope(params []Param, stages []stageName) *scope {
 	return s
 }
 
-// language is CEL with its extensions and our variables, without the types of any one playbook.
+// language is CEL with its extensions and our variables, without the types that differ between playbooks.
 var language = sync.OnceValue(func() *cel.Env {
 	env, err := cel.NewEnv(
 		ext.Strings(), ext.Lists(), ext.Math(), ext.Sets(),
@@ -301,12 +301,12 @@ func (p *provider) FindStructFieldType(name, field string) (*types.FieldType, bo
 
 func (p *provider) NewValue(name string, fields map[string]ref.Val) ref.Val {
 	if p.scope.shapes[name] != nil {
-		return types.NewErr("%s cannot be made in an expression", name)
+		return types.NewErr("an expression cannot construct %s", name)
 	}
 	return p.Provider.NewValue(name, fields)
 }
 
-// shapeLabel is how messages call a shape.
+// shapeLabel is the name of a shape in messages.
 func shapeLabel(name string) string {
 	if stage, ok := strings.CutPrefix(name, typeStage); ok {
 		return "stage " + stage

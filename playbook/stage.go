@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/replicante-io/playbooks/internal/yamltree"
 )
 
 // The defaults of a stage and its steps.
@@ -16,69 +18,69 @@ const (
 	defaultHealthTimeout  = 2 * time.Minute
 	defaultHealthInterval = 2 * time.Second
 
-	minDuration = time.Millisecond // records hold no less
+	minDuration = time.Millisecond // the precision of stored times
 	maxAttempts = 100
 )
 
-// stage reads the stage with an index. Names are those of the stages before it.
+// stage reads a stage. Names maps the names of the stages before it to their lines.
 func (w *walk) stage(n *yaml.Node, path string, index int, names map[string]int) Stage {
 	s := Stage{Batch: []Amount{{Count: 1}}, OnFailure: FailureAbort, Approval: ApprovalNone}
-	o, ok := w.object(n, path)
+	o, ok := w.Object(n, path)
 	if !ok {
 		return s
 	}
-	defer o.end()
-	s.Name = w.name(o.need("name", "a stage needs a name"), o.at("name"), names)
-	s.Targets = w.expr(o.get("targets"), o.at("targets"), wantBool, index)
-	s.OrderBy = w.expr(o.get("order_by"), o.at("order_by"), wantComparable, index)
-	if n := o.get("groups"); n != nil {
-		s.Groups = w.groups(n, o.at("groups"), index)
-		o.unsupportedKey("groups")
+	defer o.End(renamed)
+	s.Name = w.name(o.Need("name", "a stage needs a name"), o.At("name"), names)
+	s.Targets = w.expr(o.Get("targets"), o.At("targets"), wantBool, index)
+	s.OrderBy = w.expr(o.Get("order_by"), o.At("order_by"), wantComparable, index)
+	if n := o.Get("groups"); n != nil {
+		s.Groups = w.groups(n, o.At("groups"), index)
+		w.unsupportedKey(o, "groups")
 	}
-	if n := o.get("pick"); n != nil {
-		s.Pick, _ = w.integer(n, o.at("pick"), 1, maxCount)
-		o.unsupportedKey("pick")
+	if n := o.Get("pick"); n != nil {
+		s.Pick, _ = w.Int(n, o.At("pick"), 1, maxCount)
+		w.unsupportedKey(o, "pick")
 	}
-	if s.AllowEmpty = w.truth(o.get("allow_empty"), o.at("allow_empty")); s.AllowEmpty {
-		o.unsupportedKey("allow_empty")
+	if s.AllowEmpty, _ = w.Bool(o.Get("allow_empty"), o.At("allow_empty")); s.AllowEmpty {
+		w.unsupportedKey(o, "allow_empty")
 	}
-	if n := o.get("batch"); n != nil {
-		s.Batch = w.batch(n, o.at("batch"))
+	if n := o.Get("batch"); n != nil {
+		s.Batch = w.batch(n, o.At("batch"))
 	}
-	if n := o.get("max_failures"); n != nil {
-		s.MaxFailures, _ = w.amount(n, o.at("max_failures"), 0)
+	if n := o.Get("max_failures"); n != nil {
+		s.MaxFailures, _ = w.amount(n, o.At("max_failures"), 0)
 	}
-	if n := o.get("max_unavailable"); n != nil {
-		if limit, ok := w.amount(n, o.at("max_unavailable"), 0); ok {
+	if n := o.Get("max_unavailable"); n != nil {
+		if limit, ok := w.amount(n, o.At("max_unavailable"), 0); ok {
 			s.MaxUnavailable = &limit
 		}
-		o.unsupportedKey("max_unavailable")
+		w.unsupportedKey(o, "max_unavailable")
 	}
-	if n := o.get("guard"); n != nil {
-		s.Guard = w.expr(n, o.at("guard"), wantGuard, index)
-		o.unsupportedKey("guard")
+	if n := o.Get("guard"); n != nil {
+		s.Guard = w.expr(n, o.At("guard"), wantGuard, index)
+		w.unsupportedKey(o, "guard")
 	}
-	s.Approval = o.approval()
-	s.Health = w.health(o.get("health"), o.at("health"), index)
+	s.Approval = w.approval(o)
+	s.Health = w.health(o.Get("health"), o.At("health"), index)
 	steps := map[string]int{}
-	w.list(o.need("steps", "a stage needs at least one step"), o.at("steps"), maxSteps, "steps",
+	w.List(o.Need("steps", "a stage needs at least one step"), o.At("steps"), maxSteps, "steps",
 		func(_ int, n *yaml.Node, path string) {
 			s.Steps = append(s.Steps, w.step(n, path, index, steps, s.Health))
 		})
-	s.BatchPause = w.duration(o.get("batch_pause"), o.at("batch_pause"), 0, 0)
-	rollback := o.get("rollback")
+	s.BatchPause = w.duration(o.Get("batch_pause"), o.At("batch_pause"), 0, 0)
+	rollback := o.Get("rollback")
 	if rollback != nil {
-		w.list(rollback, o.at("rollback"), maxSteps, "steps", func(_ int, n *yaml.Node, path string) {
+		w.List(rollback, o.At("rollback"), maxSteps, "steps", func(_ int, n *yaml.Node, path string) {
 			s.Rollback = append(s.Rollback, w.step(n, path, index, steps, s.Health))
 		})
-		o.unsupportedKey("rollback")
+		w.unsupportedKey(o, "rollback")
 	}
-	if n := o.get("on_failure"); n != nil {
-		s.OnFailure = choice(w, n, o.at("on_failure"), FailureAbort, FailureContinue, FailurePause, FailureRollback)
+	if n := o.Get("on_failure"); n != nil {
+		s.OnFailure, _ = yamltree.Choice(w.Reader, n, o.At("on_failure"), FailureAbort, FailureContinue, FailurePause, FailureRollback)
 		if s.OnFailure == FailureRollback {
-			o.unsupportedKey("on_failure")
+			w.unsupportedKey(o, "on_failure")
 			if rollback == nil {
-				w.add(n, o.at("on_failure"), codeMissing, "rollback needs steps; give the stage a rollback list")
+				w.Add(n, o.At("on_failure"), yamltree.CodeMissing, "rollback requires rollback steps; add a rollback list to the stage")
 			}
 		}
 	}
@@ -88,59 +90,59 @@ func (w *walk) stage(n *yaml.Node, path string, index int, names map[string]int)
 // groups reads how the nodes of a stage are grouped.
 func (w *walk) groups(n *yaml.Node, path string, index int) *Groups {
 	g := &Groups{AtOnce: Amount{Count: 1}}
-	o, ok := w.object(n, path)
+	o, ok := w.Object(n, path)
 	if !ok {
 		return g
 	}
-	defer o.end()
-	g.By = w.expr(o.need("by", "an expression such as node.attributes.zone"), o.at("by"), wantGroup, index)
-	if n := o.get("at_once"); n != nil {
-		g.AtOnce, _ = w.amount(n, o.at("at_once"), 1)
+	defer o.End(renamed)
+	g.By = w.expr(o.Need("by", "an expression such as node.attributes.zone"), o.At("by"), wantGroup, index)
+	if n := o.Get("at_once"); n != nil {
+		g.AtOnce, _ = w.amount(n, o.At("at_once"), 1)
 	}
 	return g
 }
 
-// batch reads a size, or a list of sizes.
+// batch reads a batch size, or a list of them.
 func (w *walk) batch(n *yaml.Node, path string) []Amount {
 	if n.Kind != yaml.SequenceNode {
 		size, _ := w.amount(n, path, 1)
 		return []Amount{size}
 	}
 	var sizes []Amount
-	w.list(n, path, maxBatch, "sizes", func(_ int, n *yaml.Node, path string) {
+	w.List(n, path, maxBatch, "sizes", func(_ int, n *yaml.Node, path string) {
 		size, _ := w.amount(n, path, 1)
 		sizes = append(sizes, size)
 	})
 	return sizes
 }
 
-// health reads the gate of a stage, which is nil for none.
+// health reads the health check of a stage, which is nil for none.
 func (w *walk) health(n *yaml.Node, path string, index int) *Health {
 	h := &Health{Timeout: defaultHealthTimeout, Interval: defaultHealthInterval}
 	if n == nil {
 		return h
 	}
-	if n.Kind == yaml.ScalarNode && isText(n) && n.Value == "none" {
+	if yamltree.IsString(n) && n.Value == "none" {
 		return nil
 	}
 	if n.Kind != yaml.MappingNode {
-		w.wrongType(n, path, "none, or a mapping such as {timeout: 2m}")
+		w.WrongType(n, path, "none or a mapping such as {timeout: 2m}")
 		return h
 	}
-	o, _ := w.object(n, path)
-	h.Check = w.expr(o.get("check"), o.at("check"), wantBool, index)
-	h.Timeout = w.duration(o.get("timeout"), o.at("timeout"), minDuration, defaultHealthTimeout)
-	h.Interval = w.duration(o.get("interval"), o.at("interval"), minDuration, defaultHealthInterval)
-	h.Settle = w.duration(o.get("settle"), o.at("settle"), 0, 0)
+	o, _ := w.Object(n, path)
+	h.Check = w.expr(o.Get("check"), o.At("check"), wantBool, index)
+	h.Timeout = w.duration(o.Get("timeout"), o.At("timeout"), minDuration, defaultHealthTimeout)
+	h.Interval = w.duration(o.Get("interval"), o.At("interval"), minDuration, defaultHealthInterval)
+	h.Settle = w.duration(o.Get("settle"), o.At("settle"), 0, 0)
 	if h.Settle >= h.Timeout {
-		w.add(o.key("settle"), o.at("settle"), codeBadValue, "must be shorter than the timeout (%s), or the gate can never pass; raise timeout",
+		w.Add(o.Key("settle"), o.At("settle"), yamltree.CodeBadValue, "must be shorter than the timeout (%s), or the check can never pass; increase timeout",
 			formatDuration(h.Timeout))
 	}
-	o.end()
+	o.End(renamed)
 	return h
 }
 
-// actionKind is what an action may be called: agents that others wrote have their own habits.
+// actionKind is what an action may be called. It is wide because agents written by others choose their own names.
 var actionKind = regexp.MustCompile(`^[!-~]+$`)
 
 func (w *walk) step(n *yaml.Node, path string, index int, names map[string]int, health *Health) Step {
@@ -149,46 +151,46 @@ func (w *walk) step(n *yaml.Node, path string, index int, names map[string]int, 
 		Retry:     Retry{Attempts: 1, Backoff: defaultBackoff, MaxBackoff: defaultMaxBackoff},
 		OnUnknown: UnknownFail,
 	}
-	o, ok := w.object(n, path)
+	o, ok := w.Object(n, path)
 	if !ok {
 		return s
 	}
-	defer o.end()
-	s.Name = w.name(o.need("name", "a step needs a name"), o.at("name"), names)
-	action := o.need("action", "a step needs an action of the agent")
-	if text, ok := w.textOf(action, o.at("action"), maxLine); ok {
+	defer o.End(renamed)
+	s.Name = w.name(o.Need("name", "a step needs a name"), o.At("name"), names)
+	action := o.Need("action", "a step needs an action")
+	if text, ok := w.String(action, o.At("action"), maxLine); ok {
 		switch {
 		case strings.Contains(text, "${"):
-			w.add(action, o.at("action"), codeBadValue, "cannot hold an expression; use steps with when to choose between actions")
+			w.Add(action, o.At("action"), yamltree.CodeBadValue, "cannot contain an expression; to choose between actions, write several steps with when")
 		case !actionKind.MatchString(text):
-			w.add(action, o.at("action"), codeBadValue,
-				"must be the kind of an action, such as external.agent.replicante.io/restart, not %s", quote(text))
+			w.Add(action, o.At("action"), yamltree.CodeBadValue,
+				"%s is not a valid action; write for example external.agent.replicante.io/restart", yamltree.Quote(text))
 		}
 		s.Action = text
 	}
-	if n := o.get("args"); n != nil {
-		s.Args = w.template(n, o.at("args"), index)
+	if n := o.Get("args"); n != nil {
+		s.Args = w.template(n, o.At("args"), index)
 	}
-	s.When = w.expr(o.get("when"), o.at("when"), wantBool, index)
-	s.Timeout = w.duration(o.get("timeout"), o.at("timeout"), minDuration, defaultTimeout)
-	if n := o.get("retry"); n != nil {
-		if r, ok := w.object(n, o.at("retry")); ok {
-			if n := r.get("attempts"); n != nil {
-				s.Retry.Attempts, _ = w.integer(n, r.at("attempts"), 1, maxAttempts)
+	s.When = w.expr(o.Get("when"), o.At("when"), wantBool, index)
+	s.Timeout = w.duration(o.Get("timeout"), o.At("timeout"), minDuration, defaultTimeout)
+	if n := o.Get("retry"); n != nil {
+		if r, ok := w.Object(n, o.At("retry")); ok {
+			if n := r.Get("attempts"); n != nil {
+				s.Retry.Attempts, _ = w.Int(n, r.At("attempts"), 1, maxAttempts)
 			}
-			s.Retry.Backoff = w.duration(r.get("backoff"), r.at("backoff"), 0, defaultBackoff)
-			s.Retry.MaxBackoff = w.duration(r.get("max_backoff"), r.at("max_backoff"), 0, max(defaultMaxBackoff, s.Retry.Backoff))
+			s.Retry.Backoff = w.duration(r.Get("backoff"), r.At("backoff"), 0, defaultBackoff)
+			s.Retry.MaxBackoff = w.duration(r.Get("max_backoff"), r.At("max_backoff"), 0, max(defaultMaxBackoff, s.Retry.Backoff))
 			if s.Retry.MaxBackoff < s.Retry.Backoff {
-				w.add(r.key("max_backoff"), r.at("max_backoff"), codeBadValue, "must be at least the backoff (%s)",
+				w.Add(r.Key("max_backoff"), r.At("max_backoff"), yamltree.CodeBadValue, "must be at least the backoff (%s)",
 					formatDuration(s.Retry.Backoff))
 			}
-			r.end()
+			r.End(renamed)
 		}
 	}
-	if n := o.get("on_unknown"); n != nil {
-		s.OnUnknown = choice(w, n, o.at("on_unknown"), UnknownFail, UnknownRetry, UnknownHealth)
+	if n := o.Get("on_unknown"); n != nil {
+		s.OnUnknown, _ = yamltree.Choice(w.Reader, n, o.At("on_unknown"), UnknownFail, UnknownRetry, UnknownHealth)
 		if s.OnUnknown == UnknownHealth && health == nil {
-			w.add(n, o.at("on_unknown"), codeBadValue, "health decides about the step, but the stage has health: none; give it a gate")
+			w.Add(n, o.At("on_unknown"), yamltree.CodeBadValue, "health requires a health check, but the stage has health: none")
 		}
 	}
 	return s

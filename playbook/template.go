@@ -5,30 +5,33 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
 
 	"gopkg.in/yaml.v3"
 
+	"github.com/replicante-io/playbooks/internal/yamltree"
 	"github.com/replicante-io/playbooks/record"
 )
 
-// Template is a step's args: a Document whose texts may hold ${expressions}. A text that is one whole ${expression}
-// becomes what that gives, of whatever type; in other texts it becomes text: strings as they are, durations as 30s,
-// everything else as JSON. $${ is a literal ${. Keys are taken literally.
+// Template is a step's args: a Document whose strings may contain ${expressions}. A string that is one whole ${expression}
+// becomes its result, of any type. In other strings the result is inserted: strings as they are, durations as 30s,
+// everything else as JSON. $${ is a literal ${. Keys are never templates.
 type Template struct {
 	root  part
 	exprs []*Expr
 }
 
-// NeedsFacts tells whether an expression mentions more of node than its id and cluster.
+// NeedsFacts reports whether an expression mentions more of node than its id and cluster.
 func (t *Template) NeedsFacts() bool {
 	return t.any((*Expr).NeedsFacts)
 }
 
-// NeedsAllNodes tells whether an expression mentions nodes.
+// NeedsAllNodes reports whether an expression mentions nodes.
 func (t *Template) NeedsAllNodes() bool {
 	return t.any((*Expr).NeedsAllNodes)
 }
@@ -45,8 +48,8 @@ func (t *Template) any(is func(*Expr) bool) bool {
 	return false
 }
 
-// Resolve fills in the expressions. Parts without any are shared between results: nobody may change them. The error is
-// ErrAbsent when an absent fact is needed. A nil template gives an empty Document.
+// Resolve evaluates the expressions. Parts without expressions are shared between results, so callers must not change
+// them. The error is ErrAbsent when it depends on an absent fact. A nil template gives an empty Document.
 func (t *Template) Resolve(v Vars) (record.Document, error) {
 	if t == nil {
 		return record.Document{}, nil
@@ -59,7 +62,7 @@ func (t *Template) Resolve(v Vars) (record.Document, error) {
 	return record.Document(resolved.(map[string]any)), nil
 }
 
-// part is a value of a template. Left bounds what expressions may give, in all.
+// part is a value of a template. Left bounds the results of all its expressions together.
 type part interface {
 	resolve(v Vars, left *int) (any, error)
 }
@@ -81,7 +84,7 @@ func (p whole) resolve(v Vars, left *int) (any, error) {
 	}
 	plain, err := documentValue(result)
 	if err != nil {
-		return nil, fmt.Errorf("expression %s: %w", quote(p.expr.text), err)
+		return nil, fmt.Errorf("expression %s: %w", yamltree.Quote(p.expr.text), err)
 	}
 	return plain, nil
 }
@@ -104,7 +107,7 @@ func (p textPart) resolve(v Vars, left *int) (any, error) {
 		}
 		encoded, err := encode(result)
 		if err != nil {
-			return nil, fmt.Errorf("expression %s: %w", quote(expr.text), err)
+			return nil, fmt.Errorf("expression %s: %w", yamltree.Quote(expr.text), err)
 		}
 		b.WriteString(encoded)
 	}
@@ -125,7 +128,7 @@ func (p listPart) resolve(v Vars, left *int) (any, error) {
 
 func (p objectPart) resolve(v Vars, left *int) (any, error) {
 	object := make(map[string]any, len(p))
-	for _, key := range sortedKeys(p) { // in order: of several errors it is always the same one
+	for _, key := range slices.Sorted(maps.Keys(p)) { // in order, so that of several errors it is always the same one
 		resolved, err := p[key].resolve(v, left)
 		if err != nil {
 			return nil, err
@@ -146,7 +149,7 @@ func documentValue(v any) (any, error) {
 		return record.Normalize(v)
 	case float64:
 		if math.IsNaN(v) || math.IsInf(v, 0) {
-			return nil, errors.New("it gives a number that JSON cannot hold")
+			return nil, errors.New("its result is a number that JSON cannot hold")
 		}
 	case []any:
 		for i, item := range v {
@@ -168,7 +171,7 @@ func documentValue(v any) (any, error) {
 	return v, nil
 }
 
-// encode is a value as JSON, with <, > and & as they are.
+// encode is a value as JSON, without escapes for HTML.
 func encode(v any) (string, error) {
 	var b bytes.Buffer
 	encoder := json.NewEncoder(&b)
@@ -181,21 +184,22 @@ func encode(v any) (string, error) {
 
 // template reads the args of a step. No args are nil.
 func (w *walk) template(n *yaml.Node, path string, stage int) *Template {
-	n = target(n)
+	n = yamltree.Target(n)
 	if n.Kind != yaml.MappingNode {
-		w.wrongType(n, path, "a mapping (key: value)")
+		w.WrongType(n, path, "a mapping (key: value)")
 		return nil
 	}
 	if len(n.Content) == 0 {
 		return nil
 	}
+	w.CheckUntyped(n, path)
 	t := &Template{}
 	t.root = w.part(n, path, stage, t)
 	return t
 }
 
 func (w *walk) part(n *yaml.Node, path string, stage int, t *Template) part {
-	n = target(n)
+	n = yamltree.Target(n)
 	before := len(t.exprs)
 	var built part
 	switch {
@@ -203,7 +207,7 @@ func (w *walk) part(n *yaml.Node, path string, stage int, t *Template) part {
 		object := objectPart{}
 		for i := 0; i+1 < len(n.Content); i += 2 {
 			key := n.Content[i]
-			if w.known[key] || key.Kind != yaml.ScalarNode {
+			if w.Reported(key) || key.Kind != yaml.ScalarNode {
 				continue
 			}
 			object[key.Value] = w.part(n.Content[i+1], path+"."+key.Value, stage, t)
@@ -215,17 +219,17 @@ func (w *walk) part(n *yaml.Node, path string, stage int, t *Template) part {
 			list[i] = w.part(item, fmt.Sprintf("%s[%d]", path, i), stage, t)
 		}
 		built = list
-	case isText(n) && strings.Contains(n.Value, "${"):
+	case yamltree.IsString(n) && strings.Contains(n.Value, "${"):
 		return w.textPart(n, path, stage, t)
 	}
 	if len(t.exprs) == before {
-		plain, _ := unescape(value(n), built)
+		plain, _ := unescape(yamltree.Value(n), built)
 		return literal{plain}
 	}
 	return built
 }
 
-// unescape is a value without expressions, with what its parts made of $${.
+// unescape is a value without expressions, in which $${ has become ${.
 func unescape(plain any, built part) (any, error) {
 	if built == nil {
 		return plain, nil
@@ -234,7 +238,7 @@ func unescape(plain any, built part) (any, error) {
 	return built.resolve(nil, &left)
 }
 
-// textPart reads a text with ${ in it.
+// textPart reads a string that contains ${.
 func (w *walk) textPart(n *yaml.Node, path string, stage int, t *Template) part {
 	var pieces textPart
 	var text strings.Builder
@@ -258,17 +262,13 @@ func (w *walk) textPart(n *yaml.Node, path string, stage int, t *Template) part 
 		skip(dollar)
 		end := exprEnd(rest[2:])
 		if end < 0 {
-			place := *n
-			if w.text != nil {
-				place.Line, place.Column = w.text.inside(n, at)
-			}
-			w.add(&place, path, codeBadExpression, "${ is not closed with }; write $${ for a literal ${")
+			w.AddInside(n, at, path, codeBadExpression, "${ is not closed with }; write $${ for a literal ${")
 			return literal{n.Value}
 		}
 		source := rest[2 : 2+end]
 		e := w.compile(n, path, source, at+2, wantJSON, stage)
 		if e == nil {
-			e = &Expr{text: source} // never evaluated: a problem was reported
+			e = &Expr{text: source} // never evaluated, since a problem was reported
 		}
 		t.exprs = append(t.exprs, e)
 		if text.Len() > 0 {
@@ -293,8 +293,8 @@ func (w *walk) textPart(n *yaml.Node, path string, stage int, t *Template) part 
 	return literal{pieces[0]}
 }
 
-// exprEnd is where the expression at the start of s ends with a } that is neither in its strings nor closes a { of its
-// own, or -1.
+// exprEnd is the index of the } that ends the expression at the start of s, or -1. A } inside a string of the expression,
+// or one that closes a { of the expression, does not end it.
 func exprEnd(s string) int {
 	depth := 0
 	for i := 0; i < len(s); i++ {
@@ -317,7 +317,7 @@ func exprEnd(s string) int {
 	return -1
 }
 
-// identBefore tells whether s ends in a character that makes a following r part of a name, but for b, as in br"".
+// identBefore reports whether s ends in a character that makes a following r part of a name, except for b, as in br"".
 func identBefore(s string) bool {
 	if s == "" {
 		return false
@@ -329,7 +329,7 @@ func identBefore(s string) bool {
 	return c == '_' || c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
 }
 
-// stringEnd is the length of the CEL string that s starts with, or -1 when it does not end. In a raw one, \ is no escape.
+// stringEnd is the length of the CEL string that s starts with, or -1 if it does not end. In a raw string \ does not escape.
 func stringEnd(s string, raw bool) int {
 	quotes := s[:1]
 	if triple := strings.Repeat(quotes, 3); strings.HasPrefix(s, triple) {

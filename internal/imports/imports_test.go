@@ -15,7 +15,7 @@ const house = "github.com/replicante-io/playbooks/"
 // allowed says which packages of the house a package may import. Every package of the house is here or under a parent
 // that is: who adds one decides what it may know.
 var allowed = map[string][]string{
-	"playbook":                  {"record"},
+	"playbook":                  {"internal/yamltree", "record"},
 	"record":                    {},
 	"election":                  {"internal/etcd", "internal/failpoint"},
 	"membership":                {"internal/etcd"},
@@ -31,7 +31,8 @@ var allowed = map[string][]string{
 	"api":                       {"election", "internal/failpoint", "internal/idempotency", "membership", "playbook", "record", "store"},
 	"api/client":                {"record"},
 	"api/apitest":               {"api", "election", "playbook", "record", "store", "store/storetest"}, // for tests of its clients
-	"internal/config":           {},
+	"internal/config":           {"internal/yamltree"},
+	"internal/yamltree":         {"record"},
 	"internal/testenv":          {"tests/robustness/cluster"},
 	"internal/etcd":             {"internal/failpoint", "internal/retry"},
 	"internal/failpoint":        {},

@@ -1,12 +1,12 @@
-package playbook
+package yamltree
 
 import (
 	"strconv"
 	"strings"
 )
 
-// quote quotes s for a message, shortened.
-func quote(s string) string {
+// Quote quotes s for a message, cut to 60 characters.
+func Quote(s string) string {
 	const longest = 60
 	count := 0
 	for i := range s {
@@ -18,22 +18,24 @@ func quote(s string) string {
 	return strconv.Quote(s)
 }
 
-// didYouMean is the end of a message about an unknown word: what it may have been meant to be, or all known ones.
-func didYouMean(word string, known []string) string {
-	if near := nearest(word, known); near != "" {
+// DidYouMean is the end of a message about an unknown word: the known word that was probably meant, or all known words.
+func DidYouMean(word string, known []string) string {
+	if near := Nearest(word, known); near != "" {
 		return "; did you mean " + near + "?"
 	}
 	switch {
 	case len(known) == 0:
 		return ""
+	case len(known) == 1:
+		return "; expected " + known[0]
 	case len(known) > 20:
-		return "; known are " + strings.Join(known[:20], ", ") + " and others"
+		return "; expected one of " + strings.Join(known[:20], ", ") + " and others"
 	}
-	return "; known are " + strings.Join(known, ", ")
+	return "; expected one of " + strings.Join(known, ", ")
 }
 
-// nearest is the known word that word was probably meant to be, or "".
-func nearest(word string, known []string) string {
+// Nearest is the known word that was probably meant by word, or "".
+func Nearest(word string, known []string) string {
 	if len(word) > 64 {
 		return ""
 	}
@@ -52,7 +54,7 @@ func nearest(word string, known []string) string {
 	return best
 }
 
-// plainWord is word without the differences between maxFailures, max-failures and max_failures.
+// plainWord is the same for maxFailures, max-failures and max_failures.
 func plainWord(word string) string {
 	return strings.ToLower(strings.NewReplacer("_", "", "-", "", " ", "").Replace(word))
 }

@@ -1,4 +1,4 @@
-package playbook
+package yamltree
 
 import (
 	"strings"
@@ -7,105 +7,16 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// source is a text, for the places of things in it. Lines and columns count from 1, columns in characters.
-type source struct {
-	text   string
-	starts []int // of the lines, in bytes
-}
-
-func newSource(text string) *source {
-	s := &source{text: text, starts: []int{0}}
-	for i := 0; i < len(text); {
-		size := lineBreak(text[i:])
-		if size == 0 {
-			i++
-			continue
-		}
-		i += size
-		s.starts = append(s.starts, i)
-	}
-	return s
-}
-
-// lineBreak is the length of the line break that s starts with, or 0. YAML 1.1, which the parser follows, knows five.
-func lineBreak(s string) int {
-	switch {
-	case strings.HasPrefix(s, "\r\n"):
-		return 2
-	case strings.HasPrefix(s, "\n"), strings.HasPrefix(s, "\r"):
-		return 1
-	case strings.HasPrefix(s, "\u0085"):
-		return 2
-	case strings.HasPrefix(s, "\u2028"), strings.HasPrefix(s, "\u2029"):
-		return 3
-	}
-	return 0
-}
-
-// line is the text of a line without its break.
-func (s *source) line(number int) string {
-	if number < 1 || number > len(s.starts) {
-		return ""
-	}
-	rest := s.text[s.starts[number-1]:]
-	for i := range rest {
-		if lineBreak(rest[i:]) > 0 {
-			return rest[:i]
-		}
-	}
-	return rest
-}
-
-// place is the line and column of a byte of the text.
-func (s *source) place(offset int) (line, column int) {
-	low, high := 0, len(s.starts)
-	for high-low > 1 {
-		middle := (low + high) / 2
-		if s.starts[middle] <= offset {
-			low = middle
-		} else {
-			high = middle
-		}
-	}
-	return low + 1, utf8.RuneCountInString(s.text[s.starts[low]:offset]) + 1
-}
-
-// inside is the place of a character of a scalar's value, found by reading the text of the scalar along with the
-// value. Where the two do not go together it is the place of the scalar.
-func (s *source) inside(n *yaml.Node, character int) (line, column int) {
-	if n.Line < 1 || n.Line > len(s.starts) {
-		return n.Line, n.Column
-	}
-	at := s.starts[n.Line-1]
-	for i := 1; i < n.Column && at < len(s.text); i++ {
-		_, size := utf8.DecodeRuneInString(s.text[at:])
-		at += size
-	}
-	reader := &scalarReader{text: s.text, at: at, style: n.Style}
-	if !reader.begin() {
-		return n.Line, n.Column
-	}
-	value := n.Value
-	for i := 0; i < character && value != ""; i++ {
-		r, size := utf8.DecodeRuneInString(value)
-		value = value[size:]
-		if !reader.next(r) {
-			return n.Line, n.Column
-		}
-	}
-	return s.place(min(reader.at, len(s.text)))
-}
-
 // scalarReader reads the text of one scalar.
 type scalarReader struct {
-	text   string
-	at     int
-	style  yaml.Style
-	indent int // of a block scalar
-	breaks int // line breaks that were folded and are still to be matched
+	content string
+	at      int
+	style   yaml.Style
+	indent  int // of a block scalar
+	breaks  int // line breaks that were folded and are still to be matched
 }
 
-func (r *scalarReader) rest() string { return r.text[min(r.at, len(r.text)):] }
+func (r *scalarReader) rest() string { return r.content[min(r.at, len(r.content)):] }
 
 // begin goes to the first character of the content.
 func (r *scalarReader) begin() bool {

@@ -1,0 +1,198 @@
+package yamltree
+
+import (
+	"math"
+	"regexp"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"gopkg.in/yaml.v3"
+)
+
+const (
+	maxNodes    = 100_000 // values of a document, with every alias expanded
+	maxExpanded = 4 << 20 // bytes of a document's values, with every alias expanded
+
+	// MaxDepth is how deep lists and mappings may be nested.
+	MaxDepth = 64
+)
+
+// check reports what is wrong with a document whatever it is about, and whether it may be walked: a document that loops,
+// or that is too large with its aliases expanded, may not.
+func (r *Reader) check(root *yaml.Node) bool {
+	c := &treeCheck{Reader: r, sizes: map[*yaml.Node]treeSize{}}
+	size := c.visit(root, 0)
+	switch {
+	case c.failed:
+		return false
+	case size.nodes > maxNodes || size.bytes > maxExpanded:
+		r.Add(root, "", CodeTooLarge, "the document is too large with its aliases expanded; at most %d values and %d bytes are allowed",
+			maxNodes, maxExpanded)
+		return false
+	}
+	return true
+}
+
+// treeSize is the size of a node with its aliases expanded.
+type treeSize struct{ nodes, bytes, height int }
+
+type treeCheck struct {
+	*Reader
+	sizes  map[*yaml.Node]treeSize // of the nodes visited so far; those being visited have 0 nodes
+	failed bool
+}
+
+func (c *treeCheck) fail(n *yaml.Node, code, format string, args ...any) {
+	c.failed = true
+	c.Add(n, "", code, format, args...)
+}
+
+// visit checks n and everything in it. Depth is how many lists and mappings n is nested in.
+func (c *treeCheck) visit(n *yaml.Node, depth int) treeSize {
+	size := treeSize{nodes: 1, bytes: len(n.Value)}
+	if c.failed {
+		return size
+	}
+	if depth > MaxDepth {
+		c.tooDeep(n)
+		return size
+	}
+	if n.Style&yaml.TaggedStyle != 0 {
+		c.AddOnce(n, "", CodeYAML, "the tag %s is not supported; remove it, and quote the value if it is a string", Quote(n.Tag))
+	}
+	switch n.Kind {
+	case yaml.AliasNode:
+		return c.alias(n, depth)
+	case yaml.ScalarNode:
+		if n.Style&yaml.TaggedStyle == 0 {
+			c.number(n)
+		}
+	case yaml.MappingNode:
+		c.sizes[n] = treeSize{}
+		c.keys(n)
+	case yaml.SequenceNode:
+		c.sizes[n] = treeSize{}
+	}
+	for _, child := range n.Content {
+		inner := c.visit(child, depth+1)
+		size.nodes = min(size.nodes+inner.nodes, maxNodes+1)
+		size.bytes = min(size.bytes+inner.bytes, maxExpanded+1)
+		size.height = max(size.height, inner.height+1)
+	}
+	c.sizes[n] = size
+	return size
+}
+
+func (c *treeCheck) tooDeep(n *yaml.Node) {
+	c.fail(n, CodeTooLarge, "lists and mappings are nested more than %d levels deep here", MaxDepth)
+}
+
+// alias checks an alias without visiting again what it refers to.
+func (c *treeCheck) alias(n *yaml.Node, depth int) treeSize {
+	known, visited := c.sizes[n.Alias]
+	switch {
+	case !visited:
+		c.fail(n, CodeYAML, "*%s refers to an anchor of another document; define &%s in this one", n.Value, n.Value)
+	case known.nodes == 0:
+		c.fail(n, CodeYAML, "*%s refers to a value that contains it, so it never ends", n.Value)
+	case depth+known.height > MaxDepth:
+		c.tooDeep(n)
+	}
+	return known
+}
+
+// keys checks the keys of a mapping: strings, each only once.
+func (c *treeCheck) keys(n *yaml.Node) {
+	seen := map[string]*yaml.Node{}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key := n.Content[i]
+		if key.Kind == yaml.AliasNode {
+			c.AddOnce(key, "", CodeYAML, "a key cannot be an alias; write it out")
+			continue
+		}
+		switch {
+		case key.Tag == tagMerge:
+			c.AddOnce(key, "", CodeYAML, "merge keys (<<) are not supported; write the keys out")
+		case key.Kind != yaml.ScalarNode:
+			c.AddOnce(key, "", CodeWrongType, "a key must be a string, not %s", Describe(key))
+		case !IsString(key):
+			c.AddOnce(key, "", CodeWrongType, "a key must be a string, not %s; quote it: %s", Describe(key), Quote(key.Value))
+		case strings.ContainsFunc(key.Value, unicode.IsControl):
+			c.AddOnce(key, "", CodeBadName, "the key %s contains control characters", Quote(key.Value))
+		case seen[key.Value] != nil:
+			c.AddOnce(key, "", CodeDuplicate, "the key %s is already given at line %d", Quote(key.Value), seen[key.Value].Line)
+		default:
+			seen[key.Value] = key
+		}
+	}
+}
+
+var (
+	plainInt   = regexp.MustCompile(`^[-+]?(0|[1-9][0-9]*)$`)
+	digitsOnly = regexp.MustCompile(`^[-+]?[0-9]+$`)
+)
+
+const (
+	ambiguousNumber = "YAML parsers do not agree which number %s is; write it in plain decimal digits, or quote it if it is a string"
+	largeInteger    = "%s is too large for an integer (64 bits); quote it if it is a string"
+)
+
+// number reports numbers that YAML parsers do not agree about, and those that JSON cannot hold.
+func (c *treeCheck) number(n *yaml.Node) {
+	switch n.Tag {
+	case tagInt:
+		if !plainInt.MatchString(n.Value) {
+			c.AddOnce(n, "", CodeBadValue, ambiguousNumber, Quote(n.Value))
+		} else if _, err := strconv.ParseInt(n.Value, 10, 64); err != nil {
+			c.AddOnce(n, "", CodeBadValue, largeInteger, Quote(n.Value))
+		}
+	case tagFloat:
+		number, err := strconv.ParseFloat(n.Value, 64)
+		switch {
+		case plainInt.MatchString(n.Value):
+			c.AddOnce(n, "", CodeBadValue, largeInteger, Quote(n.Value))
+		case digitsOnly.MatchString(n.Value), err != nil && strings.Contains(n.Value, "_"):
+			c.AddOnce(n, "", CodeBadValue, ambiguousNumber, Quote(n.Value))
+		case err != nil, math.IsInf(number, 0), math.IsNaN(number):
+			c.AddOnce(n, "", CodeBadValue, "%s is not a finite number; quote it if it is a string", Quote(n.Value))
+		}
+	}
+}
+
+var (
+	oldBool        = regexp.MustCompile(`(?i)^(y|n|yes|no|on|off)$`)    // booleans in YAML 1.1
+	oldSexagesimal = regexp.MustCompile(`^[-+]?[0-9]+(:[0-5]?[0-9])+$`) // numbers in YAML 1.1
+	trailingZero   = regexp.MustCompile(`^[-+]?[0-9]*\.[0-9]+0$`)       // 7.10 is a version more often than 7.1
+)
+
+// CheckUntyped reports the scalars in n that YAML parsers do not agree about, or that lose digits. It is for values whose
+// types are not known otherwise.
+func (r *Reader) CheckUntyped(n *yaml.Node, path string) {
+	n = Target(n)
+	switch n.Kind {
+	case yaml.MappingNode:
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			if key := n.Content[i]; !r.reported[key] {
+				r.CheckUntyped(n.Content[i+1], Join(path, key.Value))
+			}
+		}
+	case yaml.SequenceNode:
+		for i, item := range n.Content {
+			r.CheckUntyped(item, Index(path, i))
+		}
+	}
+	if n.Kind != yaml.ScalarNode || n.Style != 0 || r.text == nil || r.reported[n] {
+		return
+	}
+	switch {
+	case n.Tag == tagTime:
+		r.AddOnce(n, path, CodeBadValue, "some YAML parsers read %s as a date; quote it", n.Value)
+	case n.Tag == tagString && oldBool.MatchString(n.Value):
+		r.AddOnce(n, path, CodeBadValue, "some YAML parsers read %s as a boolean; quote it, or write true or false", n.Value)
+	case n.Tag == tagString && oldSexagesimal.MatchString(n.Value):
+		r.AddOnce(n, path, CodeBadValue, "some YAML parsers read %s as a number; quote it", n.Value)
+	case n.Tag == tagFloat && trailingZero.MatchString(n.Value):
+		r.AddOnce(n, path, CodeBadValue, "%s is read as the number %s; quote it if it is a string", n.Value, strings.TrimRight(n.Value, "0"))
+	}
+}

@@ -1,0 +1,127 @@
+// Package yamltree reads YAML and JSON strictly, for playbooks and for configuration files.
+//
+// Parse turns a file into trees of nodes that are safe to walk: aliases cannot loop or expand without bound, keys are
+// unique strings, tags and merge keys are refused, and so are numbers that YAML parsers disagree about. A Reader then
+// reads values of known types out of a tree. It collects everything that is wrong, each problem with its line, its
+// column and what would be right, instead of stopping at the first.
+package yamltree
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+
+	"github.com/replicante-io/playbooks/record"
+)
+
+// The codes of problems. They are stable: programs may rely on them.
+const (
+	CodeYAML       = "yaml"        // the text is not YAML, or uses a feature of YAML that is refused
+	CodeEncoding   = "encoding"    // the text is not UTF-8, or contains control characters
+	CodeTooLarge   = "too_large"   // something exceeds a limit
+	CodeUnknownKey = "unknown_key" // no such key
+	CodeWrongType  = "wrong_type"  // a list instead of a string, and the like
+	CodeMissing    = "missing"     // something required is not there, or has no value
+	CodeDuplicate  = "duplicate"   // a key or a name for the second time
+	CodeBadName    = "bad_name"    // a name that breaks the rules for names
+	CodeBadValue   = "bad_value"   // the right type, but not an allowed value
+)
+
+// maxProblems bounds the problems reported for one file.
+const maxProblems = 500
+
+// Reader reads the values of trees and collects what is wrong with them. A value that is wrong is reported and read as
+// the zero value, so that reading can continue.
+type Reader struct {
+	// FullPaths makes messages start with the full path of the value, such as etcd.endpoints, instead of its last part.
+	FullPaths bool
+
+	file     string
+	text     *text               // nil for a tree that was not read from text
+	reported map[*yaml.Node]bool // nodes with a problem: their type is not reported again
+	problems record.Problems
+}
+
+// Problems are the problems found so far: in the order of the text, each once, bounded in number.
+func (r *Reader) Problems() record.Problems {
+	r.problems = Tidy(r.problems)
+	return r.problems
+}
+
+// Problem is a problem at n that is not added to the reader's.
+func (r *Reader) Problem(n *yaml.Node, path, code, format string, args ...any) record.Problem {
+	return record.Problem{File: r.file, Line: n.Line, Column: n.Column, Path: path, Code: code, Message: fmt.Sprintf(format, args...)}
+}
+
+// Add reports a problem at n. The message starts with the path, if there is one.
+func (r *Reader) Add(n *yaml.Node, path, code, format string, args ...any) {
+	p := r.Problem(n, path, code, format, args...)
+	if path != "" {
+		label := path
+		if !r.FullPaths {
+			label = path[strings.LastIndexByte(path, '.')+1:]
+		}
+		p.Message = label + ": " + p.Message
+	}
+	r.problems = append(r.problems, p)
+}
+
+// AddInside is Add for a problem at one character of the scalar n, counted from 0.
+func (r *Reader) AddInside(n *yaml.Node, character int, path, code, format string, args ...any) {
+	place := *n
+	if r.text != nil {
+		place.Line, place.Column = r.text.inside(n, character)
+	}
+	r.Add(&place, path, code, format, args...)
+}
+
+// AddOnce is Add, after which the type of n is not reported as wrong.
+func (r *Reader) AddOnce(n *yaml.Node, path, code, format string, args ...any) {
+	if r.reported == nil {
+		r.reported = map[*yaml.Node]bool{}
+	}
+	r.reported[n] = true
+	r.Add(n, path, code, format, args...)
+}
+
+// Reported reports whether n already has a problem.
+func (r *Reader) Reported(n *yaml.Node) bool { return r.reported[n] }
+
+// WrongType reports that n is not what is wanted, unless n already has a problem.
+func (r *Reader) WrongType(n *yaml.Node, path, wanted string) {
+	if !r.reported[n] {
+		r.Add(n, path, CodeWrongType, "must be %s, not %s", wanted, Describe(n))
+	}
+}
+
+// Tidy sorts problems by their place in the text, removes repetitions and bounds their number.
+func Tidy(problems record.Problems) record.Problems {
+	slices.SortStableFunc(problems, func(a, b record.Problem) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
+	// A value behind an anchor is checked wherever it is used, but is one problem.
+	type place struct {
+		line, column  int
+		path, message string
+	}
+	seen := map[place]bool{}
+	problems = slices.DeleteFunc(problems, func(p record.Problem) bool {
+		key := place{p.Line, p.Column, "", p.Message}
+		if p.Line == 0 {
+			key.path = p.Path
+		}
+		twice := seen[key]
+		seen[key] = true
+		return twice
+	})
+	if len(problems) > maxProblems {
+		last := problems[maxProblems]
+		last.Path, last.Code = "", CodeTooLarge
+		last.Message = fmt.Sprintf("and %d more problems", len(problems)-maxProblems)
+		problems = append(problems[:maxProblems:maxProblems], last)
+	}
+	return problems
+}
