@@ -64,7 +64,7 @@ integration: ## all tests with -race, real servers and kills; REQUIRE=mongo,redi
 	tools/gotest -race -tags integration -count=1 -timeout 20m -p 1 $(ALONE)
 
 chaos: ## breaks replicas, etcd, MongoDB and agents at random and checks what is left; DURATION=3m SEED=…
-	go run ./tests/robustness/traffic/cmd --duration $(DURATION) --seed $(SEED)
+	go run ./tests/robustness/chaos --duration $(DURATION) --seed $(SEED)
 
 soak: ## ten minutes of chaos
 	$(MAKE) chaos DURATION=10m

@@ -22,7 +22,7 @@ import (
 	"github.com/replicante-io/playbooks/api/client"
 	"github.com/replicante-io/playbooks/internal/testenv"
 	"github.com/replicante-io/playbooks/record"
-	rig "github.com/replicante-io/playbooks/tests/robustness/cluster"
+	"github.com/replicante-io/playbooks/tests/robustness/cluster"
 )
 
 const (
@@ -130,7 +130,7 @@ type example struct {
 	redis   []int    // ports
 	agents  []int
 	flags   []string // of the control plane
-	process *rig.Process
+	process *cluster.Process
 	plane   *client.Client
 	run     string // id
 }
@@ -254,7 +254,7 @@ func (x *example) await(what string, try func() error) {
 		}
 		select {
 		case <-time.After(20 * time.Millisecond):
-		case <-x.process.Ended():
+		case <-x.process.Done():
 			if what == "a leader" {
 				x.t.Fatal("the control plane ended")
 			}

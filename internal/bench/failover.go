@@ -11,7 +11,7 @@ import (
 
 	"github.com/replicante-io/playbooks/api/client"
 	"github.com/replicante-io/playbooks/record"
-	rig "github.com/replicante-io/playbooks/tests/robustness/cluster"
+	"github.com/replicante-io/playbooks/tests/robustness/cluster"
 )
 
 // FailoverConfig says which failovers are measured.
@@ -61,15 +61,15 @@ func Failover(ctx context.Context, c FailoverConfig) (FailoverResult, error) {
 		return FailoverResult{}, fmt.Errorf("make a directory: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	r, err := rig.New(ctx, rig.Config{
+	in, err := cluster.Start(ctx, cluster.Config{
 		Dir: dir, Programs: c.Programs, Endpoints: c.Fleet.Endpoints, Store: c.Store,
 		Database: "replibench_" + uuid.NewString()[:8], Replicas: c.Replicas, LeaseTTL: c.LeaseTTL,
 	})
 	if err != nil {
 		return FailoverResult{}, err
 	}
-	defer r.End()
-	plane, err := client.New(client.Config{Servers: r.Servers(), Actor: "replibench", Version: c.Version})
+	defer in.Stop()
+	plane, err := client.New(client.Config{Servers: in.Servers(), Actor: "replibench", Version: c.Version})
 	if err != nil {
 		return FailoverResult{}, err
 	}
@@ -94,7 +94,7 @@ func Failover(ctx context.Context, c FailoverConfig) (FailoverResult, error) {
 			}
 			// Only where enough is left to do for the next leader.
 			if len(took) < c.Kills && run.State == record.RunRunning && run.Counts[record.NodePending] > c.Fleet.Nodes/2 {
-				dispatch, err := c.kill(ctx, r)
+				dispatch, err := c.kill(ctx, in)
 				if err != nil {
 					return false, err
 				}
@@ -127,8 +127,8 @@ func Failover(ctx context.Context, c FailoverConfig) (FailoverResult, error) {
 
 // kill kills the leader of a run that goes on, and starts it again once an agent has started an action of the next term:
 // after the time that is returned.
-func (c FailoverConfig) kill(ctx context.Context, r *rig.Rig) (time.Duration, error) {
-	leader, err := r.Leader(ctx)
+func (c FailoverConfig) kill(ctx context.Context, in *cluster.Installation) (time.Duration, error) {
+	leader, err := in.Leader(ctx)
 	if err != nil {
 		return 0, err
 	}

@@ -39,19 +39,20 @@ var allowed = map[string][]string{
 	"internal/idempotency":      {"record", "store"},
 	"internal/imports":          {},
 	"internal/retry":            {},
-	"tests/robustness/cluster":  {},
-	"tests/robustness/failover": everything,
 	"internal/systemd":          {},
 	"internal/version":          {},
 	"internal/node":             {"agent", "agent/wire", "membership"},
 	"internal/replica":          everything,
 	"internal/dev":              everything,
 	"internal/bench":            everything,
-	"tests/robustness/traffic":  everything,
 	"cmd":                       everything,
 	"examples":                  everything,
 
-	"tests/robustness/validate": {}, // it judges, and shares nothing with what it judges
+	"tests/robustness":          everything,
+	"tests/robustness/cluster":  {"internal/retry"},
+	"tests/robustness/traffic":  {"api/client", "internal/retry", "record", "tests/robustness/cluster", "tests/robustness/validate"},
+	"tests/robustness/faults":   {"internal/failpoint", "internal/retry", "tests/robustness/cluster"},
+	"tests/robustness/validate": {}, // it judges, and shares no code with what it judges
 }
 
 var everything = []string{"*"}

@@ -5,24 +5,24 @@ import (
 	"sync"
 	"testing"
 
-	rig "github.com/replicante-io/playbooks/tests/robustness/cluster"
+	"github.com/replicante-io/playbooks/tests/robustness/cluster"
 )
 
-// Mongod is the server's program.
+// Mongod returns the server's program.
 func Mongod(t testing.TB) string {
 	t.Helper()
-	program := rig.FindMongod()
+	program := cluster.FindMongod()
 	if program == "" {
-		absent(t, "mongo", "there is no mongod: not in $MONGOD, not on PATH, not installed by tools/mongod")
+		absent(t, "mongo", "mongod was not found: not in $MONGOD, not on PATH, not installed by tools/mongod")
 	}
 	return program
 }
 
-// NewMongod starts a server with these arguments besides its place and port; it ends with the test. Without --replSet it
-// is a standalone.
-func NewMongod(t testing.TB, args ...string) *rig.Mongod {
+// NewMongod starts a server with args besides its directory and port, until the test ends. Without --replSet it is a
+// standalone.
+func NewMongod(t testing.TB, args ...string) *cluster.Mongod {
 	t.Helper()
-	m, err := rig.NewMongod(Mongod(t), t.TempDir(), args...)
+	m, err := cluster.StartMongod(Mongod(t), t.TempDir(), args...)
 	if err != nil {
 		t.Fatalf("start mongod: %v", err)
 	}
@@ -30,15 +30,15 @@ func NewMongod(t testing.TB, args ...string) *rig.Mongod {
 	return m
 }
 
-// Set is a running replica set.
-type Set struct{ *rig.Set }
+// Set is a running replica set, for one test.
+type Set struct{ *cluster.ReplicaSet }
 
-// MongoSet starts a replica set of n members, each with these arguments besides; it ends with the test.
+// MongoSet starts a replica set of n members, each with args, until the test ends.
 func MongoSet(t testing.TB, n int, args ...string) Set {
 	t.Helper()
-	set, err := rig.NewSet(Mongod(t), t.TempDir(), n, args...)
+	set, err := cluster.StartReplicaSet(Mongod(t), t.TempDir(), n, args...)
 	if set != nil {
-		t.Cleanup(set.End)
+		t.Cleanup(set.Stop)
 	}
 	if err != nil {
 		t.Fatalf("start a replica set of %d: %v", n, err)
@@ -46,20 +46,20 @@ func MongoSet(t testing.TB, n int, args ...string) Set {
 	return Set{set}
 }
 
-// Primary is the index of the member that is primary; it waits until there is one.
+// Primary waits until the set has a primary and returns its index.
 func (s Set) Primary(t testing.TB) int {
 	t.Helper()
-	i, err := s.Set.Primary()
+	i, err := s.ReplicaSet.Primary()
 	if err != nil {
 		t.Fatal(err)
 	}
 	return i
 }
 
-// Kill ends a member as kill -9 does.
+// Kill kills a member with SIGKILL.
 func (s Set) Kill(i int) { s.Members[i].Kill() }
 
-// Start starts a member that was killed, and waits until it answers.
+// Start starts a member that was killed and waits until it answers.
 func (s Set) Start(t testing.TB, i int) {
 	t.Helper()
 	if err := s.Members[i].Start(); err != nil {
@@ -67,36 +67,36 @@ func (s Set) Start(t testing.TB, i int) {
 	}
 }
 
-var one struct {
+var sharedSet struct {
 	sync.Once
-	set *rig.Set
+	set *cluster.ReplicaSet
 	err error
 }
 
-// Mongo is the URL of a replica set of one that all tests of a package share: use a database of your own. The package's
-// TestMain must call Main.
+// Mongo returns the URL of a replica set of one that all tests of a package share: use a database of your own. The
+// package's TestMain must call Main.
 func Mongo(t testing.TB) string {
 	t.Helper()
 	if !shared.used {
 		t.Fatal("testenv.Mongo needs a TestMain that calls testenv.Main")
 	}
 	program := Mongod(t)
-	one.Do(func() {
+	sharedSet.Do(func() {
 		dir, err := os.MkdirTemp("", "mongo-test-")
 		if err != nil {
-			one.err = err
+			sharedSet.err = err
 			return
 		}
-		one.set, one.err = rig.NewSet(program, dir, 1)
-		shared.ends = append(shared.ends, func() {
-			if one.set != nil {
-				one.set.End()
+		sharedSet.set, sharedSet.err = cluster.StartReplicaSet(program, dir, 1)
+		shared.stops = append(shared.stops, func() {
+			if sharedSet.set != nil {
+				sharedSet.set.Stop()
 			}
 			_ = os.RemoveAll(dir)
 		})
 	})
-	if one.err != nil {
-		t.Fatalf("start the shared replica set: %v", one.err)
+	if sharedSet.err != nil {
+		t.Fatalf("start the shared replica set: %v", sharedSet.err)
 	}
-	return one.set.URL
+	return sharedSet.set.URL
 }

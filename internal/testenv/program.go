@@ -3,13 +3,13 @@ package testenv
 import (
 	"testing"
 
-	rig "github.com/replicante-io/playbooks/tests/robustness/cluster"
+	"github.com/replicante-io/playbooks/tests/robustness/cluster"
 )
 
-// NewProgram starts a program, with what it prints added to the file log; it ends with the test.
-func NewProgram(t testing.TB, log, path string, args ...string) *rig.Process {
+// NewProgram starts a program that appends its output to the file log, until the test ends.
+func NewProgram(t testing.TB, log, path string, args ...string) *cluster.Process {
 	t.Helper()
-	process, err := rig.Start(log, nil, path, args...)
+	process, err := cluster.StartProcess(log, nil, path, args...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -17,10 +17,10 @@ func NewProgram(t testing.TB, log, path string, args ...string) *rig.Process {
 	return process
 }
 
-// FreePort is a TCP port on loopback that nothing listens on, and that this process was not given before.
+// FreePort returns a TCP port on loopback that nothing listens on and that this process has not returned before.
 func FreePort(t testing.TB) int {
 	t.Helper()
-	port, err := rig.FreePort()
+	port, err := cluster.FreePort()
 	if err != nil {
 		t.Fatalf("find a free port: %v", err)
 	}

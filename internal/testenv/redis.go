@@ -5,12 +5,12 @@ import (
 	"testing"
 )
 
-// Redis is the path of redis-server.
+// Redis returns the path of redis-server.
 func Redis(t testing.TB) string {
 	t.Helper()
 	path, err := exec.LookPath("redis-server")
 	if err != nil {
-		absent(t, "redis", "there is no redis-server on PATH")
+		absent(t, "redis", "redis-server is not on PATH")
 	}
 	return path
 }

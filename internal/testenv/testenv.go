@@ -1,8 +1,8 @@
 // Package testenv starts the real servers that tests need: MongoDB, alone or as a replica set, and Redis.
 //
-// It installs nothing. A test whose server is not on this machine is skipped and says how to get it; where the
-// environment variable REQUIRE names the server (REQUIRE=mongo,redis), it fails instead. What was started ends with the
-// test or, for what a package shares, with Main; and with the test's process however that ends.
+// It installs nothing. A test whose server is not on this machine is skipped with a message that says how to install it;
+// where the environment variable REQUIRE names the server (REQUIRE=mongo,redis), it fails instead. Servers are stopped
+// when the test ends, shared ones when Main returns, and all of them when the test's process ends in any other way.
 package testenv
 
 import (
@@ -12,27 +12,27 @@ import (
 	"testing"
 )
 
-// shared is what ends when the package's tests have ended.
+// shared is what the tests of a package share.
 var shared struct {
-	used bool
-	ends []func()
+	used  bool
+	stops []func()
 }
 
-// Main runs a package's tests and then ends the servers they shared. Call it from TestMain and exit with its result.
+// Main runs a package's tests and then stops the servers that they share. Call it from TestMain and exit with its result.
 func Main(m *testing.M) int {
 	shared.used = true
 	code := m.Run()
-	for _, end := range slices.Backward(shared.ends) {
-		end()
+	for _, stop := range slices.Backward(shared.stops) {
+		stop()
 	}
 	return code
 }
 
-// absent ends a test whose server is not there.
-func absent(t testing.TB, server, why string) {
+// absent skips or fails a test whose server is not on this machine.
+func absent(t testing.TB, server, reason string) {
 	t.Helper()
 	if slices.Contains(strings.Split(os.Getenv("REQUIRE"), ","), server) {
-		t.Fatalf("%s, and REQUIRE names %s: `make test-deps` installs it", why, server)
+		t.Fatalf("%s, and REQUIRE names %s: `make test-deps` installs it", reason, server)
 	}
-	t.Skipf("SKIPPED: %s; `make test-deps` installs it", why)
+	t.Skipf("SKIPPED: %s; `make test-deps` installs it", reason)
 }

@@ -15,7 +15,7 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(testenv.Main(m)) }
 
-func TestASharedSetAnswersWithTransactions(t *testing.T) {
+func TestTheSharedReplicaSetHasTransactions(t *testing.T) {
 	url := testenv.Mongo(t)
 	if again := testenv.Mongo(t); again != url {
 		t.Fatalf("the second call gave %s, the first %s", again, url)
@@ -38,16 +38,16 @@ func TestASharedSetAnswersWithTransactions(t *testing.T) {
 	}
 }
 
-func TestFreePortsDiffer(t *testing.T) {
+func TestAFreePortIsReturnedOnce(t *testing.T) {
 	seen := map[int]bool{}
 	for range 100 {
 		port := testenv.FreePort(t)
 		if seen[port] {
-			t.Fatalf("port %d was given twice", port)
+			t.Fatalf("port %d was returned twice", port)
 		}
 		seen[port] = true
 		if port >= 32768 {
-			t.Fatalf("port %d may go to any connection while its server restarts", port)
+			t.Fatalf("port %d can be taken by an outgoing connection while its server restarts", port)
 		}
 	}
 }

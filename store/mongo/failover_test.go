@@ -202,7 +202,7 @@ func TestACommitThatLandsWhileItsRepetitionAsksWhyHasLandedOnce(t *testing.T) {
 		primary := set.Primary(t)
 		for i := range 3 {
 			if i != primary {
-				if err := set.Replicate(i, on); err != nil {
+				if err := set.SetReplication(i, on); err != nil {
 					t.Errorf("member %d: %v", i, err)
 				}
 			}

@@ -1,6 +1,6 @@
 //go:build integration
 
-package rig_test
+package cluster_test
 
 import (
 	"os"

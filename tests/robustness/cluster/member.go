@@ -1,7 +1,8 @@
-package rig
+package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -10,28 +11,31 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/replicante-io/playbooks/internal/retry"
 )
 
-// Member is one program of an installation. It has one life after another; its methods are for one goroutine at a time.
+// Member is one program of an installation, which can be started again after it has ended. Its methods are for one
+// goroutine at a time.
 type Member struct {
-	*Process
-	Name string
-	URL  string // of its HTTP interface
+	*Process // the latest
+	Name     string
+	URL      string // of its HTTP interface
 
 	program string
 	args    []string
 	env     []string
 	log     string // file
-	probe   string // path that answers 200 once it serves
-	socket  string // where a build that can be broken listens
+	probe   string // path that answers 200 once the program serves
+	socket  string // of its failpoints
 }
 
-// Launch begins a life, without waiting until it serves. The one before has ended.
+// Launch starts the program without waiting until it serves. It must not be running.
 func (m *Member) Launch() error {
 	if m.Running() {
-		return fmt.Errorf("%s runs already", m.Name)
+		return fmt.Errorf("%s is running already", m.Name)
 	}
-	process, err := Start(m.log, m.env, m.program, m.args...)
+	process, err := StartProcess(m.log, m.env, m.program, m.args...)
 	if err != nil {
 		return fmt.Errorf("%s: %w", m.Name, err)
 	}
@@ -39,28 +43,28 @@ func (m *Member) Launch() error {
 	return nil
 }
 
-// Start begins a life and waits until it serves.
+// Start starts the program and waits until it serves.
 func (m *Member) Start(ctx context.Context) error {
 	if err := m.Launch(); err != nil {
 		return err
 	}
-	return m.Serves(ctx)
+	return m.WaitServing(ctx)
 }
 
-// Serves waits until the member says that it serves.
-func (m *Member) Serves(ctx context.Context) error {
+// WaitServing waits until the program serves.
+func (m *Member) WaitServing(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	if err := until(ctx, m.Process, func() error {
 		_, err := m.get(ctx, m.probe)
 		return err
 	}); err != nil {
-		return fmt.Errorf("%s does not serve: %w\n%s", m.Name, err, m.Tail())
+		return fmt.Errorf("%s does not serve: %w\n%s", m.Name, err, m.LogTail())
 	}
 	return nil
 }
 
-// get is what the member answers, if it does so well and soon.
+// get returns the body of a 200.
 func (m *Member) get(ctx context.Context, path string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
@@ -68,74 +72,93 @@ func (m *Member) get(ctx context.Context, path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return answered(http.DefaultClient.Do(request))
+	return body(http.DefaultClient.Do(request))
 }
 
-func answered(answer *http.Response, err error) ([]byte, error) {
+func body(response *http.Response, err error) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = answer.Body.Close() }()
-	text, err := io.ReadAll(io.LimitReader(answer.Body, 1<<20))
-	if err == nil && answer.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s: %s", answer.Status, text)
+	defer func() { _ = response.Body.Close() }()
+	text, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
+	if err == nil && response.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s", response.Status, text)
 	}
 	return text, err
 }
 
-// Running tells whether the member's latest life goes on; a frozen one does.
+// Running reports whether the program has not ended; a frozen one has not.
 func (m *Member) Running() bool {
 	if m.Process == nil {
 		return false
 	}
 	select {
-	case <-m.Ended():
+	case <-m.Done():
 		return false
 	default:
 		return true
 	}
 }
 
-// Trap has the member kill ("kill") or stop ("stop") itself at a point of package fault, the nth time that it passes.
-func (m *Member) Trap(ctx context.Context, point string, nth int, do string) error {
-	return m.fault(ctx, "point", url.Values{"name": {point}, "nth": {fmt.Sprint(nth)}, "do": {do}})
+// Arm has the program kill or stop itself at a point of package failpoint, the nth time from now that it passes it.
+// action is "kill" or "stop".
+func (m *Member) Arm(ctx context.Context, point string, nth int, action string) error {
+	return m.failpoint(ctx, "point", url.Values{"name": {point}, "nth": {fmt.Sprint(nth)}, "do": {action}})
 }
 
-// Untrap takes a Trap away.
-func (m *Member) Untrap(ctx context.Context, point string) error {
-	return m.Trap(ctx, point, math.MaxInt, "kill")
+// Disarm undoes Arm.
+func (m *Member) Disarm(ctx context.Context, point string) error {
+	return m.Arm(ctx, point, math.MaxInt, "kill")
 }
 
-// Cut cuts the member off from a peer of package fault; nothing tells either of them.
-func (m *Member) Cut(ctx context.Context, peer string) error {
-	return m.fault(ctx, "disconnect", url.Values{"peer": {peer}})
+// Disconnect cuts the program off from a peer of package failpoint. Neither of them is notified.
+func (m *Member) Disconnect(ctx context.Context, peer string) error {
+	return m.failpoint(ctx, "disconnect", url.Values{"peer": {peer}})
 }
 
-// Heal ends a Cut.
-func (m *Member) Heal(ctx context.Context, peer string) error {
-	return m.fault(ctx, "reconnect", url.Values{"peer": {peer}})
+// Reconnect undoes Disconnect.
+func (m *Member) Reconnect(ctx context.Context, peer string) error {
+	return m.failpoint(ctx, "reconnect", url.Values{"peer": {peer}})
 }
 
-func (m *Member) fault(ctx context.Context, what string, form url.Values) error {
+func (m *Member) failpoint(ctx context.Context, request string, form url.Values) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	client := &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (conn net.Conn, err error) {
-			err = until(ctx, m.Process, func() error { // it listens from its first moment, but not before
+			err = until(ctx, m.Process, func() error { // a program that was just launched does not listen yet
 				conn, err = new(net.Dialer).DialContext(ctx, "unix", m.socket)
 				return err
 			})
 			return conn, err
 		},
 	}}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://failpoints/"+what, strings.NewReader(form.Encode()))
+	post, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://failpoints/"+request, strings.NewReader(form.Encode()))
 	if err != nil {
 		return err
 	}
-	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	if _, err := answered(client.Do(request)); err != nil {
-		return fmt.Errorf("%s: %s %v: %w", m.Name, what, form, err)
+	post.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	if _, err := body(client.Do(post)); err != nil {
+		return fmt.Errorf("%s: %s %v: %w", m.Name, request, form, err)
 	}
 	return nil
+}
+
+// until calls try until it succeeds, ctx ends, or the process does.
+func until(ctx context.Context, process *Process, try func() error) error {
+	for {
+		err := try()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-process.Done():
+			return errors.New("it has ended")
+		default:
+		}
+		if !retry.Sleep(ctx, 50*time.Millisecond) {
+			return fmt.Errorf("%w: %w", ctx.Err(), err)
+		}
+	}
 }

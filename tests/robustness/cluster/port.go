@@ -1,4 +1,4 @@
-package rig
+package cluster
 
 import (
 	"errors"
@@ -8,25 +8,22 @@ import (
 	"sync"
 )
 
-// firstPort and lastPort are below the ports that Linux gives to whoever connects somewhere (ip_local_port_range): a
-// server that is restarted finds its port free.
+// firstPort and lastPort are below the ports that Linux gives to outgoing connections (ip_local_port_range): a server that
+// is restarted finds its port free.
 const firstPort, lastPort = 17000, 31999
 
-var given struct {
+var givenPorts = struct {
 	sync.Mutex
 	ports map[int]bool
-}
+}{ports: map[int]bool{}}
 
-// FreePort is a TCP port on loopback that nothing listens on, and that this process was not given before.
+// FreePort returns a TCP port on loopback that nothing listens on and that this process has not returned before.
 func FreePort() (int, error) {
-	given.Lock()
-	defer given.Unlock()
-	if given.ports == nil {
-		given.ports = map[int]bool{}
-	}
+	givenPorts.Lock()
+	defer givenPorts.Unlock()
 	for range 1000 {
 		port := firstPort + rand.IntN(lastPort-firstPort+1)
-		if given.ports[port] {
+		if givenPorts.ports[port] {
 			continue
 		}
 		listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
@@ -34,7 +31,7 @@ func FreePort() (int, error) {
 			continue
 		}
 		listener.Close()
-		given.ports[port] = true
+		givenPorts.ports[port] = true
 		return port, nil
 	}
 	return 0, errors.New("1,000 random ports are all in use")

@@ -1,4 +1,4 @@
-package rig
+package cluster
 
 import (
 	"fmt"
@@ -12,15 +12,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Process is a running program. It is killed when this process ends.
+// Process is a running program. The kernel kills it when this process ends.
 type Process struct {
 	cmd  *exec.Cmd
 	log  string
 	done chan struct{}
 }
 
-// Start runs a program with its output added to the file log, and env besides this process's environment.
-func Start(log string, env []string, program string, args ...string) (*Process, error) {
+// StartProcess runs a program that appends its output to the file log, with env added to this process's environment.
+func StartProcess(log string, env []string, program string, args ...string) (*Process, error) {
 	out, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
@@ -49,33 +49,33 @@ func Start(log string, env []string, program string, args ...string) (*Process, 
 	return p, nil
 }
 
-// Kill ends the program at once, as kill -9 does, and waits until it is gone.
+// Kill sends SIGKILL and waits until the program has ended.
 func (p *Process) Kill() {
 	_ = p.cmd.Process.Kill()
 	<-p.done
 }
 
-// Terminate asks the program to end, and waits until it has. It is killed if that takes longer than patience, which is
-// an error.
-func (p *Process) Terminate(patience time.Duration) error {
+// Terminate sends SIGTERM and waits until the program has ended. A program that takes longer than timeout is killed, which
+// is an error.
+func (p *Process) Terminate(timeout time.Duration) error {
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-p.done:
 		return nil
-	case <-time.After(patience):
+	case <-time.After(timeout):
 		p.Kill()
-		return fmt.Errorf("%s did not end within %s of being asked to", p.cmd.Path, patience)
+		return fmt.Errorf("%s did not end within %s of SIGTERM", p.cmd.Path, timeout)
 	}
 }
 
-// Freeze stops the program, with all that it has open, until Thaw.
+// Freeze stops the program where it is (SIGSTOP), with its connections open, until Thaw.
 func (p *Process) Freeze() { _ = p.cmd.Process.Signal(syscall.SIGSTOP) }
 
-// Thaw lets a frozen program go on.
+// Thaw continues a frozen program.
 func (p *Process) Thaw() { _ = p.cmd.Process.Signal(syscall.SIGCONT) }
 
-// Limit keeps the program from writing beyond this size of any file, as a disk that is full does; 0 ends it.
-func (p *Process) Limit(bytes uint64) error {
+// LimitFileSize makes writes beyond this size of any file fail, as on a full disk. 0 removes the limit.
+func (p *Process) LimitFileSize(bytes uint64) error {
 	if bytes == 0 {
 		bytes = unix.RLIM_INFINITY
 	}
@@ -83,18 +83,18 @@ func (p *Process) Limit(bytes uint64) error {
 	return unix.Prlimit(p.cmd.Process.Pid, unix.RLIMIT_FSIZE, &limit, nil)
 }
 
-// Frozen tells whether the program is stopped, by Freeze or by itself.
+// Frozen reports whether the program is stopped, by Freeze or at a failpoint.
 func (p *Process) Frozen() bool {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
 	_, state, _ := strings.Cut(string(stat), ") ") // the name before it is ours
 	return err == nil && strings.HasPrefix(state, "T")
 }
 
-// Ended is closed when the program has ended, by itself or otherwise.
-func (p *Process) Ended() <-chan struct{} { return p.done }
+// Done is closed when the program has ended.
+func (p *Process) Done() <-chan struct{} { return p.done }
 
-// Tail is the end of what the program printed.
-func (p *Process) Tail() string {
+// LogTail returns the last lines that the program printed.
+func (p *Process) LogTail() string {
 	data, err := os.ReadFile(p.log)
 	if err != nil {
 		return err.Error()

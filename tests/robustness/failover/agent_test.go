@@ -13,34 +13,34 @@ import (
 	"time"
 
 	"github.com/replicante-io/playbooks/record"
-	rig "github.com/replicante-io/playbooks/tests/robustness/cluster"
+	"github.com/replicante-io/playbooks/tests/robustness/cluster"
 )
 
-func TestAnAgentThatIsGone(t *testing.T) {
+func TestAnAgentIsLost(t *testing.T) {
 	t.Parallel()
-	f := newField(t, rig.Config{Etcds: 1, Replicas: 2, Mongods: 1, Agents: 4})
+	in := start(t, cluster.Config{Etcds: 1, Replicas: 2, Mongods: 1, Agents: 4})
 	cases := []struct {
 		name string
-		test func(f *field)
+		test func(in *installation)
 	}{
-		{"HasARequestInItsBufferWhenItsStepTimesOut", frozenAgent},
-		{"IsStoppedInTheMiddleOfItsAction", frozenAtWork},
-		{"LeavesACommandRunning", outlived},
-		{"HasLostItsJournal", wipedJournal},
-		{"HasATwin", twin},
+		{"ItIsFrozenBeforeItReadsTheRequest", agentFrozenBeforeItsAction},
+		{"ItIsFrozenWhileItsActionRuns", agentFrozenDuringItsAction},
+		{"ItIsKilledAndItsCommandRunsOn", agentKilledWithoutItsCommand},
+		{"ItsJournalIsDeleted", journalDeleted},
+		{"ASecondAgentIsStartedForItsNode", secondAgent},
 	}
 	for _, c := range cases {
-		t.Run(c.name, func(t *testing.T) { c.test(f.with(t)) })
-		for _, m := range f.Agents {
+		t.Run(c.name, func(t *testing.T) { c.test(in.with(t)) })
+		for _, m := range in.Agents {
 			m.Thaw()
 		}
 	}
 }
 
-// last is the latest action of a node in a run.
-func (f *field) last(id, node string) record.Action {
-	f.t.Helper()
-	for _, n := range f.records(id) {
+// lastAction is the latest action of a node in a run.
+func (in *installation) lastAction(id, node string) record.Action {
+	in.t.Helper()
+	for _, n := range in.nodes(id) {
 		if n.Node == node && len(n.Actions) > 0 {
 			return n.Actions[len(n.Actions)-1]
 		}
@@ -48,177 +48,177 @@ func (f *field) last(id, node string) record.Action {
 	return record.Action{}
 }
 
-// starts counts the starts of one action.
-func (f *field) starts(id, action string) (times int, last time.Time) {
-	for _, b := range f.began(id) {
-		if b.ActionID == action {
+// startsOf counts the starts of one action.
+func (in *installation) startsOf(id, action string) (times int, last time.Time) {
+	for _, s := range in.starts(id) {
+		if s.ActionID == action {
 			times++
-			last = b.At
+			last = s.At
 		}
 	}
 	return times, last
 }
 
-// frozenAgent freezes an agent before its action is sent: the request waits where only the kernel has it.
-func frozenAgent(f *field) {
-	agent, node := f.Agents[0], f.Nodes[0]
+// agentFrozenBeforeItsAction leaves the request in the kernel's buffer until after the timeout of the step.
+func agentFrozenBeforeItsAction(in *installation) {
+	agent, node := in.Agents[0], in.Nodes[0]
 	agent.Freeze()
-	run := f.start("hasty", 100*time.Millisecond)
-	run = f.unsettled(run.ID)
-	action := f.last(run.ID, node)
-	if times, _ := f.starts(run.ID, action.ID); times != 0 || !action.Unsettled {
-		f.t.Errorf("the action of a frozen agent is %+v and was started %d times", action, times)
+	run := in.startRun("impatient", 100*time.Millisecond)
+	run = in.awaitEndUnsettled(run.ID)
+	action := in.lastAction(run.ID, node)
+	if times, _ := in.startsOf(run.ID, action.ID); times != 0 || !action.Unsettled {
+		in.t.Errorf("the action of a frozen agent is %+v and was started %d times", action, times)
 	}
 	agent.Thaw()
-	f.settles(run.ID, action.ID)
+	in.awaitSettled(run.ID, action.ID)
 }
 
-// frozenAtWork freezes an agent while its command runs, which goes on.
-func frozenAtWork(f *field) {
-	agent, node := f.Agents[1], f.Nodes[1]
-	run := f.start("hasty", 2*time.Second)
-	f.until("it works", 10*time.Second, func() bool {
-		return slices.ContainsFunc(f.began(run.ID), func(b rig.Began) bool { return b.Node == node })
+// agentFrozenDuringItsAction freezes only the agent: its command continues.
+func agentFrozenDuringItsAction(in *installation) {
+	agent, node := in.Agents[1], in.Nodes[1]
+	run := in.startRun("impatient", 2*time.Second)
+	in.await("the action starts", 10*time.Second, func() bool {
+		return slices.ContainsFunc(in.starts(run.ID), func(s cluster.ActionStart) bool { return s.Node == node })
 	})
 	agent.Freeze()
-	run = f.unsettled(run.ID)
+	run = in.awaitEndUnsettled(run.ID)
 	agent.Thaw()
-	f.settles(run.ID, f.last(run.ID, node).ID)
+	in.awaitSettled(run.ID, in.lastAction(run.ID, node).ID)
 }
 
-// unsettled waits until a run has ended without having heard of one action.
-func (f *field) unsettled(id string) record.Run {
-	f.t.Helper()
+// awaitEndUnsettled waits until a run has ended without knowing how one action ended.
+func (in *installation) awaitEndUnsettled(id string) record.Run {
+	in.t.Helper()
 	var run record.Run
-	f.until("the run ends", 60*time.Second, func() bool {
-		run = f.run(id)
+	in.await("the run ends", 60*time.Second, func() bool {
+		run = in.readRun(id)
 		return run.FinishTS != nil
 	})
 	if run.State != record.RunFailed || run.Unsettled != 1 || run.Counts[record.NodeUnknown] != 1 {
-		f.t.Errorf("the run ended %s with %d unsettled actions and nodes %v", run.State, run.Unsettled, run.Counts)
+		in.t.Errorf("the run ended %s with %d unsettled actions and nodes %v", run.State, run.Unsettled, run.Counts)
 	}
 	return run
 }
 
-// settles waits until the agent has answered, and finds that the action does not start after that.
-func (f *field) settles(id, action string) {
-	f.t.Helper()
-	f.until("its agent has answered", 60*time.Second, func() bool { return f.run(id).Unsettled == 0 })
+// awaitSettled waits until the agent has answered, and checks that the action does not start after that.
+func (in *installation) awaitSettled(id, action string) {
+	in.t.Helper()
+	in.await("the agent has answered", 60*time.Second, func() bool { return in.readRun(id).Unsettled == 0 })
 	settled := time.Now()
-	f.until("a while is over", 5*time.Second, func() bool { return time.Since(settled) > 1500*time.Millisecond })
-	times, last := f.starts(id, action)
+	in.await("an action that was not refused would have started", 5*time.Second, func() bool { return time.Since(settled) > 1500*time.Millisecond })
+	times, last := in.startsOf(id, action)
 	if times > 1 || last.After(settled) {
-		f.t.Errorf("it was started %d times, last at %s; it was settled at %s", times, last, settled)
+		in.t.Errorf("it was started %d times, last at %s; it was settled at %s", times, last, settled)
 	}
-	f.t.Logf("the action was started %d times before it was settled", times)
+	in.t.Logf("the action was started %d times before it was settled", times)
 }
 
-// outlived kills an agent and leaves its command running: the next life ends it and says that it is lost.
-func outlived(f *field) {
-	agent, node := f.Agents[2], f.Nodes[2]
-	run := f.start("wide", 47*time.Second)
-	f.hasBegun(run.ID, len(f.Nodes))
-	action := f.last(run.ID, node)
-	commands := f.commands("47.00")
+// agentKilledWithoutItsCommand kills an agent whose command continues. The agent kills the command when it starts again, and
+// reports the action as lost.
+func agentKilledWithoutItsCommand(in *installation) {
+	agent, node := in.Agents[2], in.Nodes[2]
+	run := in.startRun("wide", 47*time.Second)
+	in.awaitStarts(run.ID, len(in.Nodes))
+	action := in.lastAction(run.ID, node)
+	before := in.sleeps("47.00")
 	agent.Kill()
-	left := f.commands("47.00")
-	f.must(agent.Start(f.t.Context()))
-	f.until("its action is known as lost", 20*time.Second, func() bool {
-		last := f.last(run.ID, node)
+	orphaned := in.sleeps("47.00")
+	in.must(agent.Start(in.t.Context()))
+	in.await("its action is reported as lost", 20*time.Second, func() bool {
+		last := in.lastAction(run.ID, node)
 		return last.State == record.ActionUnknown && last.Error != nil && last.Error.Code == record.CodeLost
 	})
-	if now := f.commands("47.00"); len(commands) != len(f.Nodes) || len(now) != len(commands)-1 {
-		f.t.Errorf("there were %d commands, %d when the agent was killed, and %d are left", len(commands), len(left), len(now))
+	if now := in.sleeps("47.00"); len(before) != len(in.Nodes) || len(now) != len(before)-1 {
+		in.t.Errorf("%d commands ran, %d when the agent was killed, and %d when it had started again", len(before), len(orphaned), len(now))
 	}
-	if _, err := f.plane.Command(f.t.Context(), run.ID, record.Command{Verb: record.VerbCancel, Kill: true}); err != nil {
-		f.t.Error(err)
+	if _, err := in.client.Command(in.t.Context(), run.ID, record.Command{Verb: record.VerbCancel, Kill: true}); err != nil {
+		in.t.Error(err)
 	}
-	f.ended(run.ID, 30*time.Second)
-	if times, _ := f.starts(run.ID, action.ID); times != 1 {
-		f.t.Errorf("it was started %d times", times)
+	in.awaitEnd(run.ID, 30*time.Second)
+	if times, _ := in.startsOf(run.ID, action.ID); times != 1 {
+		in.t.Errorf("it was started %d times", times)
 	}
 }
 
-// commands are the processes that sleep for so long.
-func (f *field) commands(seconds string) []string {
-	f.t.Helper()
-	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	f.must(err)
-	return slices.DeleteFunc(lines, func(line string) bool {
-		text, err := os.ReadFile(line)
+// sleeps are the processes that sleep for so long.
+func (in *installation) sleeps(seconds string) []string {
+	in.t.Helper()
+	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	in.must(err)
+	return slices.DeleteFunc(files, func(file string) bool {
+		text, err := os.ReadFile(file)
 		return err != nil || string(text) != "sleep\x00"+seconds+"\x00"
 	})
 }
 
-// wipedJournal removes what an agent remembers while its action runs.
-func wipedJournal(f *field) {
-	agent, node := f.Agents[3], f.Nodes[3]
-	run := f.start("wide", 4*time.Second)
-	f.hasBegun(run.ID, len(f.Nodes))
-	action := f.last(run.ID, node)
+// journalDeleted deletes the journal of an agent while its action runs.
+func journalDeleted(in *installation) {
+	agent, node := in.Agents[3], in.Nodes[3]
+	run := in.startRun("wide", 4*time.Second)
+	in.awaitStarts(run.ID, len(in.Nodes))
+	action := in.lastAction(run.ID, node)
 	agent.Kill()
-	f.must(os.RemoveAll(filepath.Join(f.Dir, "agent-"+node)))
-	f.must(agent.Start(f.t.Context()))
-	run = f.ended(run.ID, 60*time.Second)
-	last := f.last(run.ID, node)
+	in.must(os.RemoveAll(filepath.Join(in.Dir, "agent-"+node)))
+	in.must(agent.Start(in.t.Context()))
+	run = in.awaitEnd(run.ID, 60*time.Second)
+	last := in.lastAction(run.ID, node)
 	if last.ID != action.ID || last.State != record.ActionUnknown || run.State != record.RunFailed {
-		f.t.Errorf("the run ended %s, the action is %+v", run.State, last)
+		in.t.Errorf("the run ended %s, the action is %+v", run.State, last)
 	}
 	if last.Error == nil || last.Error.Code != record.CodeForgotten && last.Error.Code != record.CodeJournalChanged {
-		f.t.Errorf("it is UNKNOWN because of %+v", last.Error)
+		in.t.Errorf("it is UNKNOWN because of %+v", last.Error)
 	}
-	if times, _ := f.starts(run.ID, action.ID); times != 1 {
-		f.t.Errorf("it was started %d times", times)
+	if times, _ := in.startsOf(run.ID, action.ID); times != 1 {
+		in.t.Errorf("it was started %d times", times)
 	}
 	if run.Unsettled != 1 {
-		f.t.Errorf("%d actions are unsettled", run.Unsettled) // only the lost journal could tell that it is over
+		in.t.Errorf("%d actions are unsettled", run.Unsettled) // only the deleted journal could say that it is over
 	}
-	resolved, err := f.plane.Command(f.t.Context(), run.ID, record.Command{Verb: record.VerbResolve, Node: node, State: record.NodeDone, Reason: "looked"})
-	if err != nil || resolved.Unsettled != 0 || resolved.Counts[record.NodeDone] != len(f.Nodes) {
-		f.t.Errorf("resolved it is %v with %d unsettled, %v", resolved.Counts, resolved.Unsettled, err)
+	resolved, err := in.client.Command(in.t.Context(), run.ID, record.Command{Verb: record.VerbResolve, Node: node, State: record.NodeDone, Reason: "checked"})
+	if err != nil || resolved.Unsettled != 0 || resolved.Counts[record.NodeDone] != len(in.Nodes) {
+		in.t.Errorf("after resolve its nodes are %v with %d unsettled, %v", resolved.Counts, resolved.Unsettled, err)
 	}
-	// The key of the life before keeps the new journal out until its lease is over.
-	f.until("the new journal is known", 20*time.Second, func() bool {
-		known, err := f.plane.Node(f.t.Context(), f.Cluster, node)
+	// The key of the killed agent keeps the new journal out until its lease has ended.
+	in.await("the new journal is known", 20*time.Second, func() bool {
+		known, err := in.client.Node(in.t.Context(), in.Cluster, node)
 		return err == nil && known.Present && known.JournalID != action.JournalID
 	})
-	f.done(f.start("wide", 100*time.Millisecond).ID, 30*time.Second)
+	in.awaitDone(in.startRun("wide", 100*time.Millisecond).ID, 30*time.Second)
 }
 
-// twin starts a second agent for one node, with a journal of its own.
-func twin(f *field) {
-	node := f.Nodes[0]
-	before, err := f.plane.Node(f.t.Context(), f.Cluster, node)
-	f.must(err)
-	port, err := rig.FreePort()
-	f.must(err)
-	text, err := os.ReadFile(filepath.Join(f.Dir, "agent-"+node+".yaml"))
-	f.must(err)
-	own := strings.TrimPrefix(f.Agents[0].URL, "http://")
-	other := strings.NewReplacer(own, fmt.Sprintf("127.0.0.1:%d", port),
-		"data_dir: "+filepath.Join(f.Dir, "agent-"+node), "data_dir: "+filepath.Join(f.Dir, "twin")).Replace(string(text))
-	config := filepath.Join(f.Dir, "twin.yaml")
-	f.must(os.WriteFile(config, []byte(other), 0o600))
-	log := filepath.Join(f.Dir, "twin.log")
-	process, err := rig.Start(log, nil, filepath.Join(f.Programs, "repliagent"), "--config", config)
-	f.must(err)
-	f.t.Cleanup(process.Kill)
-	f.until("the twin says so", 20*time.Second, func() bool {
-		return strings.Contains(process.Tail(), "this node is registered by an agent with another journal")
+// secondAgent starts a second agent for one node, with a journal of its own.
+func secondAgent(in *installation) {
+	node := in.Nodes[0]
+	before, err := in.client.Node(in.t.Context(), in.Cluster, node)
+	in.must(err)
+	port, err := cluster.FreePort()
+	in.must(err)
+	text, err := os.ReadFile(filepath.Join(in.Dir, "agent-"+node+".yaml"))
+	in.must(err)
+	address := strings.TrimPrefix(in.Agents[0].URL, "http://")
+	yaml := strings.NewReplacer(address, fmt.Sprintf("127.0.0.1:%d", port),
+		"data_dir: "+filepath.Join(in.Dir, "agent-"+node), "data_dir: "+filepath.Join(in.Dir, "second")).Replace(string(text))
+	config := filepath.Join(in.Dir, "second.yaml")
+	in.must(os.WriteFile(config, []byte(yaml), 0o600))
+	second, err := cluster.StartProcess(filepath.Join(in.Dir, "second.log"), nil, filepath.Join(in.Programs, "repliagent"), "--config", config)
+	in.must(err)
+	in.t.Cleanup(second.Kill)
+	in.await("the second agent reports the first one", 20*time.Second, func() bool {
+		return strings.Contains(second.LogTail(), "this node is registered by an agent with another journal")
 	})
-	f.done(f.start("wide", 100*time.Millisecond).ID, 30*time.Second)
-	after, err := f.plane.Node(f.t.Context(), f.Cluster, node)
+	in.awaitDone(in.startRun("wide", 100*time.Millisecond).ID, 30*time.Second)
+	after, err := in.client.Node(in.t.Context(), in.Cluster, node)
 	if err != nil || after.AgentURL != before.AgentURL {
-		f.t.Errorf("the agent is %s, and was %s, %v", after.AgentURL, before.AgentURL, err)
+		in.t.Errorf("the agent is %s, and was %s, %v", after.AgentURL, before.AgentURL, err)
 	}
-	// It has the node once the other is gone.
-	f.must(f.Agents[0].Terminate(10 * time.Second))
-	f.until("the twin has the node", 20*time.Second, func() bool {
-		node, err := f.plane.Node(f.t.Context(), f.Cluster, node)
+	// It registers the node once the first one is gone.
+	in.must(in.Agents[0].Terminate(10 * time.Second))
+	in.await("the second agent has registered the node", 20*time.Second, func() bool {
+		node, err := in.client.Node(in.t.Context(), in.Cluster, node)
 		return err == nil && node.AgentURL == fmt.Sprintf("http://127.0.0.1:%d", port)
 	})
-	f.done(f.start("wide", 100*time.Millisecond).ID, 30*time.Second)
-	if status, _ := ask(f.leader(), "/readyz"); status != http.StatusOK {
-		f.t.Errorf("/readyz answers %d", status)
+	in.awaitDone(in.startRun("wide", 100*time.Millisecond).ID, 30*time.Second)
+	if status, _ := get(in.leader(), "/readyz"); status != http.StatusOK {
+		in.t.Errorf("/readyz answers %d", status)
 	}
 }

@@ -12,119 +12,118 @@ import (
 	"github.com/replicante-io/playbooks/api/client"
 	"github.com/replicante-io/playbooks/internal/failpoint"
 	"github.com/replicante-io/playbooks/record"
-	rig "github.com/replicante-io/playbooks/tests/robustness/cluster"
+	"github.com/replicante-io/playbooks/tests/robustness/cluster"
 )
 
-func TestALeaderThatIsGone(t *testing.T) {
+func TestAReplicaIsStoppedOrCutOff(t *testing.T) {
 	t.Parallel()
-	f := newField(t, rig.Config{Etcds: 3, Replicas: 3, Mongods: 1, Agents: 8})
+	in := start(t, cluster.Config{Etcds: 3, Replicas: 3, Mongods: 1, Agents: 8})
 	cases := []struct {
 		name string
-		test func(f *field)
+		test func(in *installation)
 	}{
-		{"HandsOverWhenItIsAskedToStop", handsOver},
-		{"IsAZombieThatWasStoppedWithADecisionInHand", func(f *field) { zombie(f, failpoint.Decided) }},
-		{"IsAZombieThatWasStoppedWithAnActionSavedAndNotSent", func(f *field) { zombie(f, failpoint.Committed) }},
-		{"IsAZombieThatWasStoppedWithARequestInHand", func(f *field) { zombie(f, failpoint.Sending) }},
-		{"IsAZombieThatWasStoppedWithAnAnswerInHand", func(f *field) { zombie(f, failpoint.Answered) }},
-		{"IsAZombieThatWasStoppedWhileItCreatedARun", func(f *field) { zombieCreates(f, failpoint.Creating) }},
-		{"IsAZombieThatWasStoppedAfterItCreatedARun", func(f *field) { zombieCreates(f, failpoint.Created) }},
-		{"IsAZombieThatWasStoppedWhileItAdmittedARun", func(f *field) { zombieCreates(f, failpoint.Decided) }},
-		{"IsCutOffFromEtcd", withoutEtcd},
-		{"IsCutOffFromTheStore", withoutStore},
-		{"IsCutOffFromTheAgents", withoutAgents},
+		{"TheLeaderIsTerminated", leaderTerminated},
+		{"TheLeaderIsFrozenBeforeACommit", func(in *installation) { leaderFrozen(in, failpoint.Decided) }},
+		{"TheLeaderIsFrozenAfterACommit", func(in *installation) { leaderFrozen(in, failpoint.Committed) }},
+		{"TheLeaderIsFrozenBeforeItSendsAnAction", func(in *installation) { leaderFrozen(in, failpoint.Sending) }},
+		{"TheLeaderIsFrozenWithTheAnswerOfAnAgent", func(in *installation) { leaderFrozen(in, failpoint.Answered) }},
+		{"TheLeaderIsFrozenBeforeItCreatesARun", func(in *installation) { leaderFrozenInARequest(in, failpoint.Creating) }},
+		{"TheLeaderIsFrozenAfterItCreatedARun", func(in *installation) { leaderFrozenInARequest(in, failpoint.Created) }},
+		{"TheLeaderIsFrozenBeforeItAdmitsARun", func(in *installation) { leaderFrozenInARequest(in, failpoint.Decided) }},
+		{"TheLeaderIsCutOffFromEtcd", leaderWithoutEtcd},
+		{"TheLeaderIsCutOffFromTheStore", leaderWithoutStore},
+		{"TheLeaderIsCutOffFromTheAgents", leaderWithoutAgents},
 		{"AFollowerIsCutOffFromTheStore", followerWithoutStore},
 		{"AFollowerIsCutOffFromTheLeader", followerWithoutLeader},
 	}
 	for _, c := range cases {
-		if !t.Run(c.name, func(t *testing.T) { c.test(f.with(t)) }) {
-			for _, m := range f.Replicas {
+		if !t.Run(c.name, func(t *testing.T) { c.test(in.with(t)) }) {
+			for _, m := range in.Replicas {
 				for _, peer := range []string{failpoint.Etcd, failpoint.Store, failpoint.Agents, failpoint.Replica} {
-					_ = m.Heal(context.Background(), peer)
+					_ = m.Reconnect(context.Background(), peer)
 				}
 			}
 		}
-		for _, m := range f.Replicas {
+		for _, m := range in.Replicas {
 			m.Thaw()
 			if !m.Running() {
-				f.must(m.Launch())
+				in.must(m.Launch())
 			}
 		}
-		f.ready(f.Replicas...)
+		in.awaitReady(in.Replicas...)
 	}
 }
 
-func handsOver(f *field) {
-	run := f.start("slow", 100*time.Millisecond)
-	f.hasBegun(run.ID, 2)
-	leader := f.leader()
-	term := f.run(run.ID).Term
-	f.must(leader.Terminate(10 * time.Second))
-	f.leader(leader)
-	f.must(leader.Start(f.t.Context()))
-	if run = f.done(run.ID, 30*time.Second); run.Term <= term {
-		f.t.Errorf("the run ended in term %d, that of the leader that stopped is %d", run.Term, term)
+func leaderTerminated(in *installation) {
+	run := in.startRun("slow", 100*time.Millisecond)
+	in.awaitStarts(run.ID, 2)
+	leader := in.leader()
+	term := in.readRun(run.ID).Term
+	in.must(leader.Terminate(10 * time.Second))
+	in.leader(leader)
+	in.must(leader.Start(in.t.Context()))
+	if run = in.awaitDone(run.ID, 30*time.Second); run.Term <= term {
+		in.t.Errorf("the run ended in term %d, that of the leader that stopped is %d", run.Term, term)
 	}
 }
 
-// zombie stops a leader in the middle of a run where nothing can end it in order, and lets it go on when another leads.
-func zombie(f *field, point string) {
-	old := f.leader()
-	f.must(old.Trap(f.t.Context(), point, 4, "stop"))
-	said := len(f.log(old))
-	run := f.start("slow", 300*time.Millisecond)
+// leaderFrozen freezes the leader at a failpoint in the middle of a run, and continues it when another replica leads.
+func leaderFrozen(in *installation, point string) {
+	old := in.leader()
+	in.must(old.Arm(in.t.Context(), point, 4, "stop"))
+	logged := len(in.log(old))
+	run := in.startRun("slow", 300*time.Millisecond)
 	term := run.Term
-	f.until("the leader is stopped", 20*time.Second, old.Frozen)
-	begun := len(f.began(run.ID))
-	stopped := record.Now()
-	f.leader(old)
-	f.until("the next leader goes on with the run", 10*time.Second, func() bool {
-		return len(f.began(run.ID)) > begun && f.run(run.ID).Term > term
+	in.await("the leader is frozen", 20*time.Second, old.Frozen)
+	started := len(in.starts(run.ID))
+	frozen := record.Now()
+	in.leader(old)
+	in.await("the next leader continues the run", 10*time.Second, func() bool {
+		return len(in.starts(run.ID)) > started && in.readRun(run.ID).Term > term
 	})
 	old.Thaw()
-	f.says(old, said, "leadership lost", 5*time.Second)
-	run = f.done(run.ID, 30*time.Second)
-	f.follows(old)
-	for _, n := range f.records(run.ID) {
+	in.awaitLog(old, logged, "leadership lost", 5*time.Second)
+	run = in.awaitDone(run.ID, 30*time.Second)
+	in.awaitFollower(old)
+	for _, n := range in.nodes(run.ID) {
 		for _, a := range n.Actions {
-			if a.Term <= term && a.StartTS.After(stopped) {
-				f.t.Errorf("the action on %s was saved at %s under term %d, whose leader was stopped at %s", n.Node, a.StartTS, a.Term, stopped)
+			if a.Term <= term && a.StartTS.After(frozen) {
+				in.t.Errorf("the action on %s was saved at %s in term %d, whose leader was frozen at %s", n.Node, a.StartTS, a.Term, frozen)
 			}
 		}
 	}
-	// What it had saved before that the next leader counts: its agent may have it from either.
 }
 
-// follows waits until a replica that led follows another.
-func (f *field) follows(old *rig.Member) {
-	f.t.Helper()
-	f.ready(old)
-	f.until(old.Name+" follows", 10*time.Second, func() bool { return !leading(old) })
-	if leads, err := f.asking(old).Leader(f.t.Context()); err != nil || leads.Name == old.Name {
-		f.t.Errorf("%s says that %+v leads, %v", old.Name, leads, err)
+// awaitFollower waits until a replica that led follows another one.
+func (in *installation) awaitFollower(old *cluster.Member) {
+	in.t.Helper()
+	in.awaitReady(old)
+	in.await(old.Name+" follows", 10*time.Second, func() bool { return !leads(old) })
+	if leader, err := in.clientOf(old).Leader(in.t.Context()); err != nil || leader.Name == old.Name {
+		in.t.Errorf("%s reports the leader %+v, %v", old.Name, leader, err)
 	}
 }
 
-// zombieCreates stops a leader that is asked for a run, and lets it go on when another has answered for it.
-func zombieCreates(f *field, point string) {
-	old := f.leader()
-	said := len(f.log(old))
-	f.must(old.Trap(f.t.Context(), point, 1, "stop"))
-	reason := f.t.Name()
-	begun := time.Now()
-	run, err := f.asking(append(f.others(old), old)...).Start(f.t.Context(), record.RunRequest{
-		Playbook: "wide", Cluster: f.Cluster, Reason: reason, Params: map[string]any{"seconds": "0.2"}})
-	f.must(err)
-	f.t.Logf("it was answered after %s", time.Since(begun).Round(time.Millisecond))
-	f.until("the leader is stopped", 20*time.Second, old.Frozen)
-	next := f.leader(old)
-	f.hasBegun(run.ID, 1)
+// leaderFrozenInARequest freezes the leader while it starts a run, and continues it when another replica has answered the request.
+func leaderFrozenInARequest(in *installation, point string) {
+	old := in.leader()
+	logged := len(in.log(old))
+	in.must(old.Arm(in.t.Context(), point, 1, "stop"))
+	reason := in.t.Name()
+	begin := time.Now()
+	run, err := in.clientOf(append(in.others(old), old)...).Start(in.t.Context(), record.RunRequest{
+		Playbook: "wide", Cluster: in.Cluster, Reason: reason, Params: map[string]any{"seconds": "0.2"}})
+	in.must(err)
+	in.t.Logf("it was answered after %s", time.Since(begin).Round(time.Millisecond))
+	in.await("the leader is frozen", 20*time.Second, old.Frozen)
+	next := in.leader(old)
+	in.awaitStarts(run.ID, 1)
 	old.Thaw()
-	f.says(old, said, "leadership lost", 5*time.Second)
-	f.done(run.ID, 30*time.Second)
-	f.follows(old)
-	runs, err := f.asking(next).Runs(f.t.Context(), client.RunFilter{})
-	f.must(err)
+	in.awaitLog(old, logged, "leadership lost", 5*time.Second)
+	in.awaitDone(run.ID, 30*time.Second)
+	in.awaitFollower(old)
+	runs, err := in.clientOf(next).Runs(in.t.Context(), client.RunFilter{})
+	in.must(err)
 	n := 0
 	for _, r := range runs {
 		if r.Reason == reason {
@@ -132,117 +131,117 @@ func zombieCreates(f *field, point string) {
 		}
 	}
 	if n != 1 {
-		f.t.Errorf("there are %d runs instead of 1", n)
+		in.t.Errorf("there are %d runs instead of 1", n)
 	}
-	if took := time.Since(begun); point != failpoint.Decided && took > 20*time.Second {
-		f.t.Errorf("all of it took %s", took)
+	if took := time.Since(begin); point != failpoint.Decided && took > 20*time.Second {
+		in.t.Errorf("the run ended %s after the request", took)
 	}
 }
 
-func withoutEtcd(f *field) {
-	old := f.leader()
-	run := f.start("slow", 300*time.Millisecond)
-	f.hasBegun(run.ID, 2)
-	said, term := len(f.log(old)), f.run(run.ID).Term
-	f.must(old.Cut(f.t.Context(), failpoint.Etcd))
+func leaderWithoutEtcd(in *installation) {
+	old := in.leader()
+	run := in.startRun("slow", 300*time.Millisecond)
+	in.awaitStarts(run.ID, 2)
+	logged, term := len(in.log(old)), in.readRun(run.ID).Term
+	in.must(old.Disconnect(in.t.Context(), failpoint.Etcd))
 	cut := time.Now()
-	f.until("it does not lead any more", lease, func() bool { return !leading(old) })
-	f.leader(old)
-	f.t.Logf("another leads %s after the cut", time.Since(cut).Round(time.Millisecond))
-	f.says(old, said, "could not be renewed in time", time.Second)
-	f.misses(old, "etcd: ")
-	if read, err := f.asking(old).Run(f.t.Context(), run.ID); err != nil || read.Term < term {
-		f.t.Errorf("it reads %+v, %v", read, err)
+	in.await("it leads no longer", lease, func() bool { return !leads(old) })
+	in.leader(old)
+	in.t.Logf("another replica leads %s after the cut", time.Since(cut).Round(time.Millisecond))
+	in.awaitLog(old, logged, "could not be renewed in time", time.Second)
+	in.awaitUnready(old, "etcd: ")
+	if read, err := in.clientOf(old).Run(in.t.Context(), run.ID); err != nil || read.Term < term {
+		in.t.Errorf("it answers %+v, %v", read, err)
 	}
-	run = f.done(run.ID, 30*time.Second)
+	run = in.awaitDone(run.ID, 30*time.Second)
 	if run.Term <= term {
-		f.t.Errorf("the run ended in term %d", run.Term)
+		in.t.Errorf("the run ended in term %d", run.Term)
 	}
-	f.must(old.Heal(f.t.Context(), failpoint.Etcd))
-	f.follows(old)
+	in.must(old.Reconnect(in.t.Context(), failpoint.Etcd))
+	in.awaitFollower(old)
 }
 
-// storeTime is how long a leader may keep runs waiting for a store that others reach.
-const storeTime = 20 * time.Second
+// storeTimeout bounds how long a leader keeps runs waiting for a store that other replicas reach.
+const storeTimeout = 20 * time.Second
 
-func withoutStore(f *field) {
-	old := f.leader()
-	run := f.start("slow", 300*time.Millisecond)
-	f.hasBegun(run.ID, 2)
-	said := len(f.log(old))
-	f.must(old.Cut(f.t.Context(), failpoint.Store))
+func leaderWithoutStore(in *installation) {
+	old := in.leader()
+	run := in.startRun("slow", 300*time.Millisecond)
+	in.awaitStarts(run.ID, 2)
+	logged := len(in.log(old))
+	in.must(old.Disconnect(in.t.Context(), failpoint.Store))
 	cut := time.Now()
-	f.leader(old)
+	in.leader(old)
 	took := time.Since(cut)
-	f.t.Logf("another leads %s after the cut", took.Round(time.Millisecond))
-	if took > storeTime {
-		f.t.Errorf("the runs waited %s for a leader that reaches the store", took)
+	in.t.Logf("another replica leads %s after the cut", took.Round(time.Millisecond))
+	if took > storeTimeout {
+		in.t.Errorf("the runs waited %s for a leader that reaches the store", took)
 	}
-	f.says(old, said, "store_elsewhere", time.Second)
-	f.misses(old, "the primary store: ")
-	f.done(run.ID, 30*time.Second)
-	f.must(old.Heal(f.t.Context(), failpoint.Store))
-	f.follows(old)
+	in.awaitLog(old, logged, "store_elsewhere", time.Second)
+	in.awaitUnready(old, "the primary store: ")
+	in.awaitDone(run.ID, 30*time.Second)
+	in.must(old.Reconnect(in.t.Context(), failpoint.Store))
+	in.awaitFollower(old)
 }
 
-func withoutAgents(f *field) {
-	old := f.leader()
-	run := f.start("slow", 300*time.Millisecond)
-	f.hasBegun(run.ID, 2)
-	f.must(old.Cut(f.t.Context(), failpoint.Agents))
-	f.until("the run says that it waits for an agent", 20*time.Second, func() bool {
-		return strings.Contains(f.run(run.ID).WaitsFor, "node-")
+func leaderWithoutAgents(in *installation) {
+	old := in.leader()
+	run := in.startRun("slow", 300*time.Millisecond)
+	in.awaitStarts(run.ID, 2)
+	in.must(old.Disconnect(in.t.Context(), failpoint.Agents))
+	in.await("the run waits for an agent", 20*time.Second, func() bool {
+		return strings.Contains(in.readRun(run.ID).WaitsFor, "node-")
 	})
-	f.t.Logf("the run waits for: %s", f.run(run.ID).WaitsFor)
-	f.must(old.Heal(f.t.Context(), failpoint.Agents))
-	f.done(run.ID, 30*time.Second)
-	if !leading(old) {
-		f.t.Errorf("%s does not lead any more", old.Name)
+	in.t.Logf("the run waits for: %s", in.readRun(run.ID).WaitsFor)
+	in.must(old.Reconnect(in.t.Context(), failpoint.Agents))
+	in.awaitDone(run.ID, 30*time.Second)
+	if !leads(old) {
+		in.t.Errorf("%s no longer leads", old.Name)
 	}
 }
 
-func followerWithoutStore(f *field) {
-	leader := f.leader()
-	follower := f.others(leader)[0]
-	run := f.start("slow", time.Second)
-	f.hasBegun(run.ID, 1)
-	f.must(follower.Cut(f.t.Context(), failpoint.Store))
-	if _, err := f.asking(follower).Command(f.t.Context(), run.ID, record.Command{Verb: record.VerbPause}); err != nil {
-		f.t.Errorf("a word does not go through it: %v", err)
+func followerWithoutStore(in *installation) {
+	leader := in.leader()
+	follower := in.others(leader)[0]
+	run := in.startRun("slow", time.Second)
+	in.awaitStarts(run.ID, 1)
+	in.must(follower.Disconnect(in.t.Context(), failpoint.Store))
+	if _, err := in.clientOf(follower).Command(in.t.Context(), run.ID, record.Command{Verb: record.VerbPause}); err != nil {
+		in.t.Errorf("a command through the follower: %v", err)
 	}
-	f.misses(follower, "the primary store: ")
-	f.until("it cannot be read there", 15*time.Second, func() bool {
-		status, body := ask(follower, "/api/v1/runs/"+run.ID)
+	in.awaitUnready(follower, "the primary store: ")
+	in.await("the follower cannot read it", 15*time.Second, func() bool {
+		status, body := get(follower, "/api/v1/runs/"+run.ID)
 		return status == http.StatusServiceUnavailable && strings.Contains(body, "store_unavailable")
 	})
-	// Whoever asks several servers goes on at another.
-	asked := time.Now()
-	if _, err := f.asking(follower, leader).Run(f.t.Context(), run.ID); err != nil {
-		f.t.Error(err)
+	// A client that has several servers uses the next one.
+	begin := time.Now()
+	if _, err := in.clientOf(follower, leader).Run(in.t.Context(), run.ID); err != nil {
+		in.t.Error(err)
 	}
-	f.t.Logf("with two servers it is read after %s", time.Since(asked).Round(time.Millisecond))
-	if _, err := f.asking(follower).Command(f.t.Context(), run.ID, record.Command{Verb: record.VerbResume}); err != nil {
-		f.t.Error(err)
+	in.t.Logf("a client of two servers reads it after %s", time.Since(begin).Round(time.Millisecond))
+	if _, err := in.clientOf(follower).Command(in.t.Context(), run.ID, record.Command{Verb: record.VerbResume}); err != nil {
+		in.t.Error(err)
 	}
-	f.done(run.ID, 30*time.Second)
-	f.must(follower.Heal(f.t.Context(), failpoint.Store))
-	f.ready(follower)
-	if !leading(leader) {
-		f.t.Errorf("%s does not lead any more", leader.Name)
+	in.awaitDone(run.ID, 30*time.Second)
+	in.must(follower.Reconnect(in.t.Context(), failpoint.Store))
+	in.awaitReady(follower)
+	if !leads(leader) {
+		in.t.Errorf("%s no longer leads", leader.Name)
 	}
 }
 
-func followerWithoutLeader(f *field) {
-	leader := f.leader()
-	follower := f.others(leader)[0]
-	f.must(follower.Cut(f.t.Context(), failpoint.Replica))
-	asked := time.Now()
-	run, err := f.asking(follower, f.others(leader)[1]).Start(f.t.Context(), record.RunRequest{Playbook: "wide", Cluster: f.Cluster})
-	f.must(err)
-	f.t.Logf("a run is started by way of another follower after %s", time.Since(asked).Round(time.Millisecond))
-	if read, err := f.asking(follower).Run(f.t.Context(), run.ID); err != nil || read.ID != run.ID {
-		f.t.Errorf("it reads %+v, %v", read, err)
+func followerWithoutLeader(in *installation) {
+	leader := in.leader()
+	follower := in.others(leader)[0]
+	in.must(follower.Disconnect(in.t.Context(), failpoint.Replica))
+	begin := time.Now()
+	run, err := in.clientOf(follower, in.others(leader)[1]).Start(in.t.Context(), record.RunRequest{Playbook: "wide", Cluster: in.Cluster})
+	in.must(err)
+	in.t.Logf("a run is started through another follower after %s", time.Since(begin).Round(time.Millisecond))
+	if read, err := in.clientOf(follower).Run(in.t.Context(), run.ID); err != nil || read.ID != run.ID {
+		in.t.Errorf("it answers %+v, %v", read, err)
 	}
-	f.done(run.ID, 30*time.Second)
-	f.must(follower.Heal(f.t.Context(), failpoint.Replica))
+	in.awaitDone(run.ID, 30*time.Second)
+	in.must(follower.Reconnect(in.t.Context(), failpoint.Replica))
 }

@@ -1,4 +1,6 @@
-package chaos
+// Package traffic uses an installation as operators do: it starts runs of several playbooks, pauses, resumes and cancels them,
+// and records what it asked for.
+package traffic
 
 import (
 	"context"
@@ -13,65 +15,69 @@ import (
 	"time"
 
 	"github.com/replicante-io/playbooks/api/client"
+	"github.com/replicante-io/playbooks/internal/retry"
 	"github.com/replicante-io/playbooks/record"
-	check "github.com/replicante-io/playbooks/tests/robustness/validate"
+	"github.com/replicante-io/playbooks/tests/robustness/validate"
 )
 
-//go:embed books/*.yaml
-var texts embed.FS
+//go:embed playbooks/*.yaml
+var playbookFiles embed.FS
 
 const (
-	// queue is how many unfinished runs of a cluster there are at most.
-	queue = 4
-	actor = "chaos"
+	// maxOpenRuns bounds the unfinished runs of a cluster.
+	maxOpenRuns = 4
+	actor       = "operator"
 )
 
-// operators ask for runs and meddle with them, through any replica, and write down what they asked for.
-type operators struct {
-	clusters []string
-	planes   map[string]*client.Client // by cluster
-	books    []string
-	seed     uint64
-	extra    chan struct{}
+// Operators send requests through any replica. What they do follows from a seed.
+type Operators struct {
+	clusters  []string
+	clients   map[string]*client.Client // by cluster
+	playbooks []string
+	seed      uint64
+	extra     chan struct{}
 
-	mu    sync.Mutex
-	asked []check.Asked
-	told  []check.Told
-	odd   []string // refusals that have no reason to be
+	mu         sync.Mutex
+	requests   []validate.Request
+	commands   []validate.Command
+	unexpected []string
 }
 
-func newOperators(ctx context.Context, servers, clusters []string, seed uint64) (*operators, error) {
-	o := &operators{clusters: clusters, planes: map[string]*client.Client{}, seed: seed, extra: make(chan struct{}, 1)}
-	var plane *client.Client
+// NewOperators makes operators of these clusters, who do nothing yet.
+func NewOperators(servers, clusters []string, seed uint64) (*Operators, error) {
+	o := &Operators{clusters: clusters, clients: map[string]*client.Client{}, seed: seed, extra: make(chan struct{}, 1)}
 	for i, cluster := range clusters {
-		// A client stays with a server until that fails: some are at followers, whoever leads.
+		// A client stays with a server until it fails: some of them use a follower, whichever replica leads.
 		first := i % len(servers)
-		var err error
-		plane, err = client.New(client.Config{Servers: slices.Concat(servers[first:], servers[:first]), Actor: actor, Patience: 30 * time.Second})
+		c, err := client.New(client.Config{Servers: slices.Concat(servers[first:], servers[:first]), Actor: actor, Patience: 30 * time.Second})
 		if err != nil {
 			return nil, err
 		}
-		o.planes[cluster] = plane
+		o.clients[cluster] = c
 	}
-	files := Books()
-	for _, f := range files {
-		o.books = append(o.books, strings.TrimSuffix(f.Name, ".yaml"))
-	}
-	if _, err := plane.Apply(ctx, files); err != nil {
-		return nil, fmt.Errorf("apply the playbooks: %w", err)
+	for _, f := range Playbooks() {
+		o.playbooks = append(o.playbooks, strings.TrimSuffix(f.Name, ".yaml"))
 	}
 	return o, nil
 }
 
-// Books are the playbooks that are run; each has its file's name.
-func Books() []client.File {
-	entries, err := texts.ReadDir("books")
+// ApplyPlaybooks applies the playbooks whose runs are started.
+func (o *Operators) ApplyPlaybooks(ctx context.Context) error {
+	if _, err := o.clients[o.clusters[0]].Apply(ctx, Playbooks()); err != nil {
+		return fmt.Errorf("apply the playbooks: %w", err)
+	}
+	return nil
+}
+
+// Playbooks are the playbooks of the operators. Each has the name of its file.
+func Playbooks() []client.File {
+	entries, err := playbookFiles.ReadDir("playbooks")
 	if err != nil {
-		panic(err) // they are in the program
+		panic(err) // they are part of the program
 	}
 	var files []client.File
 	for _, e := range entries {
-		text, err := texts.ReadFile("books/" + e.Name())
+		text, err := playbookFiles.ReadFile("playbooks/" + e.Name())
 		if err != nil {
 			panic(err)
 		}
@@ -80,12 +86,12 @@ func Books() []client.File {
 	return files
 }
 
-// Run goes on until ctx ends; what is asked for then is still answered.
-func (o *operators) Run(ctx context.Context) {
+// Run sends requests until ctx ends. It waits for the answers to what it has sent.
+func (o *Operators) Run(ctx context.Context) {
 	var all sync.WaitGroup
 	for i, cluster := range o.clusters {
-		all.Go(func() { o.start(ctx, cluster, rand.New(rand.NewPCG(o.seed, uint64(100+i)))) })
-		all.Go(func() { o.meddle(ctx, cluster, rand.New(rand.NewPCG(o.seed, uint64(200+i)))) })
+		all.Go(func() { o.startRuns(ctx, cluster, rand.New(rand.NewPCG(o.seed, uint64(100+i)))) })
+		all.Go(func() { o.commandRuns(ctx, cluster, rand.New(rand.NewPCG(o.seed, uint64(200+i)))) })
 	}
 	all.Go(func() {
 		for n := 1; ; n++ {
@@ -94,49 +100,49 @@ func (o *operators) Run(ctx context.Context) {
 			case <-ctx.Done():
 				return
 			}
-			o.ask(context.WithoutCancel(ctx), record.RunRequest{
-				Playbook: o.books[n%len(o.books)], Cluster: o.clusters[n%len(o.clusters)], Reason: fmt.Sprintf("more %d", n),
+			o.start(context.WithoutCancel(ctx), record.RunRequest{
+				Playbook: o.playbooks[n%len(o.playbooks)], Cluster: o.clusters[n%len(o.clusters)], Reason: fmt.Sprintf("extra %d", n),
 			})
 		}
 	})
 	all.Wait()
 }
 
-// More has one more run asked for soon, however busy its cluster is.
-func (o *operators) More() {
+// StartExtraRun has Run start one more run soon, however many the cluster has.
+func (o *Operators) StartExtraRun() {
 	select {
 	case o.extra <- struct{}{}:
-	default: // it is about to be
+	default: // one is about to be started
 	}
 }
 
-// start keeps a cluster busy.
-func (o *operators) start(ctx context.Context, cluster string, random *rand.Rand) {
+// startRuns keeps a cluster busy.
+func (o *Operators) startRuns(ctx context.Context, cluster string, random *rand.Rand) {
 	for n := 1; ctx.Err() == nil; {
-		open, err := o.open(ctx, cluster)
-		if err == nil && len(open) < queue {
-			o.ask(context.WithoutCancel(ctx), record.RunRequest{
-				Playbook: o.books[random.IntN(len(o.books))], Cluster: cluster, Reason: fmt.Sprintf("%s %d", cluster, n),
+		open, err := o.openRuns(ctx, cluster)
+		if err == nil && len(open) < maxOpenRuns {
+			o.start(context.WithoutCancel(ctx), record.RunRequest{
+				Playbook: o.playbooks[random.IntN(len(o.playbooks))], Cluster: cluster, Reason: fmt.Sprintf("%s %d", cluster, n),
 			})
 			n++
 			continue
 		}
-		rest(ctx, 100*time.Millisecond)
+		retry.Sleep(ctx, 100*time.Millisecond)
 	}
 }
 
-func (o *operators) ask(ctx context.Context, start record.RunRequest) {
-	run, err := o.planes[start.Cluster].Start(ctx, start)
+func (o *Operators) start(ctx context.Context, request record.RunRequest) {
+	run, err := o.clients[request.Cluster].Start(ctx, request)
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.asked = append(o.asked, check.Asked{Reason: start.Reason, RunID: run.ID})
-	if refusal := refused(err); refusal != nil {
-		o.odd = append(o.odd, fmt.Sprintf("start %s: %s: %s", start.Reason, refusal.Code, refusal.Message))
+	o.requests = append(o.requests, validate.Request{Reason: request.Reason, RunID: run.ID})
+	if rejected := rejection(err); rejected != nil {
+		o.unexpected = append(o.unexpected, fmt.Sprintf("start %s: %s: %s", request.Reason, rejected.Code, rejected.Message))
 	}
 }
 
-// refused is the answer of a server that did nothing, if err is one.
-func refused(err error) *client.Error {
+// rejection is err if it is the answer of a server that did nothing.
+func rejection(err error) *client.Error {
 	var e *client.Error
 	if errors.As(err, &e) && !errors.Is(err, client.ErrNoServer) {
 		return e
@@ -148,17 +154,17 @@ var openStates = []string{
 	string(record.RunPending), string(record.RunRunning), string(record.RunPausing), string(record.RunPaused), string(record.RunCancelling),
 }
 
-func (o *operators) open(ctx context.Context, cluster string) ([]record.Run, error) {
+func (o *Operators) openRuns(ctx context.Context, cluster string) ([]record.Run, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	return o.planes[cluster].Runs(ctx, client.RunFilter{Cluster: cluster, States: openStates})
+	return o.clients[cluster].Runs(ctx, client.RunFilter{Cluster: cluster, States: openStates})
 }
 
-// meddle pauses, resumes and cancels runs of a cluster.
-func (o *operators) meddle(ctx context.Context, cluster string, random *rand.Rand) {
+// commandRuns pauses, resumes and cancels runs of a cluster.
+func (o *Operators) commandRuns(ctx context.Context, cluster string, random *rand.Rand) {
 	for ctx.Err() == nil {
-		rest(ctx, time.Duration(300+random.IntN(1500))*time.Millisecond)
-		open, err := o.open(ctx, cluster)
+		retry.Sleep(ctx, time.Duration(300+random.IntN(1500))*time.Millisecond)
+		open, err := o.openRuns(ctx, cluster)
 		if err != nil || len(open) == 0 {
 			continue
 		}
@@ -166,38 +172,47 @@ func (o *operators) meddle(ctx context.Context, cluster string, random *rand.Ran
 		run, dice := &open[random.IntN(len(open))], random.IntN(100)
 		switch {
 		case dice < 10:
-			o.tell(context.WithoutCancel(ctx), run, record.Command{Verb: record.VerbCancel, Kill: dice < 5})
+			o.command(context.WithoutCancel(ctx), run, record.Command{Verb: record.VerbCancel, Kill: dice < 5})
 		case dice < 45 && run.State == record.RunRunning:
-			o.tell(context.WithoutCancel(ctx), run, record.Command{Verb: record.VerbPause})
+			o.command(context.WithoutCancel(ctx), run, record.Command{Verb: record.VerbPause})
 		}
 	}
 }
 
-// resume goes on with every paused run.
-func (o *operators) resume(ctx context.Context, runs []record.Run) {
+// ResumeAll resumes every paused run.
+func (o *Operators) ResumeAll(ctx context.Context) {
+	for _, cluster := range o.clusters {
+		if open, err := o.openRuns(ctx, cluster); err == nil {
+			o.resume(ctx, open)
+		}
+	}
+}
+
+func (o *Operators) resume(ctx context.Context, runs []record.Run) {
 	for i := range runs {
 		if runs[i].State == record.RunPaused {
-			o.tell(ctx, &runs[i], record.Command{Verb: record.VerbResume})
+			o.command(ctx, &runs[i], record.Command{Verb: record.VerbResume})
 		}
 	}
 }
 
-func (o *operators) tell(ctx context.Context, run *record.Run, command record.Command) {
-	_, err := o.planes[run.Cluster].Command(ctx, run.ID, command)
-	refusal := refused(err)
-	if refusal != nil && refusal.Status == http.StatusConflict { // its state has changed meanwhile: nothing was done
+func (o *Operators) command(ctx context.Context, run *record.Run, command record.Command) {
+	_, err := o.clients[run.Cluster].Command(ctx, run.ID, command)
+	rejected := rejection(err)
+	if rejected != nil && rejected.Status == http.StatusConflict { // its state has changed meanwhile: nothing was done
 		return
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.told = append(o.told, check.Told{RunID: run.ID, Verb: string(command.Verb), Acknowledged: err == nil})
-	if refusal != nil {
-		o.odd = append(o.odd, fmt.Sprintf("%s run %s: %s: %s", command.Verb, run.ID, refusal.Code, refusal.Message))
+	o.commands = append(o.commands, validate.Command{RunID: run.ID, Verb: string(command.Verb), Acknowledged: err == nil})
+	if rejected != nil {
+		o.unexpected = append(o.unexpected, fmt.Sprintf("%s run %s: %s: %s", command.Verb, run.ID, rejected.Code, rejected.Message))
 	}
 }
 
-func (o *operators) record() (asked []check.Asked, told []check.Told, odd []string) {
+// Recorded returns what was asked for so far, and the rejections for which there is no reason.
+func (o *Operators) Recorded() (requests []validate.Request, commands []validate.Command, unexpected []string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return slices.Clone(o.asked), slices.Clone(o.told), slices.Clone(o.odd)
+	return slices.Clone(o.requests), slices.Clone(o.commands), slices.Clone(o.unexpected)
 }

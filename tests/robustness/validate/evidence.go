@@ -1,33 +1,33 @@
-package check
+package validate
 
 import "time"
 
-// Evidence is what an installation has left behind, and what was asked of it.
+// Evidence is what an installation has left, and what operators asked of it.
 type Evidence struct {
-	Runs   []Run
-	Nodes  []Node
-	Events []Event
-	Keys   []Key
-	Term   int64 // of the terms record
-	Work   []Work
-	Asked  []Asked
-	Told   []Told
+	Runs       []Run
+	Nodes      []Node
+	Events     []Event
+	Keys       []Key
+	Term       int64 // of the terms record
+	Executions []Execution
+	Requests   []Request
+	Commands   []Command
 }
 
-// Asked is a run that was asked for. Its reason is nobody else's.
-type Asked struct {
+// Request is one request for a run. No other request has its reason.
+type Request struct {
 	Reason string
-	RunID  string // as acknowledged; "" where nobody knows whether it was created
+	RunID  string // as acknowledged; "" where it is not known whether the run was created
 }
 
-// Told is a command to a run. Without an acknowledgement nobody knows whether it took effect.
-type Told struct {
+// Command is one command to a run. Without an acknowledgement it is not known whether it took effect.
+type Command struct {
 	RunID, Verb  string
 	Acknowledged bool
 }
 
-// Work is one start of an action's command, as the command itself wrote it down.
-type Work struct {
+// Execution is one execution of an action's command, as the command itself recorded it.
+type Execution struct {
 	Action, Node string
 	Term         int64
 	Start        time.Time
@@ -43,17 +43,25 @@ type Run struct {
 	State          string         `bson:"state"`
 	Reason         string         `bson:"reason"`
 	Error          *Error         `bson:"error"`
-	WaitsFor       string         `bson:"waits_for"`
+	Waiting        *Waiting       `bson:"waiting"`
 	IdempotencyKey string         `bson:"idempotency_key"`
 	Concurrency    string         `bson:"concurrency"`
 	Term           int64          `bson:"term"`
 	Counts         map[string]int `bson:"counts"`
 	Stages         []Stage        `bson:"stages"`
+	QueuedTS       *time.Time     `bson:"queued_ts"`
 	StartTS        *time.Time     `bson:"start_ts"`
 	FinishTS       *time.Time     `bson:"finish_ts"`
 	Unsettled      int            `bson:"unsettled"`
 	Seq            int64          `bson:"seq"`
 	Stamped        bool           `bson:"stamped"`
+}
+
+// Waiting is what a run waits for.
+type Waiting struct {
+	For   string `bson:"for"`
+	Stage string `bson:"stage"`
+	Node  string `bson:"node"`
 }
 
 // Playbook is the copy that a run carries.
@@ -62,11 +70,21 @@ type Playbook struct {
 	Spec Spec   `bson:"spec"`
 }
 
-// Stage is a run's progress in a stage.
+// Stage is the progress of a run in one stage of one pass.
 type Stage struct {
-	Name  string `bson:"name"`
-	State string `bson:"state"`
-	Total int    `bson:"total"`
+	Name       string  `bson:"name"`
+	Pass       string  `bson:"pass"`
+	PassNumber int     `bson:"pass_number"`
+	State      string  `bson:"state"`
+	Total      int     `bson:"total"`
+	Batch      int     `bson:"batch"` // how many batches were opened, of all groups
+	Groups     []Group `bson:"groups"`
+}
+
+// Group is the progress of a group of a stage.
+type Group struct {
+	Key   string `bson:"key"`
+	Batch int    `bson:"batch"` // how many batches were opened
 }
 
 // Node is a document of playbook_run_agents.
@@ -80,17 +98,21 @@ type Node struct {
 	FinishTS *time.Time  `bson:"finish_ts"`
 }
 
-// NodeStage is a node's part in a stage.
+// NodeStage is the part of a node in one stage of one pass.
 type NodeStage struct {
-	Name  string `bson:"name"`
-	Batch int    `bson:"batch"`
-	State string `bson:"state"`
+	Name       string `bson:"name"`
+	Pass       string `bson:"pass"`
+	PassNumber int    `bson:"pass_number"`
+	Group      string `bson:"group"`
+	Batch      int    `bson:"batch"`
+	State      string `bson:"state"`
 }
 
-// Action is one attempt.
+// Action is one attempt of a step.
 type Action struct {
 	ID        string     `bson:"id"`
 	Stage     string     `bson:"stage"`
+	Pass      string     `bson:"pass"`
 	Step      string     `bson:"step"`
 	Attempt   int        `bson:"attempt"`
 	Term      int64      `bson:"term"`
@@ -101,7 +123,7 @@ type Action struct {
 	Unsettled bool       `bson:"unsettled"`
 }
 
-// Error is why something failed.
+// Error is the reason of a failure.
 type Error struct {
 	Code    string `bson:"code"`
 	Message string `bson:"message"`
@@ -134,7 +156,7 @@ type Key struct {
 	FinishTS *time.Time `bson:"finish_ts"`
 }
 
-// Data is what events say that the rules ask about.
+// Data is the part of the data of events that the rules need.
 type Data struct {
 	Action string `bson:"action"`
 	State  string `bson:"state"`

@@ -1,4 +1,4 @@
-// Command etcd is an etcd server, for installations that are broken on purpose.
+// Command etcd is an etcd server, built from the library version that the tests use.
 package main
 
 import (

@@ -1,6 +1,6 @@
 //go:build integration
 
-package chaos_test
+package robustness_test
 
 import (
 	"os"
@@ -8,20 +8,20 @@ import (
 	"time"
 
 	"github.com/replicante-io/playbooks/internal/testenv"
-	chaos "github.com/replicante-io/playbooks/tests/robustness/traffic"
+	"github.com/replicante-io/playbooks/tests/robustness"
 )
 
-func TestAMinuteOfChaosBreaksNothing(t *testing.T) {
-	dir, err := os.MkdirTemp("", "chaos-")
+func TestAMinuteOfFaultsBreaksNoRule(t *testing.T) {
+	dir, err := os.MkdirTemp("", "robustness-")
 	if err != nil {
 		t.Fatal(err)
 	}
-	summary, err := chaos.Run(t.Context(), chaos.Config{
-		Dir: dir, Mongod: testenv.Mongod(t), Seed: 7, Duration: time.Minute, Patience: 3 * time.Minute, LeaseTTL: 3 * time.Second,
+	summary, err := robustness.Run(t.Context(), robustness.Config{
+		Dir: dir, Mongod: testenv.Mongod(t), Seed: 7, Duration: time.Minute, SettleTimeout: 3 * time.Minute, LeaseTTL: 3 * time.Second,
 		Replicas: 3, Etcds: 3, Mongods: 3, Agents: 20, Log: t.Output(),
 	})
 	if err != nil {
-		t.Fatalf("%v (what there is is in %s)", err, dir)
+		t.Fatalf("%v (logs are in %s)", err, dir)
 	}
 	for _, v := range summary.Violations {
 		t.Error(v)
@@ -30,7 +30,7 @@ func TestAMinuteOfChaosBreaksNothing(t *testing.T) {
 		t.Errorf("too little has happened: %+v", summary)
 	}
 	if t.Failed() {
-		t.Logf("logs, histories and evidence.json are in %s", dir)
+		t.Logf("logs, executions and evidence.json are in %s", dir)
 		return
 	}
 	t.Logf("%d starts, %d takeovers, runs %v, faults %v", summary.Starts, summary.Takeovers, summary.Runs, summary.Faults)

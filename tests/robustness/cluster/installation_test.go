@@ -1,6 +1,6 @@
 //go:build integration
 
-package rig_test
+package cluster_test
 
 import (
 	"fmt"
@@ -12,10 +12,10 @@ import (
 	"github.com/replicante-io/playbooks/internal/failpoint"
 	"github.com/replicante-io/playbooks/internal/testenv"
 	"github.com/replicante-io/playbooks/record"
-	rig "github.com/replicante-io/playbooks/tests/robustness/cluster"
+	"github.com/replicante-io/playbooks/tests/robustness/cluster"
 )
 
-const book = `
+const playbook = `
 apiVersion: replicante.io/v1
 kind: Playbook
 metadata: {name: work}
@@ -26,64 +26,64 @@ spec:
       steps: [{name: act, action: external.agent.replicante.io/act}]
 `
 
-func TestAnInstallationIsKilledAtEveryPointAndEndsItsRun(t *testing.T) {
+func TestARunEndsThoughItsLeaderIsKilledAtEveryFailpoint(t *testing.T) {
 	dir := t.TempDir()
 	programs := filepath.Join(dir, "bin")
-	if err := rig.Build(t.Context(), programs, "failpoints"); err != nil {
+	if err := cluster.Build(t.Context(), programs, "failpoints"); err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(dir, "history")
-	r, err := rig.New(t.Context(), rig.Config{
+	file := filepath.Join(dir, "starts")
+	in, err := cluster.Start(t.Context(), cluster.Config{
 		Dir: dir, Programs: programs, Store: testenv.Mongo(t), Etcds: 1, Replicas: 2, Agents: 12, LeaseTTL: 2 * time.Second,
 		AgentYAML: func(string) string {
-			return fmt.Sprintf("actions: {act: {command: [/bin/sh, -c, %q], timeout: 30s}}", rig.RecordStart(file)+"sleep 0.05")
+			return fmt.Sprintf("actions: {act: {command: [/bin/sh, -c, %q], timeout: 30s}}", cluster.RecordStart(file)+"sleep 0.05")
 		},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(r.End)
-	plane, err := client.New(client.Config{Servers: r.Servers(), Patience: time.Minute})
+	t.Cleanup(in.Stop)
+	api, err := client.New(client.Config{Servers: in.Servers(), Patience: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := plane.Apply(t.Context(), []client.File{{Name: "work.yaml", Data: []byte(book)}}); err != nil {
+	if _, err := api.Apply(t.Context(), []client.File{{Name: "work.yaml", Data: []byte(playbook)}}); err != nil {
 		t.Fatal(err)
 	}
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
-		if nodes, err := plane.Nodes(t.Context(), r.Cluster); err == nil && len(nodes) == len(r.Nodes) {
+		if nodes, err := api.Nodes(t.Context(), in.Cluster); err == nil && len(nodes) == len(in.Nodes) {
 			break
 		} else if time.Now().After(deadline) {
-			t.Fatalf("the nodes are not known: %v, %v", nodes, err)
+			t.Fatalf("the control plane knows %d of %d nodes: %v", len(nodes), len(in.Nodes), err)
 		}
 	}
 	points := []string{
 		failpoint.Creating, failpoint.Created, failpoint.Decided, failpoint.Committed, failpoint.Sending, failpoint.Sent, failpoint.Answered, failpoint.Stamping,
 	}
 	for i, point := range points {
-		killed, err := r.Leader(t.Context())
+		leader, err := in.Leader(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := killed.Trap(t.Context(), point, 1, "kill"); err != nil {
+		if err := leader.Arm(t.Context(), point, 1, "kill"); err != nil {
 			t.Fatal(err)
 		}
-		if i < 2 { // what it asks for is repeated, under one idempotency key
-			if _, err := plane.Start(t.Context(), record.RunRequest{Playbook: "work", Cluster: r.Cluster}); err != nil {
+		if i < 2 { // the client repeats the request under one idempotency key
+			if _, err := api.Start(t.Context(), record.RunRequest{Playbook: "work", Cluster: in.Cluster}); err != nil {
 				t.Fatal(err)
 			}
 		}
 		select {
-		case <-killed.Ended():
+		case <-leader.Done():
 		case <-time.After(time.Minute):
-			t.Fatalf("%s never passed %q", killed.Name, point)
+			t.Fatalf("%s never passed %q", leader.Name, point)
 		}
-		if err := killed.Start(t.Context()); err != nil {
+		if err := leader.Start(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
-		runs, err := plane.Runs(t.Context(), client.RunFilter{})
+		runs, err := api.Runs(t.Context(), client.RunFilter{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -101,21 +101,21 @@ func TestAnInstallationIsKilledAtEveryPointAndEndsItsRun(t *testing.T) {
 		if ended == 2 {
 			break
 		} else if time.Now().After(deadline) {
-			t.Fatalf("the runs do not end: %+v", runs)
+			t.Fatalf("not all runs have ended: %+v", runs)
 		}
 	}
-	began, err := rig.History(file)
+	starts, err := cluster.ReadStarts(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	once := map[string]bool{}
-	for _, b := range began {
-		if once[b.ActionID] {
-			t.Errorf("action %s was started twice", b.ActionID)
+	started := map[string]bool{}
+	for _, s := range starts {
+		if started[s.ActionID] {
+			t.Errorf("action %s was started twice", s.ActionID)
 		}
-		once[b.ActionID] = true
+		started[s.ActionID] = true
 	}
-	if want := 2 * len(r.Nodes); len(once) != want {
-		t.Errorf("%d actions were started instead of %d", len(once), want)
+	if want := 2 * len(in.Nodes); len(started) != want {
+		t.Errorf("%d actions were started instead of %d", len(started), want)
 	}
 }

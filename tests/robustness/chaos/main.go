@@ -1,6 +1,5 @@
-// Command chaos breaks an installation on purpose and tells what it did wrong: see package chaos.
-//
-// With promises of package fault taken away it has something to tell: REPLICANTE_BREAK=deadline,fence in the environment.
+// Command chaos breaks an installation at random and reports what it did wrong: see package robustness. To see a report,
+// break promises of package failpoint: REPLICANTE_BREAK=deadline,fence in the environment.
 package main
 
 import (
@@ -18,8 +17,8 @@ import (
 	"syscall"
 	"time"
 
-	rig "github.com/replicante-io/playbooks/tests/robustness/cluster"
-	chaos "github.com/replicante-io/playbooks/tests/robustness/traffic"
+	"github.com/replicante-io/playbooks/tests/robustness"
+	"github.com/replicante-io/playbooks/tests/robustness/cluster"
 )
 
 func main() {
@@ -30,18 +29,18 @@ func main() {
 }
 
 func run(ctx context.Context) int {
-	config := chaos.Config{Log: os.Stdout}
+	config := robustness.Config{Log: os.Stdout}
 	var output string
-	flag.Uint64Var(&config.Seed, "seed", 0, "of the schedule of faults; 0: a random one, which is printed")
-	flag.DurationVar(&config.Duration, "duration", 3*time.Minute, "of the faults")
-	flag.DurationVar(&config.Patience, "patience", 3*time.Minute, "how long runs may take to end once the faults are over")
-	flag.DurationVar(&config.LeaseTTL, "lease-ttl", 3*time.Second, "of the election")
-	flag.IntVar(&config.Replicas, "replicas", 3, "how many")
+	flag.Uint64Var(&config.Seed, "seed", 0, "of the schedule of faults; 0 takes a random one, which is printed")
+	flag.DurationVar(&config.Duration, "duration", 3*time.Minute, "how long faults are injected")
+	flag.DurationVar(&config.SettleTimeout, "settle-timeout", 3*time.Minute, "how long runs may take to end once the faults are over")
+	flag.DurationVar(&config.LeaseTTL, "lease-ttl", 3*time.Second, "etcd.lease_ttl of the replicas")
+	flag.IntVar(&config.Replicas, "replicas", 3, "how many replicas")
 	flag.IntVar(&config.Etcds, "etcds", 3, "how many members of etcd")
 	flag.IntVar(&config.Mongods, "mongods", 3, "how many members of the replica set")
-	flag.IntVar(&config.Agents, "agents", 20, "how many")
-	flag.StringVar(&config.Dir, "dir", "", "for everything that is written; default: a temporary one, which is kept if something is wrong")
-	flag.StringVar(&output, "o", "text", "text, or json")
+	flag.IntVar(&config.Agents, "agents", 20, "how many agents")
+	flag.StringVar(&config.Dir, "dir", "", "`directory` for everything that is written; default: a temporary one, which is kept after a violation")
+	flag.StringVar(&output, "o", "text", "text or json")
 	flag.Parse()
 	if config.Seed == 0 {
 		config.Seed = rand.Uint64N(1_000_000)
@@ -51,12 +50,12 @@ func run(ctx context.Context) int {
 	}
 	temporary := config.Dir == ""
 	err := prepare(&config)
-	var summary chaos.Summary
+	var summary robustness.Summary
 	if err == nil {
-		summary, err = chaos.Run(ctx, config)
+		summary, err = robustness.Run(ctx, config)
 	}
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "chaos: %v\n(what there is is in %s)\n", err, config.Dir)
+		fmt.Fprintf(os.Stderr, "chaos: %v\nlogs are in %s\n", err, config.Dir)
 		return 2
 	}
 	if output == "json" {
@@ -76,9 +75,9 @@ func run(ctx context.Context) int {
 }
 
 // prepare finds mongod and a directory.
-func prepare(config *chaos.Config) (err error) {
-	if config.Mongod = rig.FindMongod(); config.Mongod == "" {
-		return errors.New("there is no mongod: `make test-deps` installs it")
+func prepare(config *robustness.Config) (err error) {
+	if config.Mongod = cluster.FindMongod(); config.Mongod == "" {
+		return errors.New("mongod was not found: `make test-deps` installs it")
 	}
 	if config.Dir == "" {
 		config.Dir, err = os.MkdirTemp("", "chaos-")
@@ -86,7 +85,7 @@ func prepare(config *chaos.Config) (err error) {
 	return err
 }
 
-func show(w io.Writer, s chaos.Summary) {
+func show(w io.Writer, s robustness.Summary) {
 	faults := 0
 	for _, kind := range slices.Sorted(maps.Keys(s.Faults)) {
 		fmt.Fprintf(w, "%5d  %s\n", s.Faults[kind], kind)
@@ -103,6 +102,6 @@ func show(w io.Writer, s chaos.Summary) {
 	}
 	fmt.Fprintf(w, "%d violations (seed %d, %.0f s)\n", len(s.Violations), s.Seed, s.Seconds)
 	if len(s.Violations) > 0 {
-		fmt.Fprintf(w, "logs, histories and evidence.json are in %s\n", s.Dir)
+		fmt.Fprintf(w, "logs, executions and evidence.json are in %s\n", s.Dir)
 	}
 }

@@ -1,4 +1,4 @@
-package check
+package validate
 
 import (
 	"strconv"
@@ -7,7 +7,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
-// Spec is of a playbook what the rules ask about, as its author wrote it.
+// Spec is the part of a playbook that the rules need, as its author wrote it.
 type Spec struct {
 	Concurrency string      `bson:"concurrency"`
 	Stages      []StageSpec `bson:"stages"`
@@ -45,7 +45,7 @@ func (s *StageSpec) size(batch, total int) int {
 	return max(1, count(amount, total))
 }
 
-// failures is how many nodes of a stage may fail.
+// failures is how many nodes of a stage of total nodes may fail.
 func (s *StageSpec) failures(total int) int {
 	if s.MaxFailures == nil {
 		return 0
@@ -53,7 +53,7 @@ func (s *StageSpec) failures(total int) int {
 	return count(s.MaxFailures, total)
 }
 
-// count reads a number or a percentage, which is rounded down.
+// count reads a number, or a percentage, which is rounded down.
 func count(amount any, total int) int {
 	switch a := amount.(type) {
 	case int32:
@@ -78,7 +78,7 @@ func count(amount any, total int) int {
 	return 0
 }
 
-// step is a step of a run, and the index of its stage; nil if its playbook has none such.
+// step finds a step of the run's playbook, with the index of its stage; nil if the playbook has none of this name.
 func (r *Run) step(stage, step string) (index int, s *StepSpec) {
 	for i := range r.Playbook.Spec.Stages {
 		if st := &r.Playbook.Spec.Stages[i]; st.Name == stage {
@@ -92,12 +92,13 @@ func (r *Run) step(stage, step string) (index int, s *StepSpec) {
 	return 0, nil
 }
 
-// total is how many nodes the run's stage is for, by its record and never more than the run has nodes.
-func (c *court) total(r *Run, stage string) int {
+// total is how many nodes the stage is for in all passes, and never more than the run has nodes.
+func (h *history) total(r *Run, stage string) int {
+	total := 0
 	for i := range r.Stages {
 		if r.Stages[i].Name == stage {
-			return min(r.Stages[i].Total, len(c.nodes[r.ID]))
+			total += r.Stages[i].Total
 		}
 	}
-	return 0
+	return min(total, len(h.nodesOf[r.ID]))
 }

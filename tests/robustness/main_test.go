@@ -1,6 +1,6 @@
 //go:build integration
 
-package chaos_test
+package robustness_test
 
 import (
 	"os"
