@@ -141,7 +141,7 @@ func (p Param) accept(value any) (any, error) {
 			if err != nil {
 				return nil, fmt.Errorf("must be a duration such as 30s, not %s", yamltree.Quote(v))
 			}
-			return formatDuration(d), nil
+			return yamltree.FormatDuration(d), nil
 		}
 	case bool:
 		if p.Type == typeBool {

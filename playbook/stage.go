@@ -136,7 +136,7 @@ func (w *walk) health(n *yaml.Node, path string, index int) *Health {
 	h.Settle = w.duration(o.Get("settle"), o.At("settle"), 0, 0)
 	if h.Settle >= h.Timeout {
 		w.Add(o.Key("settle"), o.At("settle"), yamltree.CodeBadValue, "must be shorter than the timeout (%s), or the check can never pass; increase timeout",
-			formatDuration(h.Timeout))
+			yamltree.FormatDuration(h.Timeout))
 	}
 	o.End(renamed)
 	return h
@@ -182,7 +182,7 @@ func (w *walk) step(n *yaml.Node, path string, index int, names map[string]int, 
 			s.Retry.MaxBackoff = w.duration(r.Get("max_backoff"), r.At("max_backoff"), 0, max(defaultMaxBackoff, s.Retry.Backoff))
 			if s.Retry.MaxBackoff < s.Retry.Backoff {
 				w.Add(r.Key("max_backoff"), r.At("max_backoff"), yamltree.CodeBadValue, "must be at least the backoff (%s)",
-					formatDuration(s.Retry.Backoff))
+					yamltree.FormatDuration(s.Retry.Backoff))
 			}
 			r.End(renamed)
 		}

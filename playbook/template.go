@@ -142,7 +142,7 @@ func (p objectPart) resolve(v Vars, left *int) (any, error) {
 func documentValue(v any) (any, error) {
 	switch v := v.(type) {
 	case time.Duration:
-		return formatDuration(v), nil
+		return yamltree.FormatDuration(v), nil
 	case time.Time:
 		return v.Format(time.RFC3339Nano), nil
 	case uint64:

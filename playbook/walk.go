@@ -40,22 +40,10 @@ func (w *walk) duration(n *yaml.Node, path string, least, otherwise time.Duratio
 	case !ok:
 		return otherwise
 	case d < least || d > maxDuration:
-		w.Add(n, path, yamltree.CodeBadValue, "must be between %s and %s, not %s", formatDuration(least), formatDuration(maxDuration), n.Value)
+		w.Add(n, path, yamltree.CodeBadValue, "must be between %s and %s, not %s", yamltree.FormatDuration(least), yamltree.FormatDuration(maxDuration), n.Value)
 		return otherwise
 	}
 	return d
-}
-
-// formatDuration writes a duration the way people do: 10m, not 10m0s.
-func formatDuration(d time.Duration) string {
-	text := d.String()
-	if strings.HasSuffix(text, "m0s") {
-		text = strings.TrimSuffix(text, "0s")
-	}
-	if strings.HasSuffix(text, "h0m") {
-		text = strings.TrimSuffix(text, "0m")
-	}
-	return text
 }
 
 const maxName = 63

@@ -38,7 +38,7 @@ func TestServerNamesWhatIsWrongInItsFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err, _ := run(t, "server", "--config", file)
-	if err == nil || !strings.Contains(err.Error(), "replicore.yaml:1: stor: unknown key: did you mean store?") {
+	if err == nil || !strings.Contains(err.Error(), "replicore.yaml:1:1: stor: unknown key; did you mean store?") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/replicante-io/playbooks/internal/yamltree"
 )
 
 func (c *Core) check(s *source) {
@@ -19,10 +21,10 @@ func (c *Core) check(s *source) {
 	c.Store.check(s)
 	c.Runs.check(s)
 	if c.Membership.Grace <= 0 {
-		s.fault("membership.grace", "must be longer than 0s")
+		s.invalid("membership.grace", "must be greater than 0s")
 	}
 	if c.Membership.ForgetAfter < c.Membership.Grace {
-		s.fault("membership.forget_after", "must not be shorter than membership.grace (%v)", c.Membership.Grace)
+		s.invalid("membership.forget_after", "must not be shorter than membership.grace (%s)", yamltree.FormatDuration(c.Membership.Grace))
 	}
 	c.Log.check(s)
 }
@@ -38,17 +40,17 @@ func (a *Agent) check(s *source) {
 	for name, command := range a.Actions {
 		key := "actions." + name
 		if !actionName.MatchString(name) {
-			s.fault(key, "%q is no name for an action: use letters, digits, '.', '_', '-' and '/'", name)
+			s.invalid(key, "%q is not a valid name of an action; use letters, digits, '.', '_', '-' and '/'", name)
 		}
 		checkCommand(s, key, command.Command)
 		if command.Timeout < 0 {
-			s.fault(key+".timeout", "must not be negative")
+			s.invalid(key+".timeout", "must not be negative")
 		}
 	}
 	if a.Probe != nil {
 		checkCommand(s, "probe", a.Probe.Command)
 		if a.Probe.Interval < 100*time.Millisecond {
-			s.fault("probe.interval", "must be at least 100ms")
+			s.invalid("probe.interval", "must be at least 100ms, not %s", yamltree.FormatDuration(a.Probe.Interval))
 		}
 	}
 	a.Log.check(s)
@@ -58,17 +60,17 @@ var actionName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._/-]{0,126}[A-Za-z0
 
 func checkCommand(s *source, key string, command []string) {
 	if len(command) == 0 || command[0] == "" {
-		s.fault(key, "has no command: write command: [/path/to/program, argument]")
+		s.invalid(key, "has no command; write for example command: [/path/to/program, argument]")
 	}
 }
 
-// checkID allows what can be a part of a key in etcd.
+// checkID checks an id, which becomes part of a key in etcd.
 func checkID(s *source, key, id string) {
 	switch {
 	case id == "":
 		s.missing(key)
 	case len(id) > 255 || strings.ContainsFunc(id, func(r rune) bool { return r == '/' || r <= ' ' || r == 0x7f }):
-		s.fault(key, "%q cannot be an id: at most 255 characters, no spaces, no slashes", id)
+		s.invalid(key, "%q is not a valid id; use at most 255 characters, without spaces and slashes", id)
 	}
 }
 
@@ -76,18 +78,18 @@ func (a API) check(s *source) {
 	host, port, ok := splitListen(a.Listen)
 	switch {
 	case !ok:
-		s.fault("api.listen", "%q is no address: write 127.0.0.1:16016", a.Listen)
+		s.invalid("api.listen", "%q is not a valid address; write for example 127.0.0.1:16016", a.Listen)
 	case !a.Insecure && !loopback(host):
-		s.fault("api.listen", "%s is reached from other machines, and there is no TLS and no token yet: "+
+		s.invalid("api.listen", "%s can be reached from other machines, and there is no TLS and no authentication yet; "+
 			"listen on 127.0.0.1, or set api.insecure: true if the network is trusted", a.Listen)
 	case a.Advertise == "":
-		s.fault("api.advertise", "is missing: say under which URL others reach %s, for example http://this-machine:%s", a.Listen, port)
+		s.invalid("api.advertise", "is missing; set the URL under which others reach %s, for example http://this-machine:%s", a.Listen, port)
 	}
 	if a.Advertise == "" {
 		return
 	}
 	if u, ok := webURL(a.Advertise); !ok || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
-		s.fault("api.advertise", "%q is no URL: write http://this-machine:16016", hideSecrets(a.Advertise))
+		s.invalid("api.advertise", "%q is not a valid URL; write for example http://this-machine:16016", hideSecrets(a.Advertise))
 	}
 }
 
@@ -100,12 +102,13 @@ func splitListen(listen string) (host, port string, ok bool) {
 	return host, port, err == nil && n >= 0 && n < 1<<16
 }
 
-// Loopback tells whether an address to listen on is reached from this machine only.
+// Loopback reports whether an address to listen on can be reached from this machine only.
 func Loopback(listen string) bool {
 	host, _, ok := splitListen(listen)
 	return ok && loopback(host)
 }
 
+// everywhere reports whether listening on host means every address of the machine.
 func everywhere(host string) bool {
 	ip := net.ParseIP(host)
 	return host == "" || ip != nil && ip.IsUnspecified()
@@ -129,31 +132,31 @@ func (e Etcd) check(s *source) {
 	for _, endpoint := range e.Endpoints {
 		u, ok := webURL(endpoint)
 		if !ok || u.Path != "" || u.RawQuery != "" {
-			s.fault("etcd.endpoints", "%q is no URL of etcd: write http://etcd-1:2379", hideSecrets(endpoint))
+			s.invalid("etcd.endpoints", "%q is not a valid URL of etcd; write for example http://etcd-1:2379", hideSecrets(endpoint))
 			continue
 		}
 		if u.User != nil {
-			s.fault("etcd.endpoints", "a URL holds a user name: use etcd.username and etcd.password_file")
+			s.invalid("etcd.endpoints", "a URL contains a user name; use etcd.username and etcd.password_file instead")
 		}
 		schemes[u.Scheme] = true
 	}
 	if len(schemes) > 1 {
-		s.fault("etcd.endpoints", "http and https are mixed: use one")
+		s.invalid("etcd.endpoints", "http and https are mixed; use one of them")
 	}
 	if !strings.HasPrefix(e.Prefix, "/") || strings.Contains(e.Prefix, "//") {
-		s.fault("etcd.prefix", "%q is no prefix: write /replicante", e.Prefix)
+		s.invalid("etcd.prefix", "%q is not a valid prefix; write for example /replicante", e.Prefix)
 	}
 	if e.LeaseTTL < 2*time.Second || e.LeaseTTL > time.Hour || e.LeaseTTL%time.Second != 0 {
-		s.fault("etcd.lease_ttl", "must be whole seconds, from 2s to 1h, not %v", e.LeaseTTL)
+		s.invalid("etcd.lease_ttl", "must be whole seconds between 2s and 1h, not %s", yamltree.FormatDuration(e.LeaseTTL))
 	}
 	if e.Username == "" && e.PasswordFile != "" {
-		s.fault("etcd.password_file", "there is no etcd.username that it belongs to")
+		s.invalid("etcd.password_file", "is set, but etcd.username is not; set both or neither")
 	}
 	if e.Username != "" && e.PasswordFile == "" {
 		s.missing("etcd.password_file")
 	}
 	if _, err := e.Password(); err != nil {
-		s.fault("etcd.password_file", "%v", err)
+		s.invalid("etcd.password_file", "%v", err)
 	}
 }
 
@@ -170,24 +173,24 @@ func (c Store) check(s *source) {
 		}
 	case "sqlite":
 		if !strings.HasPrefix(rest, "/") || len(rest) < 2 {
-			s.fault("store.url", "a path is missing: write sqlite:///var/lib/replicante/core.db")
+			s.invalid("store.url", "the absolute path of the file is missing; write for example sqlite:///var/lib/replicante/core.db")
 		}
 	default:
-		s.fault("store.url", "%q is no primary store: write mongodb://… or sqlite:///…", hideSecrets(c.URL))
+		s.invalid("store.url", "%q is not the URL of a primary store; write mongodb://… or sqlite:///…", hideSecrets(c.URL))
 	}
 }
 
 func (r Runs) check(s *source) {
 	if r.FinishedTTL < time.Hour {
-		s.fault("runs.finished_ttl", "must be at least 1h, not %v: finished runs would be gone before anyone reads them", r.FinishedTTL)
+		s.invalid("runs.finished_ttl", "must be at least 1h, not %s", yamltree.FormatDuration(r.FinishedTTL))
 	}
 }
 
 func (l Log) check(s *source) {
 	if levels := []string{"trace", "debug", "info", "warn", "error"}; !slices.Contains(levels, l.Level) {
-		s.fault("log.level", "%q is none of %s", l.Level, strings.Join(levels, ", "))
+		s.invalid("log.level", "must be one of %s, not %q", strings.Join(levels, ", "), l.Level)
 	}
 	if l.Format != "text" && l.Format != "json" {
-		s.fault("log.format", "%q is neither text nor json", l.Format)
+		s.invalid("log.format", "must be text or json, not %q", l.Format)
 	}
 }

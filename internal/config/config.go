@@ -1,8 +1,9 @@
 // Package config reads the configuration of the control plane and of agents.
 //
-// A file is decoded strictly: whatever is wrong with it is reported at once, each with file, line and the full key.
-// Over the file lie the environment and the flags, for every key that holds a single value or a list of texts; below it
-// lie the defaults. What is returned is complete and checked.
+// A file is decoded strictly, with the rules for values that playbooks have: everything that is wrong with it is reported
+// at once, each problem with file, line, column and key. A key that is a single value or a list of strings can also be
+// set by a flag or an environment variable. A flag has precedence over the environment, the environment over the file,
+// the file over the default. The configuration that is returned is complete and checked.
 package config
 
 import (
@@ -28,17 +29,17 @@ type Core struct {
 // API says where a program serves HTTP, and under which URL others reach it.
 type API struct {
 	Listen    string `key:"listen" usage:"address to serve HTTP on"`
-	Advertise string `key:"advertise" usage:"URL under which others reach this (default: http:// and the listen address)"`
-	Insecure  bool   `key:"insecure" usage:"the network is trusted: listen beyond loopback without TLS and tokens"`
+	Advertise string `key:"advertise" usage:"URL under which others reach this address (default: http:// and the listen address)"`
+	Insecure  bool   `key:"insecure" usage:"allow an address that other machines can reach, without TLS and authentication"`
 }
 
 // Etcd says which etcd is used, and where in it.
 type Etcd struct {
 	Endpoints    []string      `key:"endpoints" usage:"URLs of etcd, separated by commas"`
-	Prefix       string        `key:"prefix" usage:"what every key in etcd begins with"`
-	LeaseTTL     time.Duration `key:"lease_ttl" usage:"how long etcd keeps the keys of a program that is gone"`
-	Username     string        `key:"username" usage:"user name at etcd"`
-	PasswordFile string        `key:"password_file" usage:"file that holds the password at etcd"`
+	Prefix       string        `key:"prefix" usage:"prefix of every key in etcd"`
+	LeaseTTL     time.Duration `key:"lease_ttl" usage:"how long etcd keeps the keys of a program that no longer answers"`
+	Username     string        `key:"username" usage:"user name for etcd"`
+	PasswordFile string        `key:"password_file" usage:"file with the password for etcd"`
 }
 
 // Store says which primary store is used.
@@ -52,10 +53,10 @@ type Runs struct {
 	FinishedTTL time.Duration `key:"finished_ttl" usage:"how long finished runs are kept"`
 }
 
-// Membership says what happens to nodes that vanish.
+// Membership says what happens to nodes that disappear.
 type Membership struct {
-	Grace       time.Duration `key:"grace" usage:"how long a vanished node may be away before it counts as gone"`
-	ForgetAfter time.Duration `key:"forget_after" usage:"how long a known node may stay away before it is forgotten"`
+	Grace       time.Duration `key:"grace" usage:"how long a node may be gone before it counts as removed"`
+	ForgetAfter time.Duration `key:"forget_after" usage:"how long a node may be gone before it is forgotten"`
 }
 
 // Log says what is logged and how.
@@ -75,27 +76,27 @@ type Agent struct {
 	Log     Log                `key:"log"`
 }
 
-// Node is the node that an agent is for.
+// Node is the node that an agent runs on.
 type Node struct {
 	ID         string         `key:"id" usage:"id of the node, unique in its cluster"`
 	Cluster    string         `key:"cluster" usage:"id of the cluster"`
 	Attributes map[string]any `key:"attributes" only:"file"`
 }
 
-// Command is a command of the operators' own.
+// Command is a command that an agent may run.
 type Command struct {
 	Command []string      `key:"command"`
-	Timeout time.Duration `key:"timeout"` // 0: the request's
+	Timeout time.Duration `key:"timeout"` // 0: the timeout of the request
 }
 
-// Probe is the command that says how the node is.
+// Probe is the command that reports the state of the node.
 type Probe struct {
 	Command  []string      `key:"command"`
 	Interval time.Duration `key:"interval"`
 }
 
-// LoadCore reads the configuration of a replica from file, which may be "", the environment (REPLICORE_…) and flags,
-// which CoreFlags made or which may be nil. Its error lists everything that is wrong.
+// LoadCore reads the configuration of a replica from a file, the environment (REPLICORE_…) and the flags of CoreFlags. The
+// file may be "" and flags nil. The error lists everything that is wrong.
 func LoadCore(file string, flags *pflag.FlagSet) (Core, error) {
 	core := defaultCore()
 	s := &source{file: file, env: "REPLICORE_", flags: flags}
@@ -122,7 +123,7 @@ func defaultCore() Core {
 	}
 }
 
-// LoadStore is LoadCore for who needs the primary store alone: the other parts may be missing or wrong.
+// LoadStore is LoadCore for programs that use only the primary store: the rest may be missing or wrong.
 func LoadStore(file string, flags *pflag.FlagSet) (Core, error) {
 	core := defaultCore()
 	s := &source{file: file, env: "REPLICORE_", flags: flags}
@@ -135,7 +136,7 @@ func LoadStore(file string, flags *pflag.FlagSet) (Core, error) {
 	return core, s.err()
 }
 
-// LoadAgent reads the configuration of an agent, like LoadCore, from the environment's REPLIAGENT_….
+// LoadAgent is LoadCore for the configuration of an agent. Its environment variables start with REPLIAGENT_.
 func LoadAgent(file string, flags *pflag.FlagSet) (Agent, error) {
 	agent := Agent{
 		API:     API{Listen: "127.0.0.1:16018"},
@@ -156,10 +157,10 @@ func LoadAgent(file string, flags *pflag.FlagSet) (Agent, error) {
 	return agent, s.err()
 }
 
-// CoreFlags adds a flag for every key of a replica that can be one: store.url is --store-url.
+// CoreFlags adds the flags of a replica: store.url is --store-url.
 func CoreFlags(flags *pflag.FlagSet) { addFlags(flags, &Core{}) }
 
-// AgentFlags adds a flag for every key of an agent that can be one.
+// AgentFlags adds the flags of an agent.
 func AgentFlags(flags *pflag.FlagSet) { addFlags(flags, &Agent{}) }
 
 // Password reads the password file, if there is one.

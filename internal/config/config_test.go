@@ -92,7 +92,7 @@ probe: {command: [/bin/info]}
 	}
 	want := config.Agent{
 		Node: config.Node{ID: "redis-1", Cluster: "orders", Attributes: map[string]any{
-			"Zone": "a", "dotted.key": map[string]any{"Rack": 7, "tags": []any{"x", true}}}},
+			"Zone": "a", "dotted.key": map[string]any{"Rack": int64(7), "tags": []any{"x", true}}}},
 		API:     config.API{Listen: "127.0.0.1:16018", Advertise: "http://127.0.0.1:16018"},
 		Etcd:    config.Etcd{Endpoints: []string{"http://etcd-1:2379"}, Prefix: "/replicante", LeaseTTL: 10 * time.Second},
 		DataDir: "/var/lib/replicante-agent",
@@ -162,35 +162,43 @@ func TestEnvironmentAloneIsEnough(t *testing.T) {
 
 func TestWhatIsWrongIsNamedWithItsPlace(t *testing.T) {
 	cases := []struct{ name, text, want string }{
-		{"unknown key", minimal + "runs:\n  finish_ttl: 2h\n", "the.yaml:5: runs.finish_ttl: unknown key: did you mean finished_ttl?"},
-		{"key at the wrong place", minimal + "database: x\n", "the.yaml:4: database: unknown key: known here are api, "},
-		{"key twice", minimal + "name: a\nname: b\n", "the.yaml:5: name: is there twice, first in line 4"},
-		{"mapping expected", minimal + "api: 7\n", "the.yaml:4: api: must be a mapping"},
-		{"list expected", "etcd:\n  endpoints: http://a:1\n", "the.yaml:2: etcd.endpoints: must be a list"},
-		{"single value expected", minimal + "name: [a]\n", "the.yaml:4: name: must be a single value"},
-		{"number for a duration", minimal + "runs: {finished_ttl: 7200}\n", `the.yaml:4: runs.finished_ttl: "7200" is no duration: write 30s`},
-		{"short ttl", minimal + "runs: {finished_ttl: 59m}\n", "the.yaml:4: runs.finished_ttl: must be at least 1h, not 59m0s"},
-		{"no boolean", minimal + "api: {insecure: maybe}\n", `the.yaml:4: api.insecure: "maybe" is neither true nor false`},
-		{"beyond loopback", minimal + "api: {listen: 0.0.0.0:16016, advertise: http://a:1}\n", "the.yaml:4: api.listen: 0.0.0.0:16016 is reached from other machines"},
-		{"all addresses", minimal + "api: {listen: ':16016', advertise: http://a:1}\n", "api.listen: :16016 is reached from other machines"},
-		{"a name of another machine", minimal + "api: {listen: 'db-1:16016'}\n", "is reached from other machines"},
+		{"unknown key", minimal + "runs:\n  finish_ttl: 2h\n", "the.yaml:5:3: runs.finish_ttl: unknown key; did you mean finished_ttl?"},
+		{"key at the wrong place", minimal + "database: x\n", "the.yaml:4:1: database: unknown key; expected one of name, api, "},
+		{"key twice", minimal + "name: a\nname: b\n", "the.yaml:5:1: the key \"name\" is already given at line 4"},
+		{"mapping expected", minimal + "api: 7\n", "the.yaml:4:6: api: must be a mapping"},
+		{"list expected", "etcd:\n  endpoints: http://a:1\n", "the.yaml:2:14: etcd.endpoints: must be a list"},
+		{"single value expected", minimal + "name: [a]\n", "the.yaml:4:7: name: must be a string, not a list"},
+		{"number for a string", minimal + "name: 012\n", `the.yaml:4:7: YAML parsers do not agree which number "012" is`},
+		{"boolean for a string", minimal + "name: true\n", `the.yaml:4:7: name: must be a string, not the boolean true; quote it: "true"`},
+		{"string for a boolean", minimal + "api: {insecure: yes}\n", `the.yaml:4:17: api.insecure: must be true or false, not the string "yes"; write true`},
+		{"key without a value", minimal + "api:\n", "the.yaml:4:1: api: has no value; give one, or remove the key"},
+		{"merge key", "etcd: &e {endpoints: [http://a:1]}\nstore: {<<: *e, url: sqlite:///x.db}", "the.yaml:2:9: merge keys (<<) are not supported"},
+		{"tag", minimal + "name: !!str 5\n", `the.yaml:4:7: the tag "!!str" is not supported`},
+		{"number for a duration", minimal + "runs: {finished_ttl: 7200}\n", "the.yaml:4:22: runs.finished_ttl: must be a duration with a unit, such as 7200s"},
+		{"short ttl", minimal + "runs: {finished_ttl: 59m}\n", "the.yaml:4:8: runs.finished_ttl: must be at least 1h, not 59m"},
+		{"no boolean", minimal + "api: {insecure: maybe}\n", `the.yaml:4:17: api.insecure: must be true or false, not the string "maybe"`},
+		{"beyond loopback", minimal + "api: {listen: 0.0.0.0:16016, advertise: http://a:1}\n", "the.yaml:4:7: api.listen: 0.0.0.0:16016 can be reached from other machines"},
+		{"all addresses", minimal + "api: {listen: ':16016', advertise: http://a:1}\n", "api.listen: :16016 can be reached from other machines"},
+		{"a name of another machine", minimal + "api: {listen: 'db-1:16016'}\n", "can be reached from other machines"},
 		{"nothing to advertise", minimal + "api: {listen: 0.0.0.0:16016, insecure: true}\n", "api.advertise: is missing"},
-		{"no port", minimal + "api: {listen: localhost}\n", `api.listen: "localhost" is no address`},
-		{"no etcd", "store: {url: sqlite:///x.db}", "etcd.endpoints is missing: set it in "},
-		{"no store", "etcd: {endpoints: [http://a:1]}", "store.url is missing: set it in "},
-		{"etcd without scheme", "etcd: {endpoints: ['a:2379']}\nstore: {url: sqlite:///x.db}", `the.yaml:1: etcd.endpoints: "a:2379" is no URL of etcd`},
+		{"no port", minimal + "api: {listen: localhost}\n", `api.listen: "localhost" is not a valid address`},
+		{"no etcd", "store: {url: sqlite:///x.db}", "etcd.endpoints is missing; set it in "},
+		{"no store", "etcd: {endpoints: [http://a:1]}", "store.url is missing; set it in "},
+		{"etcd without scheme", "etcd: {endpoints: ['a:2379']}\nstore: {url: sqlite:///x.db}", `the.yaml:1:8: etcd.endpoints: "a:2379" is not a valid URL of etcd`},
 		{"mixed schemes", "etcd: {endpoints: ['http://a:1', 'https://b:1']}\nstore: {url: sqlite:///x.db}", "http and https are mixed"},
-		{"another store", "etcd: {endpoints: [http://a:1]}\nstore: {url: postgres://me:secret@x/}", `store.url: "postgres://***@x/" is no primary store`},
-		{"relative sqlite", "etcd: {endpoints: [http://a:1]}\nstore: {url: sqlite://x.db}", "a path is missing"},
-		{"odd lease", minimal + "---\n", "more than one document"},
+		{"another store", "etcd: {endpoints: [http://a:1]}\nstore: {url: postgres://me:secret@x/}", `store.url: "postgres://***@x/" is not the URL of a primary store`},
+		{"relative sqlite", "etcd: {endpoints: [http://a:1]}\nstore: {url: sqlite://x.db}", "the absolute path of the file is missing"},
+		{"second document", minimal + "---\nname: x\n", "the.yaml:5:1: a second document starts here"},
 		{"lease", "etcd: {endpoints: [http://a:1], lease_ttl: 500ms}\nstore: {url: sqlite:///x.db}", "etcd.lease_ttl: must be whole seconds"},
 		{"user without password", "etcd: {endpoints: [http://a:1], username: me}\nstore: {url: sqlite:///x.db}", "etcd.password_file is missing"},
 		{"no password file", "etcd: {endpoints: [http://a:1], username: me, password_file: /not/there}\nstore: {url: sqlite:///x.db}", "/not/there: no such file"},
-		{"level", minimal + "log: {level: loud}\n", `log.level: "loud" is none of trace`},
+		{"level", minimal + "log: {level: loud}\n", `log.level: must be one of trace, debug, info, warn, error, not "loud"`},
 		{"forgetting", minimal + "membership: {grace: 1h, forget_after: 1m}\n", "membership.forget_after: must not be shorter"},
-		{"no YAML", "a: [\n", "the.yaml:1: this is no YAML"},
-		{"a tab", "api:\n\tlisten: x\n", "the.yaml:2: this is no YAML"},
-		{"no mapping", "hello", "the.yaml:1: the file: must be a mapping"},
+		{"no YAML", "a: [\n", "the.yaml:1:1: this is not valid YAML"},
+		{"a tab", "api:\n\tlisten: x\n", "the.yaml:2:1: YAML cannot be indented with tabs"},
+		{"URL for a list", "etcd: {endpoints: 'http://me:secret@a:1'}", "must be a list of strings"},
+		{"URL for a mapping", "store: mongodb://me:secret-that-is-so-long-that-the-message-cuts-it-off-before-its-end@a", "must be a mapping"},
+		{"no mapping", "hello", "the.yaml:1:1: must be a mapping"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -208,17 +216,19 @@ func TestWhatIsWrongIsNamedWithItsPlace(t *testing.T) {
 func TestWhatIsWrongWithAnAgentIsNamedWithItsPlace(t *testing.T) {
 	const head = "node: {id: a, cluster: b}\netcd: {endpoints: [http://a:1]}\n"
 	cases := []struct{ name, text, want string }{
-		{"no node", "etcd: {endpoints: [http://a:1]}", "node.id is missing: set it in "},
-		{"a slash", "node: {id: a/b, cluster: c}\netcd: {endpoints: [http://a:1]}", `the.yaml:1: node.id: "a/b" cannot be an id`},
-		{"unknown key of an action", head + "actions:\n  go: {command: [x], timout: 1s}\n", "the.yaml:4: actions.go.timout: unknown key: did you mean timeout?"},
-		{"a shell line", head + "actions:\n  go: {command: rm -rf x}\n", "the.yaml:4: actions.go.command: must be a list of texts"},
-		{"no command", head + "actions:\n  go: {timeout: 1s}\n", "the.yaml:4: actions.go: has no command"},
-		{"name of an action", head + "actions:\n  'go now': {command: [x]}\n", `the.yaml:4: actions.go now: "go now" is no name`},
-		{"timeout of an action", head + "actions:\n  go: {command: [x], timeout: 5}\n", `the.yaml:4: actions.go.timeout: "5" is no duration`},
-		{"probe", head + "probe: {interval: 1s}\n", "the.yaml:3: probe: has no command"},
-		{"pace of the probe", head + "probe: {command: [x], interval: 0s}\n", "the.yaml:3: probe.interval: must be at least"},
-		{"attributes", head + "node2: {}\n", "the.yaml:3: node2: unknown key: did you mean node?"},
-		{"attributes that are no JSON", "node: {id: a, cluster: b, attributes: {x: .nan}}\netcd: {endpoints: [http://a:1]}", "the.yaml:1: node.attributes: "},
+		{"no node", "etcd: {endpoints: [http://a:1]}", "node.id is missing; set it in "},
+		{"a slash", "node: {id: a/b, cluster: c}\netcd: {endpoints: [http://a:1]}", `the.yaml:1:8: node.id: "a/b" is not a valid id`},
+		{"unknown key of an action", head + "actions:\n  go: {command: [x], timout: 1s}\n", "the.yaml:4:22: actions.go.timout: unknown key; did you mean timeout?"},
+		{"a shell line", head + "actions:\n  go: {command: rm -rf x}\n", "the.yaml:4:17: actions.go.command: must be a list of strings"},
+		{"no command", head + "actions:\n  go: {timeout: 1s}\n", "the.yaml:4:3: actions.go: has no command"},
+		{"name of an action", head + "actions:\n  'go now': {command: [x]}\n", `the.yaml:4:3: actions.go now: "go now" is not a valid name`},
+		{"timeout of an action", head + "actions:\n  go: {command: [x], timeout: 5}\n", "the.yaml:4:31: actions.go.timeout: must be a duration with a unit, such as 5s"},
+		{"probe", head + "probe: {interval: 1s}\n", "the.yaml:3:1: probe: has no command"},
+		{"pace of the probe", head + "probe: {command: [x], interval: 0s}\n", "the.yaml:3:23: probe.interval: must be at least"},
+		{"unknown key", head + "node2: {}\n", "the.yaml:3:1: node2: unknown key; did you mean node?"},
+		{"attributes that are no JSON", "node: {id: a, cluster: b, attributes: {x: .nan}}\netcd: {endpoints: [http://a:1]}", `the.yaml:1:43: ".nan" is not a finite number`},
+		{"attributes that YAML parsers disagree about", "node: {id: a, cluster: b, attributes: {x: {y: no}}}\netcd: {endpoints: [http://a:1]}",
+			"the.yaml:1:47: node.attributes.x.y: some YAML parsers read no as a boolean; quote it"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -253,7 +263,7 @@ func TestAnExplodingFileIsRefused(t *testing.T) {
 		b.WriteString(", a" + string(n) + ": &a" + string(n) + " [*a" + p + ", *a" + p + ", *a" + p + ", *a" + p + ", *a" + p + ", *a" + p + ", *a" + p + ", *a" + p + "]")
 	}
 	b.WriteString("}}\netcd: {endpoints: [http://a:1]}\n")
-	if _, err := config.LoadAgent(write(t, b.String()), nil); err == nil || !strings.Contains(err.Error(), "the.yaml:1: node.attributes") {
+	if _, err := config.LoadAgent(write(t, b.String()), nil); err == nil || !strings.Contains(err.Error(), "the.yaml:1:1: the document is too large with its aliases expanded") {
 		t.Errorf("got %v", err)
 	}
 }

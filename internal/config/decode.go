@@ -1,253 +1,160 @@
 package config
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"reflect"
-	"regexp"
-	"slices"
-	"strconv"
-	"strings"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/replicante-io/playbooks/internal/yamltree"
 )
 
-// maxFile bounds a configuration file; a longer one is not one.
-const maxFile = 1 << 20
+const (
+	maxFile = 1 << 20 // bytes of a configuration file
+	maxList = 1000    // items of a list
+)
 
-// decode reads the file into root, a struct, strictly, and notes what is wrong. It returns what viper may see: the
-// values, as text, of the keys that environment and flags can give. viper lower-cases keys and splits them on dots,
-// so the operators' own (attributes, actions) must not pass through it.
+// decode reads the file into root, a struct. It sets the keys that only the file can give, and returns the values of the
+// others as strings, for viper. viper lower-cases keys and splits them on dots, so keys that the operator chooses
+// (attributes, actions) must not pass through it.
 func (s *source) decode(root reflect.Value) map[string]any {
-	s.lines = map[string]int{}
 	if s.file == "" {
 		return nil
 	}
-	document, err := s.read()
+	data, err := readFile(s.file)
 	if err != nil {
-		s.problems = append(s.problems, err)
+		s.problems = append(s.problems, fmt.Errorf("read configuration: %w", err))
 		return nil
 	}
-	if document == nil {
-		return nil
+	reader, documents := yamltree.Parse(s.file, data, maxFile)
+	reader.FullPaths = true
+	d := decoder{Reader: reader, keys: map[string]*yaml.Node{}}
+	s.keys = d.keys
+	var scalars map[string]any
+	switch {
+	case len(documents) > 1:
+		reader.Add(documents[1], "", yamltree.CodeBadValue, "a second document starts here; a configuration file has only one")
+	case len(documents) == 1:
+		scalars = d.structure(documents[0], "", root, false)
 	}
-	return s.decodeStruct(document, "", root, false)
-}
-
-var yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)$`)
-
-// read returns the root of the file's one document, or nil for an empty one.
-func (s *source) read() (*yaml.Node, error) {
-	file, err := os.Open(s.file)
-	if err != nil {
-		return nil, fmt.Errorf("read configuration: %w", err)
+	for _, problem := range reader.Problems() {
+		s.problems = append(s.problems, errors.New(hideSecrets(problem.String())))
 	}
-	defer func() { _ = file.Close() }()
-	data, err := io.ReadAll(io.LimitReader(file, maxFile+1))
-	if err != nil {
-		return nil, fmt.Errorf("read configuration: %w", err)
-	}
-	if len(data) > maxFile {
-		return nil, fmt.Errorf("%s is longer than %d bytes: that is no configuration file", s.file, maxFile)
-	}
-	decoder := yaml.NewDecoder(strings.NewReader(string(data)))
-	var document, second yaml.Node
-	if err := decoder.Decode(&document); errors.Is(err, io.EOF) {
-		return nil, nil
-	} else if err != nil {
-		match := yamlLine.FindStringSubmatch(err.Error())
-		if match == nil || match[1] == "" {
-			return nil, fmt.Errorf("%s: %w", s.file, err)
-		}
-		return nil, fmt.Errorf("%s:%s: this is no YAML: %s", s.file, match[1], match[2])
-	}
-	if err := decoder.Decode(&second); !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("%s holds more than one document: a configuration file is one", s.file)
-	}
-	node := document.Content[0]
-	if node.Tag == "!!null" {
-		return nil, nil
-	}
-	return node, nil
-}
-
-// wrong notes a problem at a place in the file.
-func (s *source) wrong(node *yaml.Node, path, format string, args ...any) {
-	if path == "" {
-		path = "the file"
-	}
-	s.problems = append(s.problems, fmt.Errorf("%s:%d: %s: %s", s.file, node.Line, path, fmt.Sprintf(format, args...)))
-}
-
-// decodeStruct decodes the keys of a mapping into v. Where fileOnly is false, the scalars are not set but returned.
-func (s *source) decodeStruct(node *yaml.Node, path string, v reflect.Value, fileOnly bool) map[string]any {
-	fields := map[string]reflect.StructField{}
-	for i := range v.NumField() {
-		fields[v.Type().Field(i).Tag.Get("key")] = v.Type().Field(i)
-	}
-	scalars := map[string]any{}
-	s.eachKey(node, path, func(name, path string, key, value *yaml.Node) {
-		field, known := fields[name]
-		if !known {
-			s.wrong(key, path, "unknown key%s", suggest(name, fields))
-			return
-		}
-		target := v.FieldByIndex(field.Index)
-		only := fileOnly || field.Tag.Get("only") != ""
-		switch kind := target.Kind(); {
-		case kind == reflect.Struct:
-			if under := s.decodeStruct(value, path, target, only); len(under) > 0 {
-				scalars[name] = under
-			}
-		case kind == reflect.Pointer:
-			target.Set(reflect.New(target.Type().Elem()))
-			s.decodeStruct(value, path, target.Elem(), true)
-		case target.Type() == reflect.TypeFor[map[string]Command]():
-			commands := map[string]Command{}
-			s.eachKey(value, path, func(name, path string, _, value *yaml.Node) {
-				var command Command
-				s.decodeStruct(value, path, reflect.ValueOf(&command).Elem(), true)
-				commands[name] = command
-			})
-			target.Set(reflect.ValueOf(commands))
-		case kind == reflect.Map:
-			s.decodeFree(value, path, target)
-		case kind == reflect.Slice:
-			if list := s.list(value, path); only {
-				target.Set(reflect.ValueOf(list))
-			} else {
-				scalars[name] = strings.Join(list, ",")
-			}
-		default:
-			text, ok := s.text(value, path)
-			if !ok {
-				return
-			}
-			if !only {
-				scalars[name] = text
-			} else if err := parse(target, text); err != nil {
-				s.wrong(value, path, "%v", err)
-			}
-		}
-	})
 	return scalars
 }
 
-// eachKey calls take for every key of a mapping that has a value, with the key's full path.
-func (s *source) eachKey(node *yaml.Node, path string, take func(name, path string, key, value *yaml.Node)) {
-	node = resolve(node)
-	if node.Kind != yaml.MappingNode {
-		s.wrong(node, path, "must be a mapping of keys to values")
-		return
-	}
-	seen := map[string]int{}
-	for i := 0; i+1 < len(node.Content); i += 2 {
-		key, value := node.Content[i], node.Content[i+1]
-		full := strings.TrimPrefix(path+"."+key.Value, ".")
-		if key.Kind != yaml.ScalarNode {
-			s.wrong(key, path, "a key must be a plain word")
-			continue
-		}
-		if line, twice := seen[key.Value]; twice {
-			s.wrong(key, full, "is there twice, first in line %d", line)
-			continue
-		}
-		seen[key.Value] = key.Line
-		s.lines[full] = key.Line
-		if resolve(value).Tag != "!!null" {
-			take(key.Value, full, key, value)
-		}
-	}
-}
-
-// decodeFree decodes what the operators' may fill as they like, as long as it is JSON.
-func (s *source) decodeFree(node *yaml.Node, path string, target reflect.Value) {
-	if resolve(node).Kind != yaml.MappingNode {
-		s.wrong(node, path, "must be a mapping of keys to values")
-		return
-	}
-	free := map[string]any{}
-	err := node.Decode(&free)
-	if err == nil {
-		_, err = json.Marshal(free)
-	}
+// readFile reads a file, but little more than is allowed of a larger one.
+func readFile(name string) ([]byte, error) {
+	file, err := os.Open(name)
 	if err != nil {
-		s.wrong(node, path, "%s", strings.TrimPrefix(err.Error(), "yaml: "))
-		return
+		return nil, err
 	}
-	target.Set(reflect.ValueOf(free))
+	defer func() { _ = file.Close() }()
+	return io.ReadAll(io.LimitReader(file, maxFile+1))
 }
 
-func (s *source) list(node *yaml.Node, path string) []string {
-	node = resolve(node)
-	if node.Kind != yaml.SequenceNode {
-		s.wrong(node, path, "must be a list of texts, such as [one, two]")
+// decoder sets the fields of structs from the document of a configuration file.
+type decoder struct {
+	*yamltree.Reader
+	keys map[string]*yaml.Node // the keys that the file gives, by path
+}
+
+// structure reads a mapping into v. If fileOnly is false, scalars are not set but returned.
+func (d *decoder) structure(n *yaml.Node, path string, v reflect.Value, fileOnly bool) map[string]any {
+	object, ok := d.Object(n, path)
+	if !ok {
 		return nil
 	}
-	var list []string
-	for i, item := range node.Content {
-		if text, ok := s.text(item, path+"["+strconv.Itoa(i)+"]"); ok {
-			list = append(list, text)
+	scalars := map[string]any{}
+	for i := range v.NumField() {
+		field := v.Type().Field(i)
+		key := field.Tag.Get("key")
+		value := object.Get(key)
+		if value == nil {
+			continue
+		}
+		path := object.At(key)
+		d.keys[path] = object.Key(key)
+		only := fileOnly || field.Tag.Get("only") != ""
+		if scalar := d.field(value, path, v.Field(i), only); scalar != nil {
+			scalars[key] = scalar
 		}
 	}
-	return list
+	object.End(nil)
+	return scalars
 }
 
-func (s *source) text(node *yaml.Node, path string) (string, bool) {
-	node = resolve(node)
-	if node.Kind != yaml.ScalarNode {
-		s.wrong(node, path, "must be a single value")
-		return "", false
-	}
-	return node.Value, true
-}
-
-func resolve(node *yaml.Node) *yaml.Node {
-	if node.Kind == yaml.AliasNode {
-		return node.Alias
-	}
-	return node
-}
-
-// suggest says which known key may have been meant.
-func suggest[T any](name string, known map[string]T) string {
-	names := make([]string, 0, len(known))
-	for n := range known {
-		names = append(names, n)
-	}
-	slices.Sort(names)
-	best, distance := "", max(2, len(name)/3)+1
-	for _, n := range names {
-		if d := edits(strings.ToLower(name), n); d < distance {
-			best, distance = n, d
+// field reads a value into target. If only is false, scalars are not set but returned.
+func (d *decoder) field(n *yaml.Node, path string, target reflect.Value, only bool) any {
+	switch kind := target.Kind(); {
+	case kind == reflect.Struct:
+		if scalars := d.structure(n, path, target, only); len(scalars) > 0 {
+			return scalars
+		}
+	case kind == reflect.Pointer:
+		target.Set(reflect.New(target.Type().Elem()))
+		d.structure(n, path, target.Elem(), true)
+	case target.Type() == reflect.TypeFor[map[string]Command]():
+		target.Set(reflect.ValueOf(d.commands(n, path)))
+	case kind == reflect.Map:
+		if _, ok := d.Object(n, path); ok {
+			d.CheckUntyped(n, path)
+			target.Set(reflect.ValueOf(yamltree.Value(n)))
+		}
+	case only:
+		d.scalar(n, path, target)
+	default:
+		value := reflect.New(target.Type()).Elem()
+		if d.scalar(n, path, value) {
+			return format(value)
 		}
 	}
-	if best != "" {
-		return fmt.Sprintf(": did you mean %s?", best)
-	}
-	return ": known here are " + strings.Join(names, ", ")
+	return nil
 }
 
-// edits is the Levenshtein distance.
-func edits(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
+func (d *decoder) commands(n *yaml.Node, path string) map[string]Command {
+	commands := map[string]Command{}
+	object, _ := d.Object(n, path)
+	for _, key := range object.Keys {
+		value := object.Get(key.Value)
+		if value == nil {
+			continue
+		}
+		path := object.At(key.Value)
+		d.keys[path] = key
+		var command Command
+		d.structure(value, path, reflect.ValueOf(&command).Elem(), true)
+		commands[key.Value] = command
 	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
+	return commands
+}
+
+// scalar reads a string, a duration, a boolean or a list of strings into target.
+func (d *decoder) scalar(n *yaml.Node, path string, target reflect.Value) bool {
+	switch {
+	case target.Type() == durationType:
+		duration, ok := d.Duration(n, path)
+		target.SetInt(int64(duration))
+		return ok
+	case target.Kind() == reflect.Bool:
+		value, ok := d.Bool(n, path)
+		target.SetBool(value)
+		return ok
+	case target.Kind() == reflect.Slice:
+		list := []string{}
+		d.List(n, path, maxList, "strings", func(_ int, n *yaml.Node, path string) {
+			if item, ok := d.String(n, path, math.MaxInt); ok {
+				list = append(list, item)
 			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
+		})
+		target.Set(reflect.ValueOf(list))
+		return true
 	}
-	return row[len(b)]
+	value, ok := d.String(n, path, math.MaxInt)
+	target.SetString(value)
+	return ok
 }

@@ -6,7 +6,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-// Logger returns the logger that l asks for, writing to w.
+// Logger returns a logger as configured, which writes to w.
 func (l Log) Logger(name string, w io.Writer) hclog.Logger {
 	return hclog.New(&hclog.LoggerOptions{
 		Name: name, Level: hclog.LevelFromString(l.Level), JSONFormat: l.Format == "json", Output: w,

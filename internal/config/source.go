@@ -11,37 +11,40 @@ import (
 
 	"github.com/spf13/pflag"
 	"github.com/spf13/viper"
+	"gopkg.in/yaml.v3"
+
+	"github.com/replicante-io/playbooks/internal/yamltree"
 )
 
-// source is where a configuration comes from. It collects what is wrong, each with its place.
+// source is where a configuration comes from. It collects what is wrong, each problem with its origin.
 type source struct {
 	file  string
-	env   string // prefix
+	env   string // prefix of environment variables
 	flags *pflag.FlagSet
 
-	layered  map[string]bool // the keys that environment and flags can give
-	lines    map[string]int  // of the keys in the file
+	layered  map[string]bool       // the keys that environment and flags can give
+	keys     map[string]*yaml.Node // the keys that the file gives
 	problems []error
 }
 
 func (s *source) err() error { return errors.Join(s.problems...) }
 
-// fault notes that the value of key is wrong, and where it came from.
-func (s *source) fault(key, format string, args ...any) {
+// invalid reports that the value of key is wrong, and where it comes from.
+func (s *source) invalid(key, format string, args ...any) {
 	s.problems = append(s.problems, fmt.Errorf("%s: %s", s.origin(key), fmt.Sprintf(format, args...)))
 }
 
-// missing notes that key has no value, and how to give it one.
+// missing reports that key has no value, and how to set it.
 func (s *source) missing(key string) {
-	where := "the configuration file"
+	file := "the configuration file"
 	if s.file != "" {
-		where = s.file
+		file = s.file
 	}
-	s.problems = append(s.problems, fmt.Errorf("%s is missing: set it in %s, or by %s or --%s",
-		key, where, s.variable(key), flagName(key)))
+	s.problems = append(s.problems, fmt.Errorf("%s is missing; set it in %s, in the environment as %s, or with --%s",
+		key, file, s.variable(key), flagName(key)))
 }
 
-// origin names the place that had the last word on key.
+// origin names the source of the value of key.
 func (s *source) origin(key string) string {
 	if flag := s.flag(key); flag != nil && flag.Changed {
 		return "flag --" + flag.Name
@@ -49,17 +52,14 @@ func (s *source) origin(key string) string {
 	if s.layered[key] && os.Getenv(s.variable(key)) != "" {
 		return "environment variable " + s.variable(key)
 	}
-	if line, ok := s.lines[key]; ok {
-		return fmt.Sprintf("%s:%d: %s", s.file, line, key)
+	if n := s.keys[key]; n != nil {
+		return fmt.Sprintf("%s:%d:%d: %s", s.file, n.Line, n.Column, key)
 	}
 	return key
 }
 
-// given tells whether the file has the key.
-func (s *source) given(key string) bool {
-	_, ok := s.lines[key]
-	return ok
-}
+// given reports whether the file has the key.
+func (s *source) given(key string) bool { return s.keys[key] != nil }
 
 func (s *source) flag(key string) *pflag.Flag {
 	if s.flags == nil {
@@ -74,8 +74,8 @@ func (s *source) variable(key string) string {
 
 func flagName(key string) string { return strings.NewReplacer(".", "-", "_", "-").Replace(key) }
 
-// load lays the file, the environment and the flags over the defaults that config, a pointer to a struct, holds. It
-// returns an error if something could not be read; it is not worth checking the rest then.
+// load lays the file, the environment and the flags over the defaults in config, a pointer to a struct. After an error
+// the values in config are incomplete and need no further checks.
 func (s *source) load(config any) error {
 	root := reflect.ValueOf(config).Elem()
 	layers := viper.New()
@@ -98,7 +98,7 @@ func (s *source) load(config any) error {
 	}
 	for _, k := range scalarsOf(root.Type()) {
 		if err := parse(root.FieldByIndex(k.index), layers.GetString(k.path)); err != nil {
-			s.fault(k.path, "%v", err)
+			s.invalid(k.path, "%v", err)
 		}
 	}
 	return s.err()
@@ -111,7 +111,7 @@ type scalar struct {
 	usage string
 }
 
-// scalarsOf lists the keys below struct t that are not for the file only.
+// scalarsOf lists the keys of the struct t that not only the file can give.
 func scalarsOf(t reflect.Type) []scalar {
 	var keys []scalar
 	for i := range t.NumField() {
@@ -139,7 +139,7 @@ func addFlags(flags *pflag.FlagSet, config any) {
 		}
 		if root.FieldByIndex(k.index).Kind() == reflect.Bool {
 			flags.Bool(flagName(k.path), false, k.usage)
-		} else { // no default is shown: the file's would be the real one
+		} else { // without a default, since that would hide the value in the file
 			flags.String(flagName(k.path), "", k.usage)
 		}
 	}
@@ -147,7 +147,7 @@ func addFlags(flags *pflag.FlagSet, config any) {
 
 var durationType = reflect.TypeFor[time.Duration]()
 
-// format writes a value as parse reads it.
+// format is a value as parse reads it.
 func format(v reflect.Value) string {
 	if list, ok := v.Interface().([]string); ok {
 		return strings.Join(list, ",")
@@ -155,19 +155,19 @@ func format(v reflect.Value) string {
 	return fmt.Sprint(v.Interface())
 }
 
-// parse sets v to what text means for its type.
+// parse sets v to the value that text has for its type.
 func parse(v reflect.Value, text string) error {
 	switch {
 	case v.Type() == durationType:
-		d, err := time.ParseDuration(text)
+		d, err := yamltree.ParseDuration(text)
 		if err != nil {
-			return fmt.Errorf("%q is no duration: write 30s, 10m or 336h", text)
+			return err
 		}
 		v.SetInt(int64(d))
 	case v.Kind() == reflect.Bool:
 		b, err := strconv.ParseBool(text)
 		if err != nil {
-			return fmt.Errorf("%q is neither true nor false", text)
+			return fmt.Errorf("%q is not a boolean; write true or false", text)
 		}
 		v.SetBool(b)
 	case v.Kind() == reflect.Slice:

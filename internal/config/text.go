@@ -9,22 +9,24 @@ import (
 
 var (
 	userInURL   = regexp.MustCompile(`(://).*@`)
+	cutURL      = regexp.MustCompile(`(://)[^"]*…`) // the end of which may have been cut off before an @
 	secretInURL = regexp.MustCompile(`(?i)([?&](?:[^=&]*password|authMechanismProperties)=)[^&#]*`)
 )
 
-// hideSecrets takes out of a URL what must not be shown: who logs in, with what.
+// hideSecrets replaces credentials in a URL, or in a message that quotes one.
 func hideSecrets(text string) string {
 	text = userInURL.ReplaceAllString(text, "${1}***@")
+	text = cutURL.ReplaceAllString(text, "${1}***…")
 	return secretInURL.ReplaceAllString(text, "${1}***")
 }
 
-// String shows the URL without secrets.
+// String is the URL without credentials.
 func (c Store) String() string { return hideSecrets(c.URL) }
 
-// String shows every key with its value, one a line, without secrets and without what is only in the file.
+// String lists the keys with their values, one per line, without credentials and without keys that only the file can give.
 func (c Core) String() string { return list(reflect.ValueOf(c)) }
 
-// String is like Core's.
+// String is like Core.String.
 func (a Agent) String() string { return list(reflect.ValueOf(a)) }
 
 func list(root reflect.Value) string {

@@ -98,6 +98,18 @@ func ParseDuration(s string) (time.Duration, error) {
 	return d, nil
 }
 
+// FormatDuration writes a duration without its parts that are 0: 10m instead of 10m0s.
+func FormatDuration(d time.Duration) string {
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
+}
+
 // Choice reads one of a few words. Anything else is reported and read as the first; nil too, without a problem.
 func Choice[T ~string](r *Reader, n *yaml.Node, path string, words ...T) (word T, ok bool) {
 	if n == nil {
