@@ -1,5 +1,7 @@
 package record
 
+import "fmt"
+
 // RunRequest asks for a run.
 type RunRequest struct {
 	Playbook string   `json:"playbook"`
@@ -42,13 +44,18 @@ type Request struct {
 	Digest string // of the request
 }
 
-// RejectedError is an answer of "no" to what an operator asked: nothing was written. Code is stable; Status is HTTP's.
+// RejectedError refuses what an operator asked for: nothing was written. Code is stable; its HTTP status and its text are made
+// by the API, from Code and Data.
 type RejectedError struct {
-	Status  int
-	Code    string
-	Message string
+	Code string
+	Data Document
 	// Problems says where in what was sent, if it has places.
 	Problems []Problem
 }
 
-func (r *RejectedError) Error() string { return r.Message }
+func (e *RejectedError) Error() string {
+	if len(e.Data) == 0 {
+		return e.Code
+	}
+	return fmt.Sprintf("%s %v", e.Code, map[string]any(e.Data))
+}

@@ -11,12 +11,12 @@ type EventType string
 const (
 	EventRunCreated    EventType = "run.created"
 	EventRunStarted    EventType = "run.started"
-	EventRunWaiting    EventType = "run.waiting" // data.waits_for: in plain words; "" when it goes on
+	EventRunWaiting    EventType = "run.waiting" // data: the fields of a Wait; empty when the run continues
 	EventRunPausing    EventType = "run.pausing"
 	EventRunPaused     EventType = "run.paused"
 	EventRunResumed    EventType = "run.resumed"
 	EventRunCancelling EventType = "run.cancelling"
-	EventRunClaimed    EventType = "run.claimed"  // a new leader took the run over; data.term
+	EventRunClaimed    EventType = "run.claimed"  // a new leader has taken the run over; data.term
 	EventRunFinished   EventType = "run.finished" // data.state
 	EventStageStarted  EventType = "stage.started"
 	EventStageFinished EventType = "stage.finished" // data.state
@@ -31,7 +31,7 @@ const (
 	EventActionFailed  EventType = "action.failed" // data.action, data.attempt, data.code, data.message
 	EventActionRetry   EventType = "action.retry"  // data.attempt, data.next_ts
 	EventActionUnknown EventType = "action.unknown"
-	EventActionSettled EventType = "action.settled" // an UNKNOWN action is known to be over
+	EventActionSettled EventType = "action.settled" // an UNKNOWN action is known to have ended
 	EventStepSkipped   EventType = "step.skipped"   // its when was false
 )
 

@@ -9,16 +9,18 @@ import (
 // NodeState is the state of a node in a run.
 type NodeState string
 
-// The states of a node record. All but NodePending, NodeAdded and NodeRunning are final.
+// The states of a node record. All but NodePending, NodeAdded, NodeRunning and NodeWaiting are final.
 const (
 	NodePending        NodeState = "PENDING"
-	NodeAdded          NodeState = "ADDED" // appeared during the run; the policy has not decided yet
-	NodeRunning        NodeState = "RUNNING"
+	NodeAdded          NodeState = "ADDED"   // appeared during the run; the policy has not decided yet
+	NodeRunning        NodeState = "RUNNING" // a step or a gate of it is open
+	NodeWaiting        NodeState = "WAITING" // between its stages
 	NodeDone           NodeState = "DONE"
 	NodeFailed         NodeState = "FAILED"
 	NodeUnknown        NodeState = "UNKNOWN"
 	NodeSkipped        NodeState = "SKIPPED"     // no stage was for it
-	NodeNotReached     NodeState = "NOT_REACHED" // the run ended first
+	NodeNotReached     NodeState = "NOT_REACHED" // the run ended before anything was done on it
+	NodeIncomplete     NodeState = "INCOMPLETE"  // the run ended after some of its stages or steps
 	NodeCancelled      NodeState = "CANCELLED"
 	NodeRemoved        NodeState = "REMOVED"
 	NodeRolledBack     NodeState = "ROLLED_BACK"
@@ -26,7 +28,13 @@ const (
 )
 
 // Final tells whether a node in this state is done with the run.
-func (s NodeState) Final() bool { return s != NodePending && s != NodeAdded && s != NodeRunning }
+func (s NodeState) Final() bool {
+	return s != NodePending && s != NodeAdded && s != NodeRunning && s != NodeWaiting
+}
+
+// NodeStates are all states of a node record.
+var NodeStates = []NodeState{NodePending, NodeAdded, NodeRunning, NodeWaiting, NodeDone, NodeFailed, NodeUnknown, NodeSkipped,
+	NodeNotReached, NodeIncomplete, NodeCancelled, NodeRemoved, NodeRolledBack, NodeRollbackFailed}
 
 // Membership is how a node belongs to a run.
 type Membership string
@@ -38,37 +46,67 @@ const (
 	MemberRemoved Membership = "REMOVED"
 )
 
-// NodeChange is one entry of a node record's history. The history keeps the last MaxHistory.
+// NodeChange is one entry of a node record's history. The history keeps the last MaxHistory. Reason is empty in the store: the
+// API makes it from Cause.
 type NodeChange struct {
 	State  NodeState `json:"state"`
 	TS     time.Time `json:"ts"`
+	Cause  *Error    `json:"cause,omitempty"`
 	Reason string    `json:"reason,omitempty"`
 }
 
 // MaxHistory bounds a node record's history.
 const MaxHistory = 50
 
-// NodeStage is what a run knows of one node in one stage.
+// NodeStageState is the state of a node in a stage.
+type NodeStageState string
+
+// The states of a node in a stage. Those from READY to CHECKING are those of a member of an open batch.
+const (
+	NodeStagePending    NodeStageState = "PENDING"   // no batch has taken it yet
+	NodeStageReady      NodeStageState = "READY"     // its next step may start
+	NodeStageActing     NodeStageState = "ACTING"    // an action is in flight
+	NodeStageBackoff    NodeStageState = "BACKOFF"   // the next attempt of its step is not due
+	NodeStageSettling   NodeStageState = "SETTLING"  // on_unknown: retry waits for the end of its action to be known
+	NodeStageVerifying  NodeStageState = "VERIFYING" // on_unknown: health decides about its step
+	NodeStagePassed     NodeStageState = "PASSED"    // it passed all steps and waits for the others of its batch
+	NodeStageChecking   NodeStageState = "CHECKING"  // the health gate of its batch is open
+	NodeStageDone       NodeStageState = "DONE"
+	NodeStageFailed     NodeStageState = "FAILED"
+	NodeStageUnknown    NodeStageState = "UNKNOWN"
+	NodeStageSkipped    NodeStageState = "SKIPPED"
+	NodeStageNotReached NodeStageState = "NOT_REACHED"
+	NodeStageCancelled  NodeStageState = "CANCELLED"
+)
+
+// InBatch tells whether a node in this state is a member of an open batch.
+func (s NodeStageState) InBatch() bool {
+	switch s {
+	case NodeStageReady, NodeStageActing, NodeStageBackoff, NodeStageSettling, NodeStageVerifying, NodeStagePassed, NodeStageChecking:
+		return true
+	}
+	return false
+}
+
+// NodeStage is what a run knows of one node in one stage of one pass. Reason is empty in the store: the API makes it from Cause.
 type NodeStage struct {
-	Name   string     `json:"name"`
-	Pass   Pass       `json:"pass"`
-	Batch  int        `json:"batch"` // 0 until it is chosen
-	State  StageState `json:"state"`
-	Reason string     `json:"reason,omitempty"`
+	Name       string         `json:"name"`
+	Pass       PassKind       `json:"pass"`
+	PassNumber int            `json:"pass_number"`
+	Group      string         `json:"group,omitempty"`
+	Batch      int            `json:"batch"` // of its group; 0 until a batch has taken it
+	State      NodeStageState `json:"state"`
+	Cause      *Error         `json:"cause,omitempty"`
+	Reason     string         `json:"reason,omitempty"`
 
 	// Step is the index of the step that the node is at; len(steps) when it passed them all.
 	Step int `json:"step"`
-	// Retries counts the failed attempts of Step in this pass; NextTS is when the next attempt may start.
-	Retries int        `json:"retries,omitempty"`
-	NextTS  *time.Time `json:"next_ts,omitempty"`
+	// FailedAttempts counts the failed attempts of Step in this pass.
+	FailedAttempts int `json:"failed_attempts,omitempty"`
+	// Waiting is what keeps the node from its next step: the end of its backoff, the end of an unsettled action, its health, facts.
+	Waiting *Wait `json:"waiting,omitempty"`
 	// WasHealthy is true when the node was HEALTHY before its first step: the default gate wants it so again.
 	WasHealthy *bool `json:"was_healthy,omitempty"`
-	// SettleUntil is how long the node waits for the end of an UNKNOWN step to be told (on_unknown: retry).
-	SettleUntil *time.Time `json:"settle_until,omitempty"`
-	// BlockedTS is since when another run's action keeps the node from its step.
-	BlockedTS *time.Time `json:"blocked_ts,omitempty"`
-	// GateTS is set while the node's health decides about an UNKNOWN step (on_unknown: health).
-	GateTS *time.Time `json:"gate_ts,omitempty"`
 	// HealthyTS is since when the health check has held without interruption.
 	HealthyTS *time.Time `json:"healthy_ts,omitempty"`
 }
@@ -86,7 +124,7 @@ type RunNode struct {
 	History    []NodeChange `json:"history,omitempty"`
 	FinishTS   *time.Time   `json:"finish_ts,omitempty"`
 
-	// Newcomer is true for a node that appeared, or came back, during the run: it goes through the stages by itself.
+	// Newcomer is true for a node that appeared, or came back, during the run: it takes part in the passes of newcomers.
 	Newcomer bool `json:"newcomer,omitempty"`
 	// Absent is true while a node that was known at the start had no live key since.
 	Absent bool `json:"absent,omitempty"`
@@ -104,7 +142,7 @@ const (
 	ActionCancelling ActionState = "CANCELLING" // its agent is being told to stop it
 	ActionDone       ActionState = "DONE"
 	ActionFailed     ActionState = "FAILED"
-	ActionUnknown    ActionState = "UNKNOWN" // nobody knows how, or whether, it ended
+	ActionUnknown    ActionState = "UNKNOWN" // it is not known how, or whether, it ended
 )
 
 // InFlight tells whether the run waits for the action.
@@ -117,7 +155,7 @@ func (s ActionState) InFlight() bool {
 type Action struct {
 	ID         string      `json:"id"`
 	Stage      string      `json:"stage"`
-	Pass       Pass        `json:"pass"`
+	Pass       PassKind    `json:"pass"`
 	Step       string      `json:"step"`
 	Attempt    int         `json:"attempt"` // from 1; only grows within a run
 	Kind       string      `json:"kind"`
@@ -148,7 +186,7 @@ var actionSpace = uuid.MustParse("5a3c1f0e-7d0b-5f4e-9a51-3f6c0f0b8f11")
 
 // ActionID is the UUIDv5 of what makes an action unique: its run, node, stage, kind of pass (main or rollback), step
 // and attempt.
-func ActionID(run, node, stage string, pass Pass, step string, attempt int) string {
+func ActionID(run, node, stage string, pass PassKind, step string, attempt int) string {
 	kind := "main"
 	if pass == PassRollback {
 		kind = "rollback"
