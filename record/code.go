@@ -31,3 +31,39 @@ const (
 	CodeNodeAdded   = "node_added"   // a node appeared, and the playbook says pause or fail
 	CodeNodeRemoved = "node_removed" // a node went away, and the playbook says pause or fail
 )
+
+// Causes of states that are no failures of their own: why a node's record ended as it did, why a node is not healthy, why something
+// waits.
+const (
+	CauseNoStage      = "no_stage"      // no stage was for the node
+	CauseRunFailed    = "run_failed"    // the run failed first
+	CauseRunCancelled = "run_cancelled" // the run was cancelled first
+	CauseBeforeStep   = "before_step"   // data.stage, data.step: where the node was when the run ended
+	CauseBeforeHealth = "before_health" // data.stage: the same, before the stage's health was checked
+	CauseJoined       = "joined"        // the node appeared during the run; data.policy where that left it out
+	CauseRemoved      = "removed"       // its key is gone and its agent does not answer
+	CauseResolved     = "resolved"      // an operator decided
+
+	CauseNoAnswer   = "no_answer"   // the agent did not answer in time
+	CauseStatus     = "status"      // data.status
+	CauseCheckFalse = "check_false" // data.check, data.status
+	CauseNotEnded   = "not_ended"   // the agent has not said that the action has ended
+	CauseNotSettled = "not_settled" // it has not been healthy for long enough
+
+	CauseKeyGone = "key_gone" // the node's key is gone: it counts as removed when the wait ends
+	CauseLocked  = "locked"   // data.run has the node locked
+)
+
+// Codes of rejected requests.
+const (
+	CodeWrongState       = "wrong_state"        // data.verb, data.state, data.allowed
+	CodeNotSupported     = "not_supported"      // data.verb
+	CodeNoSuchNode       = "not_found"          // data.run, data.node
+	CodeBadValue         = "bad_value"          // data.field, data.allowed
+	CodeClusterBusy      = "cluster_busy"       // data.cluster, data.run
+	CodePlaybookNotFound = "playbook_not_found" // data.playbook, data.revision
+	CodeBadParams        = "bad_params"         // problems
+	CodeNoNodes          = "no_nodes"           // data.cluster
+	CodeNodePresent      = "node_present"       // data.cluster, data.node
+	CodeNotLeading       = "no_leader"          // the leader is changing
+)

@@ -1,218 +1,281 @@
 package policy
 
 import (
-	"fmt"
-	"slices"
-	"time"
-
 	"github.com/replicante-io/playbooks/playbook"
 	"github.com/replicante-io/playbooks/record"
 )
 
-// batchSize is how many nodes the stage's batch number (from 1) takes.
-func (p *Plan) batchSize(number int) int {
+// batchSize is how many nodes a batch takes that comes after so many others of its group.
+func (p *Plan) batchSize(before int) int {
 	amounts := p.stageSpec().Batch
 	amount := playbook.Amount{Count: 1}
 	if len(amounts) > 0 {
-		amount = amounts[min(number, len(amounts))-1]
+		amount = amounts[min(before+1, len(amounts))-1]
 	}
-	return max(1, amount.Of(p.stage().Total))
+	return max(1, amount.Of(p.stageTotal()))
 }
 
-func (p *Plan) batchesFor(nodes int) int {
+// batchesBefore is how many batches of the group came before the next one, in all passes that share the stage's budget.
+func (p *Plan) batchesBefore(g *group) int {
+	before := 0
+	for _, st := range p.sharing() {
+		for i := range st.Groups {
+			if st.Groups[i].Key == g.key {
+				before += st.Groups[i].Batch
+			}
+		}
+	}
+	return before
+}
+
+// batchesFor is how many batches so many nodes make.
+func (p *Plan) batchesFor(g *group, nodes int) int {
 	batches := 0
-	for number := p.stage().Batch + 1; nodes > 0; number++ {
-		nodes -= p.batchSize(number)
+	for before := p.batchesBefore(g); nodes > 0; before++ {
+		nodes -= p.batchSize(before)
 		batches++
 	}
 	return batches
 }
 
-// openBatch chooses the nodes of the next batch.
-func (p *Plan) openBatch() bool {
-	st := p.stage()
-	chosen, ok := p.choose(p.batchSize(st.Batch + 1))
-	if !ok || len(chosen) == 0 { // without any, whoever was left has failed at its turn
-		return ok
+// openBatch selects the nodes of a group's next batch and has them locked.
+func (p *Plan) openBatch(g *group) bool {
+	if g.locking {
+		return false
 	}
-	st.Open, st.Size = true, len(chosen)
-	st.Batch++
-	st.Batches = max(st.Batches, st.Batch)
-	st.PauseUntil = nil
-	p.entering = chosen
-	p.runDirty = true
-	shown := chosen[:min(len(chosen), 100)]
-	names := make([]any, len(shown))
-	for i, name := range shown {
-		names[i] = name
+	rec, key := p.groupRecord(g), p.stageKey(ForSelection, g)
+	v, gone := p.view(g, nil)
+	ask, err := v.needs()
+	if len(ask) == 0 {
+		p.cancelRequest(key)
+	} else {
+		seen := p.request(key, factsEvery, v.orderBy.NeedsAllNodes(), ask...)
+		if seen == nil {
+			return false
+		}
+		v, gone = p.view(g, seen)
 	}
-	p.event(record.EventBatchStarted, "", p.stageSpec().Name, "",
-		record.Document{"batch": int64(st.Batch), "size": int64(len(chosen)), "nodes": names})
-	return true
+	var s Selection
+	if err == nil {
+		s, err = selectBatch(v)
+	}
+	if err != nil {
+		p.undecided(&rec.Waiting, key, about{what: "order_by"}, err)
+		return p.run.Outcome != ""
+	}
+	if len(s.failed) > 0 {
+		p.cancelRequest(key)
+		p.replaceWait(&rec.Waiting, nil)
+		for _, f := range s.failed {
+			p.endNode(f.node, record.NodeFailed, f.err)
+		}
+		return true
+	}
+	p.waitUnsettled(s.waiting)
+	switch {
+	case len(s.chosen) > 0:
+		return p.lockBatch(g, s.chosen)
+	case len(s.waiting) > 0:
+		p.spend(key)
+	case gone != nil:
+		p.replaceWait(&rec.Waiting, &record.Wait{For: record.WaitNode, Since: *gone.rec.GoneTS, Until: later(*gone.rec.GoneTS, p.grace()),
+			Stage: p.stageSpec().Name, Node: gone.rec.Node, Data: record.Document{"code": record.CauseKeyGone}})
+	default: // those whose turn it is came after the others were asked
+		p.cancelRequest(key)
+		return true
+	}
+	return false
 }
 
-// choose picks up to size pending nodes by the stage's order, on fresh facts where it needs any. A node that is not
-// there fails here, at its turn: its place by id, or, where facts that it cannot give decide the order, after the others.
-func (p *Plan) choose(size int) ([]string, bool) {
+// view is what the next batch of a group may take, on what was seen; without seen, only what needs no facts. Nodes whose key is
+// gone are not in it: their grace decides about them first. It returns the one that is gone longest.
+func (p *Plan) view(g *group, seen *facts) (v view, gone *node) {
 	spec := p.stageSpec()
-	key := p.decisionKey("batch")
-	queue, gone := p.queue()
-	byFacts := spec.OrderBy.NeedsFacts() || spec.OrderBy.NeedsAllNodes()
-	if !byFacts {
-		if err := p.sort(queue, spec.OrderBy, nil); err != nil {
-			return nil, p.undecided(key, "the order of stage "+spec.Name, nil, err)
-		}
-		queue = queue[:min(size, len(queue))]
-	}
-	var ask []string
-	for _, n := range queue {
-		if byFacts || p.rememberHealth() || n.rec.Absent {
-			ask = append(ask, n.rec.Node)
-		}
-	}
-	var seen *observation
-	if len(ask) > 0 {
-		if seen = p.observe(key, factsEvery, spec.OrderBy.NeedsAllNodes(), ask...); seen == nil {
-			return nil, false
-		}
-	}
-	asked := make(map[string]bool, len(ask))
-	for _, name := range ask {
-		asked[name] = true
-	}
-	ready, missing := queue[:0], []*node(nil)
-	for _, n := range queue {
-		fact := seen.fact(n.rec.Node)
-		switch {
-		case fact != nil && fact.Status == record.StatusUnreachable:
-			missing = append(missing, n)
-		case fact == nil && asked[n.rec.Node]: // it came after the others were asked; its turn comes
-		default:
-			ready = append(ready, n)
-		}
-	}
-	if byFacts {
-		if err := p.sort(ready, spec.OrderBy, seen); err != nil {
-			return nil, p.undecided(key, "the order of stage "+spec.Name, nil, err)
-		}
-	}
-	p.unobserve(key)
-	p.decided(p.stage())
-	if len(missing) > 0 && (!byFacts || len(ready) == 0) {
-		for _, n := range missing {
-			p.endNode(n, record.NodeFailed, &record.Error{
-				Code:    record.CodeUnreachable,
-				Message: fmt.Sprintf("its agent at %s did not answer when its turn came", n.fact.AgentURL),
-			})
-		}
-		return nil, true // the budget is looked at before anything starts
-	}
-	if len(ready) == 0 && gone != nil {
-		until := gone.rec.GoneTS.Add(p.grace())
-		p.factsFor = fmt.Sprintf("node %s, whose key is gone: it counts as removed at %s", gone.rec.Node, until.Format(time.TimeOnly))
-		if p.now.Before(until) {
-			p.wakeAt(until, gone.rec.Node)
-		}
-		return nil, false
-	}
-	chosen := make([]string, 0, size)
-	for _, n := range ready[:min(len(ready), size)] {
-		if n.rec.Absent { // it has no key, but its agent answers
-			n.rec.Absent = false
-			p.mark(n)
-		}
-		chosen = append(chosen, n.rec.Node)
-	}
-	return chosen, true
-}
-
-// queue is the pending nodes by id, less those whose key is gone, of which it returns the one that is gone longest: the
-// grace decides about them first.
-func (p *Plan) queue() (queue []*node, gone *node) {
-	for _, name := range p.pending {
+	v = view{size: p.batchSize(p.batchesBefore(g)), orderBy: spec.OrderBy, asksHealth: p.remembersHealth(), seen: seen}
+	for _, name := range g.pending {
 		n := p.nodes[name]
-		if n.rec.GoneTS == nil {
-			queue = append(queue, n)
-		} else if gone == nil || n.rec.GoneTS.Before(*gone.rec.GoneTS) {
-			gone = n
+		if n.rec.GoneTS != nil {
+			if gone == nil || n.rec.GoneTS.Before(*gone.rec.GoneTS) {
+				gone = n
+			}
+			continue
 		}
+		c := candidate{node: n}
+		if v.orderBy != nil && (seen != nil || !v.ordersByFacts()) {
+			c.vars = p.vars(n, seen)
+		}
+		if holder, locked := p.holders[name]; locked && holder.Unsettled {
+			c.locked = &holder
+			if e := p.entryOf(n); e != nil && e.Waiting != nil {
+				c.lockExpired = !p.now.Before(*e.Waiting.Until)
+			}
+		}
+		v.queue = append(v.queue, c)
 	}
-	return queue, gone
+	return v, gone
 }
 
-// sort orders nodes, which are sorted by id, by what order says of each.
-func (p *Plan) sort(nodes []*node, order *playbook.Expr, seen *observation) error {
-	if order == nil {
-		return nil
-	}
-	values := make(map[*node]any, len(nodes))
-	for _, n := range nodes {
-		value, err := order.Value(p.vars(n, seen))
-		if err != nil {
-			return fmt.Errorf("node %s: %w", n.rec.Node, err)
-		}
-		values[n] = value
-	}
-	var failed error
-	slices.SortStableFunc(nodes, func(a, b *node) int {
-		by, err := playbook.Compare(values[a], values[b])
-		if err != nil {
-			failed = err
-		}
-		return by
-	})
-	return failed
-}
-
-// rememberHealth tells whether the stage's gate wants to know how nodes were before.
-func (p *Plan) rememberHealth() bool {
+// remembersHealth tells whether the stage's gate needs to know how nodes were before.
+func (p *Plan) remembersHealth() bool {
 	health := p.stageSpec().Health
 	return health != nil && health.Check == nil
 }
 
-// enter lets chosen nodes into the open batch, as many as one commit should hold.
-func (p *Plan) enter() bool {
-	st := p.stage()
-	if len(p.entering) == 0 {
+// waitUnsettled has nodes wait for the end of an ended run's action.
+func (p *Plan) waitUnsettled(nodes []*node) {
+	for _, n := range nodes {
+		e := p.entry(n)
+		if e.Waiting == nil {
+			p.setWait(n, e, &record.Wait{For: record.WaitUnsettled, Since: p.now, Until: later(p.now, factsPatience), Stage: e.Name,
+				Node: n.rec.Node, Data: record.Document{"run": p.holders[n.rec.Node].RunID}})
+			p.touch(n)
+		}
+	}
+}
+
+// lockBatch has the chosen nodes locked, and opens the batch where they are.
+func (p *Plan) lockBatch(g *group, chosen []*node) bool {
+	names, locked := make([]string, len(chosen)), true
+	for i, n := range chosen {
+		names[i] = n.rec.Node
+		locked = locked && n.locked
+	}
+	if locked {
+		p.startBatch(g, names)
+		return true
+	}
+	if _, blocked := p.holders[names[0]]; blocked || p.anyHeld(names) {
 		return false
 	}
-	entered := false
-	for len(p.entering) > 0 {
-		if p.entries >= maxEntries {
-			p.again = true
+	g.locking = true
+	p.effects.LockNodes = append(p.effects.LockNodes, LockRequest{Group: g.key, Nodes: names})
+	return false
+}
+
+// anyHeld tells whether another run was seen to have one of the nodes locked, and has not given it back since.
+func (p *Plan) anyHeld(names []string) bool {
+	if len(p.holders) == 0 {
+		return false
+	}
+	for _, name := range names {
+		if _, held := p.holders[name]; held {
+			return true
+		}
+	}
+	return false
+}
+
+func (in Locked) apply(p *Plan) *record.RejectedError {
+	for _, name := range in.Nodes {
+		if n := p.nodes[name]; n != nil {
+			n.locked = true
+		}
+	}
+	g := p.groups[in.Group]
+	if g == nil || !g.locking || !p.progresses() || p.run.Outcome != "" || p.exceeded() {
+		p.giveBack(in.Nodes)
+		if g != nil {
+			g.locking = false
+		}
+		return nil
+	}
+	g.locking = false
+	p.startBatch(g, in.Nodes)
+	return nil
+}
+
+func (in NotLocked) apply(p *Plan) *record.RejectedError {
+	for name, holder := range in.Holders {
+		p.holders[name] = holder
+	}
+	g := p.groups[in.Group]
+	if g == nil {
+		return nil
+	}
+	g.locking = false
+	for _, name := range in.Nodes {
+		if holder, held := in.Holders[name]; held && !holder.Unsettled {
+			p.replaceWait(&p.groupRecord(g).Waiting, &record.Wait{For: record.WaitNode, Since: p.now, Stage: p.stageSpec().Name, Node: name,
+				Data: record.Document{"code": record.CauseLocked, "run": holder.RunID}})
 			break
 		}
-		n := p.nodes[p.entering[0]]
-		p.entering = p.entering[1:]
-		if !p.isPending(n) {
+	}
+	return nil
+}
+
+func (in Unlocked) apply(p *Plan) *record.RejectedError {
+	for _, name := range in.Nodes {
+		delete(p.holders, name)
+		n := p.nodes[name]
+		if n == nil {
 			continue
 		}
-		e := p.entry(n)
-		e.Batch = st.Batch
-		if p.rememberHealth() {
-			was := n.fact.Status == record.StatusHealthy
-			e.WasHealthy = &was
+		if e := n.lastEntry(); e != nil && e.State == record.NodeStagePending && e.Waiting != nil {
+			p.setWait(n, e, nil)
 		}
-		p.setEntry(n, e, record.StageRunning, "")
-		p.setNode(n, record.NodeRunning, "")
-		n.member, n.over = true, false
-		p.working++
-		p.entries++
 		p.touch(n)
+	}
+	return nil
+}
+
+// giveBack unlocks nodes that did not enter a batch.
+func (p *Plan) giveBack(names []string) {
+	for _, name := range names {
+		if n := p.nodes[name]; n != nil {
+			p.unlock(n)
+		}
+	}
+}
+
+// startBatch opens a batch of nodes that are locked.
+func (p *Plan) startBatch(g *group, names []string) {
+	st, rec := p.stage(), p.groupRecord(g)
+	p.cancelRequest(p.stageKey(ForSelection, g))
+	rec.State, rec.Size, rec.Waiting = record.GroupOpen, len(names), nil
+	rec.Batch++
+	st.Batch++
+	st.Batches = max(st.Batches, st.Batch)
+	g.chosen = names
+	p.pending.run = true
+	data := p.batchData(g)
+	shown := make([]any, min(len(names), 100))
+	for i := range shown {
+		shown[i] = names[i]
+	}
+	data["size"], data["nodes"] = int64(len(names)), shown
+	p.event(record.EventBatchStarted, "", p.stageSpec().Name, "", data)
+}
+
+// enterBatch lets chosen nodes into the open batch, as many as one commit should hold.
+func (p *Plan) enterBatch(g *group) bool {
+	entered := false
+	for len(g.chosen) > 0 {
+		if p.entered >= maxEntries {
+			p.more = true
+			break
+		}
+		n := p.nodes[g.chosen[0]]
+		g.chosen = g.chosen[1:]
+		if p.pendingIn(n) != g {
+			p.unlock(n)
+			continue
+		}
+		p.enter(g, n)
 		entered = true
 	}
 	return entered
 }
 
-// closeBatch ends the open batch: all its nodes have ended.
-func (p *Plan) closeBatch() bool {
-	st := p.stage()
-	st.Open, st.GateTS, st.Size = false, nil, 0
-	p.runDirty = true
-	p.event(record.EventBatchFinished, "", p.stageSpec().Name, "", record.Document{"batch": int64(st.Batch)})
-	if p.pending = p.stillPending(); len(p.pending) > 0 && p.stageSpec().BatchPause > 0 {
-		until := p.now.Add(p.stageSpec().BatchPause)
-		st.PauseUntil = &until
+func (p *Plan) enter(g *group, n *node) {
+	e := p.entry(n)
+	e.Batch = p.groupRecord(g).Batch
+	if p.remembersHealth() {
+		was := n.fact.Status == record.StatusHealthy
+		e.WasHealthy = &was
 	}
-	return true
+	n.rec.Absent = false // it may have no key, but its agent answers
+	p.setEntry(n, e, record.NodeStageReady, nil)
+	p.setNode(n, record.NodeRunning, nil)
+	p.entered++
+	p.touch(n)
 }

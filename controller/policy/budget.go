@@ -1,66 +1,103 @@
 package policy
 
 import (
-	"fmt"
+	"slices"
 
 	"github.com/replicante-io/playbooks/playbook"
 	"github.com/replicante-io/playbooks/record"
 )
 
-func (p *Plan) stageFailures() int {
-	counts := p.stage().Counts
-	return counts[record.NodeFailed] + counts[record.NodeUnknown]
+// maxNamed is how many nodes are named where many are concerned.
+const maxNamed = 3
+
+// sharing are the records of the stage that the run is at, in all passes that share its budget.
+func (p *Plan) sharing() []*record.RunStage {
+	var all []*record.RunStage
+	for i := range p.run.Stages {
+		st := &p.run.Stages[i]
+		if st.Name == p.stageSpec().Name && slices.Contains(p.pass.limits.failuresOf, st.Pass) {
+			all = append(all, st)
+		}
+	}
+	return all
 }
+
+// stageTotal is how many nodes the stage is for.
+func (p *Plan) stageTotal() int {
+	total := 0
+	for _, st := range p.sharing() {
+		total += st.Total
+	}
+	return total
+}
+
+func (p *Plan) stageFailures() int {
+	failures := 0
+	for _, st := range p.sharing() {
+		failures += st.Counts[record.NodeFailed] + st.Counts[record.NodeUnknown]
+	}
+	return failures
+}
+
+func (p *Plan) failureLimit() int { return p.stageSpec().MaxFailures.Of(p.stageTotal()) }
 
 // exceeded tells whether more nodes of the open stage have failed than it allows, or an operator has accepted.
 func (p *Plan) exceeded() bool {
-	if !p.started() || p.stageSpec().OnFailure == playbook.FailureContinue {
+	if !p.stageOpen() || p.stageSpec().OnFailure == playbook.FailureContinue {
 		return false
 	}
-	return p.stageFailures() > max(p.stageSpec().MaxFailures.Of(p.stage().Total), p.stage().Forgiven)
+	accepted := 0
+	for _, st := range p.sharing() {
+		accepted = max(accepted, st.AcceptedFailures)
+	}
+	return p.stageFailures() > max(p.failureLimit(), accepted)
 }
 
 // overBudget does what the stage says about too many failures.
 func (p *Plan) overBudget() bool {
 	spec := p.stageSpec()
-	message := fmt.Sprintf("stage %s: %s; max_failures is %d", spec.Name, p.failures(spec.Name), spec.MaxFailures.Of(p.stage().Total))
+	data := p.failures(spec.Name)
+	data["stage"], data["max_failures"] = spec.Name, int64(p.failureLimit())
+	err := &record.Error{Code: record.CodeMaxFailures, Data: data}
 	if spec.OnFailure == playbook.FailurePause {
-		p.pauseFor(record.CodeMaxFailures, message)
-		return true
+		p.pauseFor(err)
+	} else {
+		p.failStage(err)
 	}
-	p.stage().Error = &record.Error{Code: record.CodeMaxFailures, Message: message}
-	p.fail(record.CodeMaxFailures, message)
 	return true
 }
 
-// failures says in plain words which nodes failed, of a stage or of the whole run, and why, for at most three.
-func (p *Plan) failures(stage string) string {
-	var failed []*node
+// failures says which nodes failed, of a stage or, where stage is empty, of the whole run, and why, for at most three.
+func (p *Plan) failures(stage string) record.Document {
+	failed, named := 0, []any{}
 	for _, name := range p.names {
 		n := p.nodes[name]
-		if n.rec.State != record.NodeFailed && n.rec.State != record.NodeUnknown {
+		if n.rec.State != record.NodeFailed && n.rec.State != record.NodeUnknown || stage != "" && !hasEntry(&n.rec, stage) {
 			continue
 		}
-		if stage == "" || n.entryOf(stage) != nil {
-			failed = append(failed, n)
+		if failed++; failed <= maxNamed {
+			one := record.Document{"node": name}
+			if n.rec.Error != nil {
+				one["error"] = asData(n.rec.Error)
+			}
+			named = append(named, map[string]any(one))
 		}
 	}
-	words := fmt.Sprintf("%d of %d nodes failed", len(failed), len(p.names))
-	if len(failed) == 1 {
-		words = fmt.Sprintf("1 of %d nodes failed", len(p.names))
+	return record.Document{"failed": int64(failed), "nodes": int64(len(p.names)), "named": named}
+}
+
+func hasEntry(n *record.RunNode, stage string) bool {
+	return slices.ContainsFunc(n.Stages, func(e record.NodeStage) bool { return e.Name == stage })
+}
+
+// asData is an error as a value of a Document.
+func asData(err *record.Error) map[string]any {
+	data := map[string]any{"code": err.Code}
+	if err.Message != "" {
+		data["message"] = err.Message
 	}
-	for i, n := range failed[:min(3, len(failed))] {
-		sep := "; "
-		if i == 0 {
-			sep = ": "
-		}
-		words += sep + n.rec.Node
-		if n.rec.Error != nil {
-			words += " (" + n.rec.Error.Message + ")"
-		}
+	if len(err.Data) > 0 {
+		data["data"] = map[string]any(err.Data)
 	}
-	if len(failed) > 3 {
-		words += fmt.Sprintf("; and %d more", len(failed)-3)
-	}
-	return words
+	return data
 }

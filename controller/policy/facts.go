@@ -1,102 +1,136 @@
 package policy
 
 import (
-	"github.com/replicante-io/playbooks/playbook"
+	"time"
+
 	"github.com/replicante-io/playbooks/record"
 )
 
-func (o *observation) fact(name string) *record.Node {
-	if o == nil {
+// FactPurpose says what facts are for.
+type FactPurpose int
+
+// The purposes of facts.
+const (
+	ForTargets   FactPurpose = iota // which nodes a stage is for
+	ForSelection                    // which nodes the next batch of a group takes
+	ForGate                         // whether the nodes of a batch are healthy
+	ForStep                         // whether, and with which arguments, a step of a node runs
+	ForVerifying                    // whether the health of a node settles its UNKNOWN step
+	ForRemoval                      // whether a node whose key is gone is still there
+)
+
+// FactKey names a request for facts. Fields that do not matter to its purpose are empty.
+type FactKey struct {
+	Purpose    FactPurpose
+	Stage      string
+	Pass       record.PassKind
+	PassNumber int
+	Group      string
+	Batch      int
+	Node       string
+}
+
+// FactRequest asks what nodes are like now, until it is cancelled: at once, and then again so long after each answer.
+type FactRequest struct {
+	Key FactKey
+	// All asks for every known node of the cluster, instead of Nodes.
+	All   bool
+	Nodes []string
+	Every time.Duration
+	// ID tells this request from an earlier one under the same key: an answer to that is not fresh.
+	ID int64
+}
+
+// facts is an answer to one FactRequest, by node.
+type facts struct {
+	nodes map[string]*record.Node
+	all   []any // as expressions see them, made when one first asks
+}
+
+func (f *facts) of(name string) *record.Node {
+	if f == nil {
 		return nil
 	}
-	return o.facts[name]
+	return f.nodes[name]
 }
 
-// vars is what an expression about n sees; what a node has not said is not in it.
-func (p *Plan) vars(n *node, seen *observation) playbook.Vars {
-	vars := playbook.Vars{"params": map[string]any(p.run.Params), "run": p.runVar, "results": p.resultVars()}
-	if n != nil {
-		fact := seen.fact(n.rec.Node)
-		if fact == nil {
-			fact = &n.fact
-		}
-		vars["node"] = p.nodeVar(n.rec.Node, fact)
+// request asks for facts and returns them if this Apply has heard them.
+func (p *Plan) request(key FactKey, every time.Duration, all bool, nodes ...string) *facts {
+	if answer := p.heard[key]; answer != nil {
+		return answer
 	}
-	if seen != nil {
-		if seen.all == nil {
-			seen.all = make([]any, 0, len(seen.facts))
-			for _, name := range sortedKeys(seen.facts) {
-				seen.all = append(seen.all, p.nodeVar(name, seen.facts[name]))
-			}
-		}
-		vars["nodes"] = seen.all
+	if _, asked := p.requests[key]; asked {
+		return nil
 	}
-	return vars
+	p.requestID++
+	request := FactRequest{Key: key, All: all, Every: every, ID: p.requestID}
+	if !all {
+		request.Nodes = nodes
+	}
+	p.requests[key] = request
+	p.effects.RequestFacts = append(p.effects.RequestFacts, request)
+	return nil
 }
 
-func (p *Plan) nodeVar(name string, fact *record.Node) map[string]any {
-	v := map[string]any{"id": name, "cluster": p.run.Cluster, "attributes": map[string]any{}}
-	if fact.Attributes != nil {
-		v["attributes"] = map[string]any(fact.Attributes)
-	}
-	for key, value := range map[string]string{
-		"status": string(fact.Status), "role": fact.Role, "store_id": fact.StoreID, "store_version": fact.StoreVersion,
-	} {
-		if value != "" {
-			v[key] = value
-		}
-	}
-	if fact.Status != record.StatusUnreachable {
-		shards := make([]any, len(fact.Shards))
-		for i, shard := range fact.Shards {
-			s := map[string]any{"id": shard.ID, "role": shard.Role}
-			if shard.Lag != nil {
-				s["lag"] = map[string]any{"value": shard.Lag.Value, "unit": shard.Lag.Unit}
-			}
-			shards[i] = s
-		}
-		v["shards"] = shards
-	}
-	return v
-}
+// spend forgets what was heard, so that the next decision under this key needs a fresh answer.
+func (p *Plan) spend(key FactKey) { delete(p.heard, key) }
 
-// resultVars is results.<stage>.<step>[node]: built once when an expression first asks, then kept up by note.
-func (p *Plan) resultVars() map[string]any {
-	if p.results == nil {
-		p.results = map[string]any{}
-		for _, stage := range p.spec.Stages {
-			steps := map[string]any{}
-			for _, step := range stage.Steps {
-				steps[step.Name] = map[string]any{}
-			}
-			p.results[stage.Name] = steps
-		}
-		for _, name := range p.names {
-			n := p.nodes[name]
-			for i := range n.rec.Actions {
-				p.note(n, &n.rec.Actions[i])
-			}
-		}
-	}
-	return p.results
-}
-
-// note keeps an action's end where expressions find it.
-func (p *Plan) note(n *node, a *record.Action) {
-	if p.results == nil || a.State.InFlight() {
+func (p *Plan) cancelRequest(key FactKey) {
+	if _, asked := p.requests[key]; !asked {
 		return
 	}
-	steps, _ := p.results[a.Stage].(map[string]any)
-	nodes, _ := steps[a.Step].(map[string]any)
-	if nodes == nil {
-		return
+	delete(p.requests, key)
+	delete(p.heard, key)
+	for i := range p.effects.RequestFacts {
+		if p.effects.RequestFacts[i].Key == key {
+			p.effects.RequestFacts = append(p.effects.RequestFacts[:i], p.effects.RequestFacts[i+1:]...)
+			return
+		}
 	}
-	result := map[string]any{"state": string(a.State)}
-	if a.Payload != nil {
-		result["payload"] = map[string]any(a.Payload)
+	p.effects.CancelFacts = append(p.effects.CancelFacts, key)
+}
+
+// cancelRequests cancels all requests but those that find out whether nodes are gone.
+func (p *Plan) cancelRequests() {
+	for key := range p.requests {
+		if key.Purpose != ForRemoval || p.ended() {
+			p.cancelRequest(key)
+		}
 	}
-	if a.Error != nil {
-		result["error"] = map[string]any{"code": a.Error.Code, "message": a.Error.Message}
+}
+
+// nodeKey is the key of a request about one node.
+func nodeKey(purpose FactPurpose, n *node) FactKey {
+	return FactKey{Purpose: purpose, Node: n.rec.Node}
+}
+
+// stageKey is the key of a request that a decision of the open stage needs.
+func (p *Plan) stageKey(purpose FactPurpose, g *group) FactKey {
+	key := FactKey{Purpose: purpose, Stage: p.stageSpec().Name, Pass: p.pass.kind, PassNumber: p.pass.number}
+	if g != nil {
+		key.Group, key.Batch = g.key, p.groupRecord(g).Batch
 	}
-	nodes[n.rec.Node] = result
+	return key
+}
+
+func (in Facts) apply(p *Plan) *record.RejectedError {
+	if asked, ok := p.requests[in.Key]; !ok || asked.ID != in.ID {
+		return nil
+	}
+	answer := &facts{nodes: make(map[string]*record.Node, len(in.Nodes))}
+	for i := range in.Nodes {
+		fact := &in.Nodes[i]
+		answer.nodes[fact.NodeID] = fact
+		if n := p.nodes[fact.NodeID]; n != nil {
+			p.updateFact(n, fact)
+		}
+	}
+	p.heard[in.Key] = answer
+	if n := p.nodes[in.Key.Node]; n != nil {
+		p.touch(n)
+		if in.Key.Purpose == ForRemoval {
+			p.decideRemoval(n, answer)
+		}
+	}
+	return nil
 }

@@ -2,224 +2,164 @@ package policy
 
 import (
 	"errors"
-	"fmt"
-	"strings"
-	"time"
 
 	"github.com/replicante-io/playbooks/playbook"
 	"github.com/replicante-io/playbooks/record"
 )
 
-// gate decides about the nodes of the open batch that passed all steps: all of them must be healthy at once, for as long
+// gate decides about the nodes of a group's batch that passed all steps: all of them must be healthy at once, for as long
 // as the stage's settle says; when the timeout is over, those that are not have failed. True means that it decided.
-func (p *Plan) gate() bool {
-	st, health := p.stage(), p.stageSpec().Health
-	if health == nil {
-		for _, n := range p.membersOver() {
-			p.pass(n)
-		}
-		return true
+func (p *Plan) gate(g *group) bool {
+	rec, health := p.groupRecord(g), p.stageSpec().Health
+	members := p.members(g)
+	if rec.State != record.GroupChecking || rec.Waiting == nil {
+		p.openGate(g, members)
 	}
-	key := p.decisionKey("gate")
-	if st.GateTS == nil {
-		opened := p.now
-		st.GateTS = &opened
-		p.gateSeen = nil
-		p.runDirty = true
-		p.event(record.EventBatchChecking, "", st.Name, "", record.Document{"batch": int64(st.Batch)})
-		for _, n := range p.membersOver() {
-			e := p.openEntry(n)
-			e.HealthyTS = nil
-			p.setEntry(n, e, record.StageChecking, "")
-		}
-	}
-	deadline := st.GateTS.Add(health.Timeout)
-	var ask []string
-	members := p.membersOver()
-	for _, n := range members {
-		ask = append(ask, n.rec.Node)
-	}
-	seen := p.observe(key, health.Interval, health.Check.NeedsAllNodes(), ask...)
-	switch {
-	case seen != nil:
-		p.gateSeen = seen
-	case p.now.Before(deadline):
-		p.wakeAt(deadline, "")
-		return false
-	case p.gateSeen != nil:
-		seen = p.gateSeen
-	case p.now.Before(deadline.Add(gatePatience)):
-		p.wakeAt(deadline.Add(gatePatience), "")
-		return false
-	default:
-		seen = &observation{}
-	}
-	delete(p.seen, key)
-	settled := true
-	reasons := make(map[*node]string, len(members))
-	for _, n := range members {
-		e := p.openEntry(n)
-		if why := p.unhealthy(n, e, seen); why != "" {
-			reasons[n] = why
-			settled = false
-			if e.HealthyTS != nil {
-				e.HealthyTS = nil
-				p.mark(n)
-			}
-			continue
-		}
-		if e.HealthyTS == nil {
-			since := p.now
-			e.HealthyTS = &since
-			if health.Settle > 0 {
-				p.mark(n)
-			}
-		}
-		settled = settled && p.now.Sub(*e.HealthyTS) >= health.Settle
-	}
-	if !settled && p.now.Before(deadline) {
-		p.factsFor = p.gateWords(members, reasons)
-		p.wakeAt(deadline, "")
+	key := p.stageKey(ForGate, g)
+	seen := p.gateFacts(g, key, members)
+	if seen == nil {
 		return false
 	}
-	p.factsFor = ""
-	p.unobserve(key)
+	p.spend(key)
+	reasons, settled := p.checkMembers(members, seen)
+	if !settled && p.now.Before(*rec.Waiting.Until) {
+		wait := *rec.Waiting
+		wait.Data = gateData(members, reasons)
+		p.replaceWait(&rec.Waiting, &wait)
+		return false
+	}
+	p.cancelRequest(key)
+	rec.Waiting = nil
+	p.pending.run = true
 	for _, n := range members {
-		if why, unhealthy := reasons[n]; unhealthy {
-			p.endNode(n, record.NodeFailed, &record.Error{
-				Code: record.CodeHealthTimeout, Message: fmt.Sprintf("not healthy within %s after its steps: %s", health.Timeout, why),
-			})
-		} else if p.now.Sub(*p.openEntry(n).HealthyTS) < health.Settle {
-			p.endNode(n, record.NodeFailed, &record.Error{
-				Code: record.CodeHealthTimeout, Message: fmt.Sprintf("not healthy for %s within %s after its steps", health.Settle, health.Timeout),
-			})
-		} else {
-			p.pass(n)
+		healthy := n.batchEntry().HealthyTS
+		switch why := reasons[n]; {
+		case why != nil:
+			p.endNode(n, record.NodeFailed, &record.Error{Code: record.CodeHealthTimeout, Data: record.Document{
+				"timeout": health.Timeout.String(), "why": asData(why)}})
+		case p.now.Sub(*healthy) < health.Settle:
+			p.endNode(n, record.NodeFailed, &record.Error{Code: record.CodeHealthTimeout, Data: record.Document{
+				"timeout": health.Timeout.String(), "settle": health.Settle.String()}})
+		default:
+			p.passGate(n)
 		}
 	}
 	return true
 }
 
-// membersOver is the nodes of the open batch that wait for its gate, by id.
-func (p *Plan) membersOver() []*node {
-	members := make([]*node, 0, p.over)
-	for _, name := range p.names {
-		if n := p.nodes[name]; n.member && n.over {
-			members = append(members, n)
+func (p *Plan) openGate(g *group, members []*node) {
+	rec, spec := p.groupRecord(g), p.stageSpec()
+	rec.State = record.GroupChecking
+	rec.Waiting = &record.Wait{For: record.WaitGate, Since: p.now, Until: later(p.now, spec.Health.Timeout), Stage: spec.Name}
+	g.seen = nil
+	p.pending.run = true
+	p.event(record.EventBatchChecking, "", spec.Name, "", p.batchData(g))
+	for _, n := range members {
+		e := n.batchEntry()
+		e.HealthyTS = nil
+		p.setEntry(n, e, record.NodeStageChecking, nil)
+	}
+}
+
+// gateFacts are the facts on which the gate decides now; nil while it has to wait for some.
+func (p *Plan) gateFacts(g *group, key FactKey, members []*node) *facts {
+	health, until := p.stageSpec().Health, *p.groupRecord(g).Waiting.Until
+	ask := make([]string, len(members))
+	for i, n := range members {
+		ask[i] = n.rec.Node
+	}
+	seen := p.request(key, health.Interval, health.Check.NeedsAllNodes(), ask...)
+	switch {
+	case seen != nil:
+		g.seen = seen
+		return seen
+	case p.now.Before(until):
+		return nil
+	case g.seen != nil:
+		return g.seen
+	case p.now.Before(until.Add(gatePatience)):
+		return nil
+	}
+	return &facts{}
+}
+
+// checkMembers says why nodes are not healthy, and whether all are, and have been for long enough.
+func (p *Plan) checkMembers(members []*node, seen *facts) (reasons map[*node]*record.Error, settled bool) {
+	settle := p.stageSpec().Health.Settle
+	reasons, settled = map[*node]*record.Error{}, true
+	for _, n := range members {
+		e := n.batchEntry()
+		if why := p.unhealthy(n, e, seen); why != nil {
+			reasons[n], settled = why, false
+		}
+		p.noteHealth(n, e, reasons[n] == nil, settle > 0)
+		settled = settled && p.now.Sub(*e.HealthyTS) >= settle
+	}
+	return reasons, settled
+}
+
+// noteHealth keeps since when a node has been healthy. It is stored only where that matters.
+func (p *Plan) noteHealth(n *node, e *record.NodeStage, healthy, store bool) {
+	switch {
+	case !healthy && e.HealthyTS != nil:
+		e.HealthyTS = nil
+		p.mark(n)
+	case healthy && e.HealthyTS == nil:
+		since := p.now
+		e.HealthyTS = &since
+		if store {
+			p.mark(n)
 		}
 	}
-	return members
 }
 
-// pass ends the node's part in the stage well. It is DONE when no later stage can be for it.
-func (p *Plan) pass(n *node) {
-	p.setEntry(n, p.openEntry(n), record.StageDone, "")
-	p.leaveBatch(n)
-	if p.run.StageIndex == len(p.spec.Stages)-1 {
-		p.setNode(n, record.NodeDone, "")
+// passGate ends the node's part in the stage well. It is DONE when no later stage of the pass can be for it.
+func (p *Plan) passGate(n *node) {
+	p.setEntry(n, n.batchEntry(), record.NodeStageDone, nil)
+	if p.run.StageIndex == len(p.pass.stages)-1 {
+		p.setNode(n, record.NodeDone, nil)
+	} else {
+		p.setNode(n, record.NodeWaiting, nil)
 	}
-	p.checkGone(n)
+	p.leaveBatch(n)
 }
 
-// unhealthy says why the node does not pass its health check on what was seen; "" when it does.
-func (p *Plan) unhealthy(n *node, e *record.NodeStage, seen *observation) string {
-	fact := seen.fact(n.rec.Node)
+// unhealthy says why the node does not pass its health check on what was seen; nil when it does.
+func (p *Plan) unhealthy(n *node, e *record.NodeStage, seen *facts) *record.Error {
+	fact := seen.of(n.rec.Node)
 	if fact == nil {
-		return "its agent did not answer in time"
+		return &record.Error{Code: record.CauseNoAnswer}
 	}
 	check := p.stageSpec().Health.Check
 	if check == nil {
-		if e.WasHealthy == nil || *e.WasHealthy {
-			if fact.Status != record.StatusHealthy {
-				return "its status is " + string(fact.Status)
-			}
+		if (e.WasHealthy == nil || *e.WasHealthy) && fact.Status != record.StatusHealthy {
+			return &record.Error{Code: record.CauseStatus, Data: record.Document{"status": string(fact.Status)}}
 		}
-		return ""
+		return nil
 	}
 	healthy, err := check.Bool(p.vars(n, seen))
 	switch {
 	case errors.Is(err, playbook.ErrAbsent) && fact.Status == record.StatusUnreachable:
-		return "its agent does not answer"
+		return &record.Error{Code: record.CauseStatus, Data: record.Document{"status": string(fact.Status)}}
 	case err != nil:
-		return err.Error()
+		return &record.Error{Code: record.CodeExpression, Data: record.Document{"error": err.Error()}}
 	case !healthy:
-		return fmt.Sprintf("%s is false; its status is %s", check, fact.Status)
+		return &record.Error{Code: record.CauseCheckFalse, Data: record.Document{"check": check.String(), "status": string(fact.Status)}}
 	}
-	return ""
+	return nil
 }
 
-func (p *Plan) gateWords(members []*node, reasons map[*node]string) string {
-	var words []string
+// gateData says which nodes are not healthy and why, for at most three; without any, that they have to stay so.
+func gateData(members []*node, reasons map[*node]*record.Error) record.Document {
+	unhealthy := []any{}
 	for _, n := range members {
-		if why := reasons[n]; why != "" && len(words) < 3 {
-			words = append(words, n.rec.Node+" ("+why+")")
+		if why := reasons[n]; why != nil && len(unhealthy) < maxNamed {
+			unhealthy = append(unhealthy, map[string]any{"node": n.rec.Node, "error": asData(why)})
 		}
 	}
-	if len(words) == 0 {
-		return fmt.Sprintf("the health of %d nodes to settle", len(members))
+	data := record.Document{"nodes": int64(len(members)), "unhealthy": int64(len(reasons))}
+	if len(unhealthy) > 0 {
+		data["named"] = unhealthy
 	}
-	if more := len(reasons) - len(words); more > 0 {
-		words = append(words, fmt.Sprintf("%d more", more))
-	}
-	return "the health of " + strings.Join(words, ", ")
-}
-
-func stepGateKey(n *node) string { return "health/" + n.rec.Node }
-
-// stepGate lets a node's health decide about its UNKNOWN step (on_unknown: health). It passes only once its agent has
-// also said that the action is over.
-func (p *Plan) stepGate(n *node, e *record.NodeStage) {
-	if p.run.Verdict != "" || p.run.State != record.RunRunning {
-		return
-	}
-	health := p.stageSpec().Health
-	deadline := e.GateTS.Add(health.Timeout)
-	key := stepGateKey(n)
-	if seen := p.observe(key, health.Interval, health.Check.NeedsAllNodes(), n.rec.Node); seen != nil {
-		delete(p.seen, key)
-		why := p.unhealthy(n, e, seen)
-		if why == "" && n.lastAction().Unsettled {
-			why = "its agent has not said that the step is over"
-		}
-		if n.unwell = why; why == "" {
-			n.unwell = "it has not been healthy for long enough"
-		}
-		if why != "" {
-			e.HealthyTS = nil
-		} else if e.HealthyTS == nil {
-			since := p.now
-			e.HealthyTS = &since
-			p.mark(n)
-		}
-		if e.HealthyTS != nil && p.now.Sub(*e.HealthyTS) >= health.Settle {
-			p.passStep(n, e)
-			return
-		}
-	}
-	why := n.unwell
-	if why == "" { // nobody has heard of it yet, maybe because this leader is new
-		deadline = deadline.Add(gatePatience)
-		why = "its agent did not answer in time"
-	}
-	if p.now.Before(deadline) {
-		p.wakeAt(deadline, n.rec.Node)
-		return
-	}
-	p.unobserve(key)
-	p.endNode(n, record.NodeUnknown, &record.Error{Code: record.CodeHealthTimeout, Message: fmt.Sprintf(
-		"nobody knows how step %s ended, and it was not healthy within %s: %s", n.lastAction().Step, health.Timeout.Round(time.Second), why)})
-}
-
-// observed looks at what waits for an observation.
-func (p *Plan) observed(key string, seen *observation) {
-	for _, prefix := range []string{"step/", "health/", "gone/"} {
-		if name, ok := strings.CutPrefix(key, prefix); ok {
-			if n := p.nodes[name]; n != nil {
-				p.touch(n)
-				if prefix == "gone/" {
-					p.goneObserved(n, seen)
-				}
-			}
-		}
-	}
+	return data
 }

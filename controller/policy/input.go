@@ -4,35 +4,36 @@ import (
 	"github.com/replicante-io/playbooks/record"
 )
 
-// Input is what a plan hears.
+// Input is what a plan is told.
 type Input interface {
 	apply(p *Plan) *record.RejectedError
 }
 
-// Admit lets a queued run go on.
+// Admit lets a queued run begin.
 type Admit struct{}
 
-// Queue tells a queued run behind which run it waits.
+// Queue tells a queued run which run is before it.
 type Queue struct{ Behind string }
 
-// Members tells who is there. With Complete, who is not in Present is gone.
+// Members tells which nodes have a live key. With Complete, a node that is not in Present has none.
 type Members struct {
 	Complete bool
 	Present  []record.Node
 	Gone     []string
 }
 
-// Observed answers the Observation of its Key and Ask: what every node asked for said, in Facts; one that did not answer is UNREACHABLE.
-type Observed struct {
-	Key   string
-	Ask   int64
-	Facts []record.Node
+// Facts answers the FactRequest of its Key and ID: what every node that was asked for reported. One that did not answer is
+// UNREACHABLE.
+type Facts struct {
+	Key   FactKey
+	ID    int64
+	Nodes []record.Node
 }
 
 // Accepted tells that an agent has taken an action.
 type Accepted struct{ Node, ActionID string }
 
-// Ended tells how an action ended: DONE, FAILED, or UNKNOWN when nobody can tell. An UNKNOWN action that may still run is
+// Ended tells how an action ended: DONE, FAILED, or UNKNOWN when that cannot be known. An UNKNOWN action that may still run is
 // Unsettled.
 type Ended struct {
 	Node, ActionID string
@@ -45,20 +46,40 @@ type Ended struct {
 	Unsettled      bool
 }
 
-// Silent tells that an action's agent does not answer; "" that it does again.
-type Silent struct{ Node, Why string }
+// AgentSilent tells that the agent of a node with an action in flight does not answer, and why.
+type AgentSilent struct{ Node, Reason string }
 
-// Freed tells that another run has let go of nodes that this one waited for.
-type Freed struct{ Nodes []string }
+// AgentAnswers tells that it does again.
+type AgentAnswers struct{ Node string }
+
+// Locked answers a LockRequest: its nodes are locked for this run.
+type Locked struct{ LockRequest }
+
+// NotLocked answers a LockRequest: none of its nodes is locked for it, because other runs have some of them locked. Unlocked
+// follows once such a node is free.
+type NotLocked struct {
+	LockRequest
+	Holders map[string]Holder
+}
+
+// Holder is a run that has a node locked.
+type Holder struct {
+	RunID string
+	// Unsettled is true when that run has ended and only an action that may still be running holds the node.
+	Unsettled bool
+}
+
+// Unlocked tells that nodes which were not locked because of another run are worth another try.
+type Unlocked struct{ Nodes []string }
 
 // Tick tells that time has passed.
 type Tick struct{}
 
-// Command is an operator's word.
+// Command is what an operator tells the run. Idempotency is recorded with what it does.
 type Command struct {
 	record.Command
-	Actor  string
-	Effect *record.IdempotencyRecord
+	Actor       string
+	Idempotency *record.IdempotencyRecord
 }
 
 func (Tick) apply(*Plan) *record.RejectedError { return nil }
@@ -70,9 +91,9 @@ func (Admit) apply(p *Plan) *record.RejectedError {
 	p.setRun(record.RunRunning)
 	started := p.now
 	p.run.StartTS = &started
-	p.run.Pass = record.PassMain
+	p.run.Pass, p.run.PassNumber = p.pass.kind, p.pass.number
 	p.behind = ""
-	p.fence = true
+	p.pending.fence = true
 	p.event(record.EventRunStarted, "", "", "", nil)
 	return nil
 }
@@ -82,43 +103,44 @@ func (q Queue) apply(p *Plan) *record.RejectedError {
 	return nil
 }
 
-func (f Freed) apply(p *Plan) *record.RejectedError {
-	for _, name := range f.Nodes {
-		if n := p.nodes[name]; n != nil {
-			p.touch(n)
-		}
-	}
+func (s AgentSilent) apply(p *Plan) *record.RejectedError {
+	p.silent[s.Node] = s.Reason
 	return nil
 }
 
-func (s Silent) apply(p *Plan) *record.RejectedError {
-	if s.Why == "" {
-		delete(p.silent, s.Node)
-	} else {
-		p.silent[s.Node] = s.Why
-	}
+func (s AgentAnswers) apply(p *Plan) *record.RejectedError {
+	delete(p.silent, s.Node)
 	return nil
 }
 
-// observation is what was heard for one Observation, by node.
-type observation struct {
-	facts map[string]*record.Node
-	all   []any
-}
-
-func (o Observed) apply(p *Plan) *record.RejectedError {
-	if asked, ok := p.observations[o.Key]; !ok || asked.Ask != o.Ask {
+func (in Accepted) apply(p *Plan) *record.RejectedError {
+	n := p.nodes[in.Node]
+	if n == nil {
 		return nil
 	}
-	seen := &observation{facts: make(map[string]*record.Node, len(o.Facts))}
-	for i := range o.Facts {
-		fact := &o.Facts[i]
-		seen.facts[fact.NodeID] = fact
-		if n := p.nodes[fact.NodeID]; n != nil {
-			n.fact = *fact
-		}
+	if a := n.lastAction(); a != nil && a.ID == in.ActionID && a.State == record.ActionSaved {
+		a.State = record.ActionRunning
+		p.mark(n)
 	}
-	p.seen[o.Key] = seen
-	p.observed(o.Key, seen)
+	delete(p.silent, in.Node)
+	return nil
+}
+
+func (in Ended) apply(p *Plan) *record.RejectedError {
+	n := p.nodes[in.Node]
+	if n == nil {
+		return nil
+	}
+	a := n.lastAction()
+	if a == nil || a.ID != in.ActionID {
+		return nil
+	}
+	delete(p.silent, in.Node)
+	switch {
+	case a.State.InFlight():
+		p.endAction(n, a, in)
+	case a.Unsettled && !in.Unsettled:
+		p.settle(n, a, in)
+	}
 	return nil
 }

@@ -1,21 +1,17 @@
 package policy
 
 import (
-	"fmt"
-	"maps"
 	"slices"
 
 	"github.com/replicante-io/playbooks/playbook"
 	"github.com/replicante-io/playbooks/record"
 )
 
-func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
-
 func (in Members) apply(p *Plan) *record.RejectedError {
-	if p.run.FinishTS != nil { // only where to ask about what is unsettled matters now
+	if p.ended() { // only where to ask about what is unsettled matters now
 		for i := range in.Present {
 			if n := p.nodes[in.Present[i].NodeID]; n != nil {
-				p.meet(n, &in.Present[i])
+				p.updateFact(n, &in.Present[i])
 			}
 		}
 		return nil
@@ -52,17 +48,13 @@ func (p *Plan) appeared(fact *record.Node) {
 		p.nodes[fact.NodeID] = n
 		at, _ := slices.BinarySearch(p.names, fact.NodeID)
 		p.names = slices.Insert(p.names, at, fact.NodeID)
-		p.joins(n)
+		p.joined(n)
 		return
 	}
-	p.meet(n, fact)
-	if n.rec.Absent {
-		n.rec.Absent = false
-		p.mark(n)
-	}
-	if n.rec.GoneTS != nil {
-		n.rec.GoneTS = nil
-		p.unobserve("gone/" + n.rec.Node)
+	p.updateFact(n, fact)
+	if n.rec.Absent || n.rec.GoneTS != nil {
+		n.rec.Absent, n.rec.GoneTS = false, nil
+		p.cancelRequest(nodeKey(ForRemoval, n))
 		p.mark(n)
 		p.touch(n)
 	}
@@ -73,7 +65,7 @@ func (p *Plan) appeared(fact *record.Node) {
 	p.mark(n)
 	if n.rec.State == record.NodeRemoved && p.spec.Membership.Added != playbook.AddedIgnore {
 		n.rec.Newcomer, n.rec.Membership = true, record.MemberAdded
-		p.joins(n)
+		p.joined(n)
 		return
 	}
 	n.rec.Membership = record.MemberKnown
@@ -82,82 +74,89 @@ func (p *Plan) appeared(fact *record.Node) {
 	}
 }
 
-// meet takes in what a node's key says, and follows its action to where the agent is now.
-func (p *Plan) meet(n *node, fact *record.Node) {
-	before := n.fact.AgentURL
+// updateFact takes in what a node's key or agent says, and follows its action to where the agent is now.
+func (p *Plan) updateFact(n *node, fact *record.Node) {
+	a := n.lastAction()
+	if a == nil || !a.State.InFlight() && !a.Unsettled {
+		n.fact = *fact
+		return
+	}
+	before := n.urlOf(a)
 	n.fact = *fact
-	if a := n.lastAction(); a != nil && (a.State.InFlight() || a.Unsettled) && before != fact.AgentURL && n.moved(a) {
-		p.want(n, a)
+	if n.urlOf(a) != before {
+		p.dispatch(n, a)
 	}
 }
 
-// joins does what the playbook says about a node that appears during the run.
-func (p *Plan) joins(n *node) {
-	p.setNode(n, record.NodeAdded, "it appeared during the run")
+// joined does what the playbook says about a node that appears during the run.
+func (p *Plan) joined(n *node) {
+	p.setNode(n, record.NodeAdded, &record.Error{Code: record.CauseJoined})
 	p.event(record.EventNodeAdded, n.rec.Node, "", "", nil)
-	switch p.spec.Membership.Added {
+	added := p.spec.Membership.Added
+	err := &record.Error{Code: record.CodeNodeAdded, Data: record.Document{"node": n.rec.Node, "policy": string(added)}}
+	switch added {
 	case playbook.AddedIgnore:
-		p.setNode(n, record.NodeSkipped, "it appeared during the run (membership.added: ignore)")
+		p.setNode(n, record.NodeSkipped, &record.Error{Code: record.CauseJoined, Data: record.Document{"policy": string(added)}})
 	case playbook.AddedPause:
-		p.pauseFor(record.CodeNodeAdded, fmt.Sprintf("node %s appeared (membership.added: pause); a resume takes it in", n.rec.Node))
+		p.pauseFor(err)
 	case playbook.AddedFail:
-		p.fail(record.CodeNodeAdded, fmt.Sprintf("node %s appeared (membership.added: fail)", n.rec.Node))
+		p.fail(err)
 	}
 }
 
-// vanished notes that the node has no live key. With fresh, its grace starts anew: nobody was watching before.
-func (p *Plan) vanished(n *node, fresh bool) {
-	if n.rec.Absent || n.rec.Membership == record.MemberRemoved || n.rec.GoneTS != nil && !fresh {
+// vanished notes that the node has no live key. With restart, its grace starts again: it was not watched before.
+func (p *Plan) vanished(n *node, restart bool) {
+	if n.rec.Absent || n.rec.Membership == record.MemberRemoved || n.rec.GoneTS != nil && !restart {
 		return
 	}
 	since := p.now
 	n.rec.GoneTS = &since
+	p.cancelRequest(nodeKey(ForRemoval, n))
 	p.mark(n)
-	p.wakeAt(since.Add(p.grace()), n.rec.Node)
 }
 
-// checkGone decides whether a node whose key is gone counts as removed: not while it is at work, nor while its agent
-// answers.
+// decidesRemoval tells whether the end of the grace of a node whose key is gone decides about it: not while it is in a batch.
+func (p *Plan) decidesRemoval(n *node) bool {
+	if n.rec.GoneTS == nil || n.rec.Membership == record.MemberRemoved || p.ended() || n.batchEntry() != nil {
+		return false
+	}
+	a := n.lastAction()
+	return a == nil || !a.State.InFlight()
+}
+
+// checkGone asks the agent of a node whose grace is over whether it is still there.
 func (p *Plan) checkGone(n *node) {
-	if n.rec.GoneTS == nil || n.rec.Membership == record.MemberRemoved || n.member || p.run.FinishTS != nil {
-		return
+	if p.decidesRemoval(n) && !p.now.Before(n.rec.GoneTS.Add(p.grace())) {
+		p.request(nodeKey(ForRemoval, n), p.grace(), false, n.rec.Node)
 	}
-	if a := n.lastAction(); a != nil && a.State.InFlight() {
-		return
-	}
-	if until := n.rec.GoneTS.Add(p.grace()); p.now.Before(until) {
-		p.wakeAt(until, n.rec.Node)
-		return
-	}
-	p.observe("gone/"+n.rec.Node, p.grace(), false, n.rec.Node)
 }
 
-// goneObserved ends a node's grace: its agent was asked.
-func (p *Plan) goneObserved(n *node, seen *observation) {
-	key := "gone/" + n.rec.Node
-	fact := seen.fact(n.rec.Node)
-	p.unobserve(key)
-	if n.rec.GoneTS == nil || n.member {
+// decideRemoval ends a node's grace: its agent was asked.
+func (p *Plan) decideRemoval(n *node, seen *facts) {
+	p.cancelRequest(nodeKey(ForRemoval, n))
+	if !p.decidesRemoval(n) || p.now.Before(n.rec.GoneTS.Add(p.grace())) {
 		return
 	}
-	if fact != nil && fact.Status != record.StatusUnreachable { // it is there; it is asked again at its turn
+	p.mark(n)
+	if fact := seen.of(n.rec.Node); fact != nil && fact.Status != record.StatusUnreachable { // it is there; it is asked again at its turn
 		n.rec.GoneTS, n.rec.Absent = nil, true
-		p.mark(n)
 		return
 	}
 	n.rec.Membership = record.MemberRemoved
-	p.mark(n)
 	p.event(record.EventNodeRemoved, n.rec.Node, "", "", nil)
 	if !n.rec.State.Final() {
-		if p.started() && p.isPending(n) {
-			p.setEntry(n, p.entry(n), record.StageSkipped, "it was removed")
+		cause := &record.Error{Code: record.CauseRemoved}
+		if p.stageOpen() && p.pendingIn(n) != nil {
+			p.setEntry(n, p.entry(n), record.NodeStageSkipped, cause)
 		}
-		p.setNode(n, record.NodeRemoved, "its key is gone and its agent does not answer")
+		p.setNode(n, record.NodeRemoved, cause)
 	}
-	switch p.spec.Membership.Removed {
+	removed := p.spec.Membership.Removed
+	err := &record.Error{Code: record.CodeNodeRemoved, Data: record.Document{"node": n.rec.Node, "policy": string(removed)}}
+	switch removed {
 	case playbook.RemovedPause:
-		p.pauseFor(record.CodeNodeRemoved, fmt.Sprintf("node %s is gone (membership.removed: pause); a resume goes on without it", n.rec.Node))
+		p.pauseFor(err)
 	case playbook.RemovedFail:
-		p.fail(record.CodeNodeRemoved, fmt.Sprintf("node %s is gone (membership.removed: fail)", n.rec.Node))
+		p.fail(err)
 	}
 }

@@ -1,6 +1,7 @@
 package policy_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -48,8 +49,8 @@ run.finished state=DONE
 func TestQueuedRunStartsNothingUntilAdmitted(t *testing.T) {
 	w := newWorld(t, 2, oneStep)
 	w.apply(policy.Queue{Behind: "run-0"})
-	if len(w.pursuits)+len(w.asked) > 0 || !strings.Contains(w.run.WaitsFor, "run-0") {
-		t.Fatalf("wants %v %v, waits for %q", w.pursuits, w.asked, w.run.WaitsFor)
+	if len(w.orders)+len(w.asked) > 0 || w.run.Waiting == nil || w.run.Waiting.For != record.WaitQueue || w.run.Waiting.Data["run"] != "run-0" {
+		t.Fatalf("orders %v, requests %v, waiting %+v", w.orders, w.asked, w.run.Waiting)
 	}
 }
 
@@ -63,7 +64,7 @@ func TestFailureBeyondTheBudgetEndsTheRunAndLeavesTheOthersNotReached(t *testing
 	w.want("node-1", record.NodeFailed)
 	w.want("node-2", record.NodeNotReached)
 	w.want("node-3", record.NodeNotReached)
-	if w.run.Error.Code != record.CodeMaxFailures || !strings.Contains(w.run.Error.Message, "node-1 (it said exit)") {
+	if w.run.Error.Code != record.CodeMaxFailures || !strings.Contains(fmt.Sprint(w.run.Error.Data), "it said exit") || !strings.Contains(fmt.Sprint(w.run.Error.Data), "node-1") {
 		t.Errorf("error %+v", w.run.Error)
 	}
 }
@@ -103,8 +104,8 @@ func TestResumeAcceptsNoFailuresThatItsPauseWasNotFor(t *testing.T) {
 		w.end("node-1", record.ActionFailed, "exit")
 		w.crash()
 		w.apply(command(record.VerbResume))
-		if len(w.pursuits) > 0 {
-			t.Errorf("%s: goes on with %v", onFailure, w.pursuits)
+		if len(w.orders) > 0 {
+			t.Errorf("%s: goes on with %v", onFailure, w.orders)
 		}
 		if onFailure == "abort" {
 			w.ended(record.RunFailed)
@@ -126,14 +127,14 @@ func TestStepIsRetriedAfterItsBackoff(t *testing.T) {
 	w.observe()
 	w.end("node-1", record.ActionFailed, "exit")
 	w.pass(9 * time.Second)
-	if len(w.pursuits) > 0 {
+	if len(w.orders) > 0 {
 		t.Fatal("retried before its backoff")
 	}
 	w.crash()
 	w.pass(2 * time.Second)
 	w.end("node-1", record.ActionFailed, "exit")
 	w.pass(19 * time.Second)
-	if len(w.pursuits) > 0 {
+	if len(w.orders) > 0 {
 		t.Fatal("the second backoff is not longer")
 	}
 	w.pass(2 * time.Second)
@@ -149,20 +150,20 @@ func TestTimedOutActionIsCancelledAndThenUnknownUntilItsAgentAnswers(t *testing.
 	w.apply(policy.Admit{})
 	w.observe()
 	w.pass(61 * time.Second)
-	if w.pursuits["node-1"].Cancel != record.CodeTimeout {
-		t.Fatalf("wants %+v", w.pursuits["node-1"])
+	if w.orders["node-1"].Stop != record.CodeTimeout {
+		t.Fatalf("wants %+v", w.orders["node-1"])
 	}
 	w.pass(21 * time.Second)
 	w.ended(record.RunFailed)
 	w.want("node-1", record.NodeUnknown)
-	if w.run.Unsettled != 1 || !w.held["node-1"] {
-		t.Fatalf("%d unsettled, held %v", w.run.Unsettled, w.held)
+	if w.run.Unsettled != 1 || !w.locked["node-1"] {
+		t.Fatalf("%d unsettled, held %v", w.run.Unsettled, w.locked)
 	}
 	w.crash()
 	w.end("node-1", record.ActionFailed, record.CodeTimeout)
 	w.want("node-1", record.NodeUnknown)
-	if w.run.Unsettled != 0 || w.held["node-1"] {
-		t.Fatalf("%d unsettled, held %v", w.run.Unsettled, w.held)
+	if w.run.Unsettled != 0 || w.locked["node-1"] {
+		t.Fatalf("%d unsettled, held %v", w.run.Unsettled, w.locked)
 	}
 }
 
@@ -199,8 +200,8 @@ func TestTimeoutHoldsAcrossATakeover(t *testing.T) {
 	w.observe()
 	w.crash()
 	w.pass(61 * time.Second)
-	if w.pursuits["node-1"].Cancel != record.CodeTimeout {
-		t.Fatalf("wants %+v", w.pursuits["node-1"])
+	if w.orders["node-1"].Stop != record.CodeTimeout {
+		t.Fatalf("wants %+v", w.orders["node-1"])
 	}
 }
 
@@ -213,8 +214,8 @@ func TestOperatorSettlesAnUnknownNode(t *testing.T) {
 	w.resolved = true
 	w.apply(policy.Command{Command: record.Command{Verb: record.VerbResolve, Node: "node-1", State: record.NodeDone}})
 	w.want("node-1", record.NodeDone)
-	if w.run.Unsettled != 0 || len(w.pursuits) != 0 || w.held["node-1"] {
-		t.Fatalf("%d unsettled, wants %v, held %v", w.run.Unsettled, w.pursuits, w.held)
+	if w.run.Unsettled != 0 || len(w.orders) != 0 || w.locked["node-1"] {
+		t.Fatalf("%d unsettled, wants %v, held %v", w.run.Unsettled, w.orders, w.locked)
 	}
 }
 
@@ -237,7 +238,7 @@ func TestResolvedNodeGoesOnWithItsStepsAndStages(t *testing.T) {
 	}
 	w.resolved = true
 	w.apply(policy.Command{Command: record.Command{Verb: record.VerbResolve, Node: "node-1", State: record.NodeDone}})
-	w.want("node-1", record.NodeRunning)
+	w.want("node-1", record.NodeWaiting)
 	w.apply(command(record.VerbResume))
 	w.crash()
 	w.work()
@@ -255,12 +256,12 @@ func TestVerbInAWrongStateIsToldWhichWouldBeRight(t *testing.T) {
 	w := newWorld(t, 1, oneStep)
 	w.apply(policy.Admit{})
 	w.apply(command(record.VerbResume))
-	if r := w.refusal; r == nil || r.Status != 409 || !strings.Contains(r.Message, "it is RUNNING, not PAUSED") {
+	if r := w.rejected; r == nil || r.Code != record.CodeWrongState || r.Data["state"] != "RUNNING" || fmt.Sprint(r.Data["allowed"]) != "[PAUSED PAUSING]" {
 		t.Fatalf("refused: %+v", r)
 	}
 	w.work()
 	w.apply(command(record.VerbCancel))
-	if r := w.refusal; r == nil || r.Status != 409 || !strings.Contains(r.Message, "it is DONE, not PENDING, RUNNING") {
+	if r := w.rejected; r == nil || r.Code != record.CodeWrongState || r.Data["state"] != "DONE" || fmt.Sprint(r.Data["allowed"]) != "[PENDING RUNNING PAUSING PAUSED]" {
 		t.Fatalf("refused: %+v", r)
 	}
 }
@@ -345,12 +346,12 @@ func TestUnhealthyNodeFailsWhenItsGateTimesOut(t *testing.T) {
 	w.known["node-1"] = sick
 	w.end("node-1", record.ActionDone, "")
 	w.observe()
-	if w.run.FinishTS != nil || !strings.Contains(w.run.WaitsFor, "node-1 (its status is UNHEALTHY)") {
-		t.Fatalf("waits for %q", w.run.WaitsFor)
+	if w.run.Waiting == nil || w.run.Waiting.For != record.WaitGate || !strings.Contains(fmt.Sprint(w.run.Waiting.Data), "data:map[status:UNHEALTHY]] node:node-1") {
+		t.Fatalf("waiting %+v", w.run.Waiting)
 	}
 	w.pass(2*time.Minute + time.Second)
 	w.ended(record.RunFailed)
-	if e := w.nodes["node-1"].Error; e == nil || e.Code != record.CodeHealthTimeout || !strings.Contains(e.Message, "UNHEALTHY") {
+	if e := w.nodes["node-1"].Error; e == nil || e.Code != record.CodeHealthTimeout || !strings.Contains(fmt.Sprint(e.Data), "UNHEALTHY") {
 		t.Errorf("error %+v", e)
 	}
 }
@@ -421,8 +422,8 @@ func TestAbsentFactIsWaitedForAndThenFailsTheStage(t *testing.T) {
 	w := newWorld(t, 2, strings.Replace(oneStep, "      steps", "      targets: 'node.role == \"PRIMARY\"'\n      steps", 1))
 	w.apply(policy.Admit{})
 	w.observe()
-	if !strings.Contains(w.run.WaitsFor, "role") {
-		t.Fatalf("waits for %q", w.run.WaitsFor)
+	if w.run.Waiting == nil || w.run.Waiting.For != record.WaitFacts || !strings.Contains(fmt.Sprint(w.run.Waiting.Data), "role") {
+		t.Fatalf("waiting %+v", w.run.Waiting)
 	}
 	w.pass(time.Minute)
 	w.crash()
@@ -460,7 +461,7 @@ func TestNewcomerGoesThroughEveryStageBeforeTheRunEnds(t *testing.T) {
 }
 
 func TestNewcomersAreTreatedAsThePlaybookSays(t *testing.T) {
-	for policyWord, want := range map[string]struct {
+	for word, want := range map[string]struct {
 		run  record.RunState
 		node record.NodeState
 	}{
@@ -468,13 +469,13 @@ func TestNewcomersAreTreatedAsThePlaybookSays(t *testing.T) {
 		"fail":   {record.RunFailed, record.NodeNotReached},
 		"pause":  {record.RunDone, record.NodeDone},
 	} {
-		t.Run(policyWord, func(t *testing.T) {
-			w := newWorld(t, 2, "  membership: {added: "+policyWord+"}\n"+oneStep)
+		t.Run(word, func(t *testing.T) {
+			w := newWorld(t, 2, "  membership: {added: "+word+"}\n"+oneStep)
 			w.apply(policy.Admit{})
 			w.observe()
 			w.known["node-9"] = w.alive("node-9")
 			w.members(true)
-			if policyWord == "pause" {
+			if word == "pause" {
 				w.end("node-1", record.ActionDone, "")
 				if w.run.State != record.RunPaused {
 					t.Fatalf("the run is %s", w.run.State)
@@ -489,9 +490,9 @@ func TestNewcomersAreTreatedAsThePlaybookSays(t *testing.T) {
 }
 
 func TestNodesThatGoAreTreatedAsThePlaybookSays(t *testing.T) {
-	for policyWord, want := range map[string]record.RunState{"ignore": record.RunDone, "fail": record.RunFailed, "pause": record.RunDone} {
-		t.Run(policyWord, func(t *testing.T) {
-			w := newWorld(t, 3, "  membership: {removed: "+policyWord+", grace: 10s}\n"+oneStep)
+	for word, want := range map[string]record.RunState{"ignore": record.RunDone, "fail": record.RunFailed, "pause": record.RunDone} {
+		t.Run(word, func(t *testing.T) {
+			w := newWorld(t, 3, "  membership: {removed: "+word+", grace: 10s}\n"+oneStep)
 			w.apply(policy.Admit{})
 			w.observe()
 			delete(w.known, "node-3")
@@ -502,7 +503,7 @@ func TestNodesThatGoAreTreatedAsThePlaybookSays(t *testing.T) {
 			w.pass(2 * time.Second)
 			w.observe()
 			w.want("node-3", record.NodeRemoved)
-			if policyWord == "pause" {
+			if word == "pause" {
 				w.end("node-1", record.ActionDone, "")
 				if w.run.State != record.RunPaused {
 					t.Fatalf("the run is %s", w.run.State)
@@ -536,8 +537,8 @@ func TestNodeWithAnOpenStepIsNotRemovedBeforeTheStepsTimeout(t *testing.T) {
 	w.members(false, "node-1")
 	w.pass(50 * time.Second)
 	w.observe()
-	if m := w.nodes["node-1"].Membership; m != record.MemberKnown || w.run.Verdict != "" {
-		t.Fatalf("membership %s, verdict %s", m, w.run.Verdict)
+	if m := w.nodes["node-1"].Membership; m != record.MemberKnown || w.run.Outcome != "" {
+		t.Fatalf("membership %s, verdict %s", m, w.run.Outcome)
 	}
 }
 
@@ -546,20 +547,20 @@ func TestCancelWaitsForWhatIsInFlightAndKillStopsIt(t *testing.T) {
 	w.apply(policy.Admit{})
 	w.observe()
 	w.apply(command(record.VerbCancel))
-	if w.run.State != record.RunCancelling || w.pursuits["node-1"].Cancel != "" {
-		t.Fatalf("the run is %s, wants %+v", w.run.State, w.pursuits)
+	if w.run.State != record.RunCancelling || w.orders["node-1"].Stop != "" {
+		t.Fatalf("the run is %s, wants %+v", w.run.State, w.orders)
 	}
 	w.apply(policy.Command{Command: record.Command{Verb: record.VerbCancel, Kill: true}})
-	if w.pursuits["node-1"].Cancel != record.CodeCancelled {
-		t.Fatalf("wants %+v", w.pursuits)
+	if w.orders["node-1"].Stop != record.CodeCancelled {
+		t.Fatalf("wants %+v", w.orders)
 	}
 	w.end("node-1", record.ActionFailed, record.CodeCancelled)
 	w.ended(record.RunCancelled)
 	w.want("node-1", record.NodeCancelled)
 	w.want("node-2", record.NodeNotReached)
 	w.apply(command(record.VerbCancel))
-	if w.refusal == nil || w.refusal.Status != 409 {
-		t.Errorf("refusal %+v", w.refusal)
+	if w.rejected == nil || w.rejected.Code != record.CodeWrongState {
+		t.Errorf("refusal %+v", w.rejected)
 	}
 }
 
@@ -572,13 +573,13 @@ func TestPausedRunHasNothingInFlightAndResumesWhereItWas(t *testing.T) {
 		t.Fatalf("the run is %s", w.run.State)
 	}
 	w.end("node-1", record.ActionDone, "")
-	if w.run.State != record.RunPaused || len(w.pursuits) > 0 {
-		t.Fatalf("the run is %s, wants %v", w.run.State, w.pursuits)
+	if w.run.State != record.RunPaused || len(w.orders) > 0 {
+		t.Fatalf("the run is %s, wants %v", w.run.State, w.orders)
 	}
 	w.crash()
 	w.apply(command(record.VerbResume))
-	if w.pursuits["node-1"].Action.Step != "restart" {
-		t.Fatalf("wants %+v", w.pursuits)
+	if w.orders["node-1"].Action.Step != "restart" {
+		t.Fatalf("wants %+v", w.orders)
 	}
 	w.work()
 	w.ended(record.RunDone)
@@ -624,8 +625,8 @@ func TestStepIsSkippedWhenItsConditionIsFalse(t *testing.T) {
 func TestManyNodesStartByCommitsOfBoundedSize(t *testing.T) {
 	w := newWorld(t, 3000, strings.Replace(oneStep, "      steps", "      batch: \"100%\"\n      health: none\n      steps", 1))
 	w.apply(policy.Admit{})
-	if len(w.pursuits) != 3000 {
-		t.Fatalf("%d in flight", len(w.pursuits))
+	if len(w.orders) != 3000 {
+		t.Fatalf("%d in flight", len(w.orders))
 	}
 	if commits := w.run.Rev - 1; commits < 3 || commits > 5 {
 		t.Errorf("%d commits for 3,000 nodes", commits)
@@ -655,14 +656,14 @@ func TestActionIsFollowedWhereItsJournalMoves(t *testing.T) {
 	n.AgentURL = "http://elsewhere"
 	w.known["node-1"] = n
 	w.members(true)
-	if p := w.pursuits["node-1"]; p.URL != "http://elsewhere" || p.Action.AgentURL != "http://node-1" {
+	if p := w.orders["node-1"]; p.URL != "http://elsewhere" || p.Action.AgentURL != "http://node-1" {
 		t.Fatalf("wants %+v", p)
 	}
 	n.AgentURL, n.JournalID = "http://stranger", "another"
 	w.known["node-1"] = n
 	w.members(true)
 	w.crash()
-	if p := w.pursuits["node-1"]; p.URL != "http://node-1" {
+	if p := w.orders["node-1"]; p.URL != "http://node-1" {
 		t.Fatalf("another journal is asked: %+v", p)
 	}
 }
@@ -689,13 +690,13 @@ func TestStepIsNotDecidedByFactsThatAnEarlierStepAskedFor(t *testing.T) {
 	primary := healthy(w, "node-1")
 	w.known["node-1"] = primary
 	w.apply(policy.Admit{})
-	first := w.asked["step/node-1"]
-	late := policy.Observed{Key: first.Key, Ask: first.Ask, Facts: []record.Node{primary}}
+	first := w.asked[policy.FactKey{Purpose: policy.ForStep, Node: "node-1"}]
+	late := policy.Facts{Key: first.Key, ID: first.ID, Nodes: []record.Node{primary}}
 	w.apply(late)
 	w.end("node-1", record.ActionDone, "")
 	w.apply(late) // it was under way when the first step started
-	if len(w.pursuits) > 0 {
-		t.Fatalf("wants %+v", w.pursuits)
+	if len(w.orders) > 0 {
+		t.Fatalf("wants %+v", w.orders)
 	}
 	primary.Role = "SECONDARY"
 	w.known["node-1"] = primary

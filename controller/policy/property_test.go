@@ -71,7 +71,7 @@ func TestWhateverHappensBudgetsHoldAndNothingStartsTwice(t *testing.T) {
 			w.apply(command(record.VerbResume))
 		}
 		if w.run.FinishTS == nil {
-			t.Fatalf("the run does not end: %s, waits for %q\n%s", w.run.State, w.run.WaitsFor, w.story())
+			t.Fatalf("the run does not end: %s, waiting %+v\n%s", w.run.State, w.run.Waiting, w.story())
 		}
 	})
 }
@@ -88,12 +88,12 @@ func healthy(w *world, name string) record.Node {
 func happen(t *rapid.T, w *world) {
 	names := slices.Sorted(maps.Keys(w.known))
 	some := func() string { return rapid.SampledFrom(names).Draw(t, "node") }
-	busy := slices.Sorted(maps.Keys(w.pursuits))
+	busy := slices.Sorted(maps.Keys(w.orders))
 	switch rapid.IntRange(0, 15).Draw(t, "happening") {
 	case 15:
 		w.resolved = true
 		w.apply(policy.Command{Command: record.Command{Verb: record.VerbResolve, Node: some(),
-			State: rapid.SampledFrom([]record.NodeState{record.NodeDone, record.NodeFailed}).Draw(t, "word")}})
+			State: rapid.SampledFrom([]record.NodeState{record.NodeDone, record.NodeFailed}).Draw(t, "decision")}})
 	case 14:
 		states := map[string]record.ActionState{}
 		for _, node := range busy {
@@ -116,7 +116,7 @@ func happen(t *rapid.T, w *world) {
 	case 5:
 		if len(busy) > 0 {
 			node := rapid.SampledFrom(busy).Draw(t, "busy")
-			w.apply(policy.Accepted{Node: node, ActionID: w.pursuits[node].Action.ID})
+			w.apply(policy.Accepted{Node: node, ActionID: w.orders[node].Action.ID})
 		}
 	case 6, 7:
 		w.observe()

@@ -2,130 +2,146 @@ package policy
 
 import (
 	"errors"
-	"fmt"
+	"slices"
 
 	"github.com/replicante-io/playbooks/playbook"
 	"github.com/replicante-io/playbooks/record"
 )
 
-// stageSpec is the stage that the run is at; stage its progress.
-func (p *Plan) stageSpec() *playbook.Stage {
-	if p.run.StageIndex >= len(p.spec.Stages) {
-		return &playbook.Stage{}
+// noStage stands for the stage of a pass that has none left.
+var noStage = passStage{Stage: &playbook.Stage{}}
+
+// stageSpec is the stage that the run is at, as its pass runs it.
+func (p *Plan) stageSpec() *passStage {
+	if p.run.StageIndex >= len(p.pass.stages) {
+		return &noStage
 	}
-	return &p.spec.Stages[p.run.StageIndex]
+	return &p.pass.stages[p.run.StageIndex]
 }
 
-func (p *Plan) stage() *record.RunStage { return &p.run.Stages[p.run.StageIndex] }
+// stage is the record of the stage that the run is at; nil when the pass has none left.
+func (p *Plan) stage() *record.RunStage {
+	if p.run.StageIndex >= len(p.pass.stages) {
+		return nil
+	}
+	return p.stageRecord(p.stageSpec().Name, p.pass)
+}
 
-// started tells whether the stage that the run is at has chosen its nodes in this pass.
-func (p *Plan) started() bool {
-	return p.run.StageIndex < len(p.spec.Stages) &&
-		p.stage().State == record.StageRunning && p.stage().Pass == p.run.Pass
+func (p *Plan) stageRecord(name string, of pass) *record.RunStage {
+	for i := range p.run.Stages {
+		if st := &p.run.Stages[i]; st.Name == name && st.Pass == of.kind && st.PassNumber == of.number {
+			return st
+		}
+	}
+	return nil
+}
+
+// stageOpen tells whether the stage that the run is at has chosen its nodes.
+func (p *Plan) stageOpen() bool {
+	st := p.stage()
+	return st != nil && st.State == record.StageRunning
 }
 
 // progressStage takes one decision about the stage that the run is at.
 func (p *Plan) progressStage() bool {
-	if p.run.StageIndex >= len(p.spec.Stages) {
+	switch {
+	case p.stage() == nil:
 		return p.endPass()
-	}
-	if !p.started() {
+	case !p.stageOpen():
 		return p.openStage()
-	}
-	st := p.stage()
-	if p.exceeded() {
+	case p.exceeded():
 		return p.overBudget()
 	}
-	if !st.Open {
-		if st.PauseUntil != nil && p.now.Before(*st.PauseUntil) {
-			p.wakeAt(*st.PauseUntil, "")
-			return false
-		}
-		if p.pending = p.stillPending(); len(p.pending) == 0 {
-			p.closeStage()
+	st := p.stage()
+	left := false
+	for i := range st.Groups {
+		g := p.groups[st.Groups[i].Key]
+		if p.progressGroup(g) {
 			return true
 		}
-		return p.openBatch()
+		left = left || st.Groups[i].State != record.GroupIdle || len(g.pending) > 0
 	}
-	if p.enter() {
-		return true
-	}
-	if p.working > 0 || p.inFlight > 0 || len(p.entering) > 0 || p.again {
+	if left {
 		return false
 	}
-	if p.over > 0 {
-		return p.gate()
-	}
-	return p.closeBatch()
-}
-
-// endPass goes on with the nodes that appeared since, or ends the run.
-func (p *Plan) endPass() bool {
-	newcomers := false
-	for _, name := range p.names {
-		n := p.nodes[name]
-		if n.rec.State == record.NodeAdded {
-			p.setNode(n, record.NodePending, "")
-			newcomers = true
-		}
-	}
-	if !newcomers {
-		p.finish(record.RunDone)
-		return true
-	}
-	p.run.Pass = record.PassNewcomers
-	p.run.StageIndex = 0
-	for i := range p.run.Stages {
-		if st := &p.run.Stages[i]; st.Pass == p.run.Pass {
-			st.Pass = record.PassMain // closed by an earlier round of newcomers
-		}
-	}
-	p.runDirty = true
+	p.closeStage()
 	return true
-}
-
-// takesPart tells whether the node may be a target in this pass.
-func (p *Plan) takesPart(n *node) bool {
-	if n.rec.Newcomer != (p.run.Pass == record.PassNewcomers) {
-		return false
-	}
-	return n.rec.State == record.NodePending || n.rec.State == record.NodeRunning
 }
 
 // openStage decides which nodes the stage is for.
 func (p *Plan) openStage() bool {
 	spec, st := p.stageSpec(), p.stage()
-	if p.run.Pass == record.PassNewcomers && spec.Pick > 0 {
-		p.run.StageIndex++
-		p.runDirty = true
-		return true
+	targets, others, ok := p.targets()
+	if !ok {
+		return p.run.Outcome != ""
 	}
-	key := p.decisionKey("targets")
-	var seen *observation
-	if spec.Targets != nil && spec.Targets.NeedsFacts() || spec.Targets.NeedsAllNodes() {
+	p.cancelRequest(p.stageKey(ForTargets, nil))
+	started := p.now
+	st.State, st.StartTS, st.Waiting = record.StageRunning, &started, nil
+	st.Total = len(targets)
+	st.Counts = map[record.NodeState]int{}
+	if len(targets) > 0 {
+		st.Counts[record.NodePending] = len(targets)
+	}
+	st.Groups = []record.StageGroup{{State: record.GroupIdle}}
+	g := &group{}
+	p.groups = map[string]*group{g.key: g}
+	for _, n := range targets {
+		g.pending = append(g.pending, n.rec.Node)
+		if spec.Targets != nil {
+			p.entry(n)
+		}
+	}
+	st.Batches = p.batchesFor(g, len(targets))
+	p.pending.run = true
+	p.event(record.EventStageStarted, "", spec.Name, "", record.Document{"nodes": int64(len(targets))})
+	if p.run.StageIndex == len(p.pass.stages)-1 {
+		for _, n := range others {
+			p.leaveStages(n)
+		}
+	}
+	if len(targets) == 0 && p.pass.limits.needsTargets && !spec.AllowEmpty {
+		data := record.Document{"stage": spec.Name}
+		if spec.Targets != nil {
+			data["targets"] = spec.Targets.String()
+		}
+		p.failStage(&record.Error{Code: record.CodeNoTargets, Data: data})
+	}
+	return true
+}
+
+// targets divides the nodes of the pass that the stage has not had yet into those that it is for and the others. It is false
+// while that cannot be decided.
+func (p *Plan) targets() (targets, others []*node, ok bool) {
+	spec := p.stageSpec()
+	key := p.stageKey(ForTargets, nil)
+	var seen *facts
+	if spec.Targets.NeedsFacts() || spec.Targets.NeedsAllNodes() {
 		var ask []string
 		for _, name := range p.names {
 			if p.takesPart(p.nodes[name]) {
 				ask = append(ask, name)
 			}
 		}
-		if len(ask) > 0 {
-			if seen = p.observe(key, factsEvery, spec.Targets.NeedsAllNodes(), ask...); seen == nil {
-				return false
+		if len(ask) == 0 {
+			p.cancelRequest(key)
+		} else {
+			if seen = p.request(key, factsEvery, spec.Targets.NeedsAllNodes(), ask...); seen == nil {
+				return nil, nil, false
 			}
 		}
 	}
-	var targets, others []*node
 	for _, name := range p.names {
 		n := p.nodes[name]
-		if !p.takesPart(n) || n.entryOf(spec.Name) != nil {
+		if !p.takesPart(n) || p.entryOf(n) != nil {
 			continue
 		}
 		matches := true
 		if spec.Targets != nil {
 			var err error
 			if matches, err = spec.Targets.Bool(p.vars(n, seen)); err != nil {
-				return p.undecided(key, fmt.Sprintf("which nodes stage %s is for", spec.Name), n, err)
+				p.undecided(&p.stage().Waiting, key, about{what: "targets", node: n.rec.Node}, err)
+				return nil, nil, false
 			}
 		}
 		if matches {
@@ -134,158 +150,137 @@ func (p *Plan) openStage() bool {
 			others = append(others, n)
 		}
 	}
-	p.unobserve(key)
-	p.decided(st)
-	if st.StartTS == nil {
-		started := p.now
-		st.StartTS = &started
-		p.event(record.EventStageStarted, "", spec.Name, "", record.Document{"nodes": int64(len(targets))})
-	}
-	if st.Counts == nil {
-		st.Counts = map[record.NodeState]int{}
-	}
-	st.Pass, st.State = p.run.Pass, record.StageRunning
-	st.Total += len(targets)
-	if len(targets) > 0 {
-		st.Counts[record.NodePending] += len(targets)
-	}
-	p.runDirty = true
-	p.pending = p.pending[:0]
-	for _, n := range targets {
-		p.pending = append(p.pending, n.rec.Node)
-		if spec.Targets != nil {
-			p.entry(n)
-			p.mark(n)
-		}
-	}
-	if p.run.StageIndex == len(p.spec.Stages)-1 {
-		for _, n := range others {
-			p.endedStages(n)
-		}
-	}
-	st.Batches = st.Batch + p.batchesFor(len(targets))
-	if len(targets) == 0 && p.run.Pass == record.PassMain && !spec.AllowEmpty {
-		message := fmt.Sprintf("stage %s is for no node", spec.Name)
-		if spec.Targets != nil {
-			message += fmt.Sprintf(": no node that is still in the run matches %s", spec.Targets)
-		} else {
-			message += ": no node is left in the run"
-		}
-		p.failStage(record.CodeNoTargets, message)
-	}
-	return true
+	return targets, others, true
 }
 
-// endedStages ends the record of a node that no later stage is for.
-func (p *Plan) endedStages(n *node) {
-	if n.rec.State == record.NodeRunning {
-		p.setNode(n, record.NodeDone, "")
+// leaveStages ends the record of a node that no later stage of the pass is for.
+func (p *Plan) leaveStages(n *node) {
+	if n.rec.State == record.NodePending {
+		p.setNode(n, record.NodeSkipped, &record.Error{Code: record.CauseNoStage})
 	} else {
-		p.setNode(n, record.NodeSkipped, "no stage was for it")
+		p.setNode(n, record.NodeDone, nil)
 	}
 }
 
-// failStage ends the run because its stage cannot go on.
-func (p *Plan) failStage(code, message string) {
-	st := p.stage()
-	st.Error = &record.Error{Code: code, Message: message}
-	p.fail(code, message)
+// failStage ends the run because its stage cannot continue.
+func (p *Plan) failStage(err *record.Error) {
+	p.stage().Error = err
+	p.fail(err)
 }
 
-// undecided waits for a fact that a decision of the stage lacks, until its patience is over.
-func (p *Plan) undecided(key, what string, n *node, err error) bool {
-	name := ""
-	if n != nil {
-		name = " on node " + n.rec.Node
+// about says what an expression decides.
+type about struct {
+	what string // targets, order_by, when, args
+	node string
+	step string
+}
+
+func (a about) data(stage string, err error) record.Document {
+	data := record.Document{"what": a.what, "stage": stage, "error": err.Error()}
+	if a.node != "" {
+		data["node"] = a.node
 	}
-	delete(p.seen, key)
-	st := p.stage()
+	if a.step != "" {
+		data["step"] = a.step
+	}
+	return data
+}
+
+// undecided waits, in wait, for a fact that a decision of the stage lacks, and fails the stage when the patience is over, or
+// when no fact would help.
+func (p *Plan) undecided(wait **record.Wait, key FactKey, a about, err error) {
+	p.spend(key)
+	data := a.data(p.stageSpec().Name, err)
 	if !errors.Is(err, playbook.ErrAbsent) {
-		p.unobserve(key)
-		p.failStage(record.CodeExpression, fmt.Sprintf("cannot decide %s%s: %v", what, name, err))
-		return true
-	}
-	if st.FactsUntil == nil {
-		until := p.now.Add(factsPatience)
-		st.FactsUntil = &until
-		p.runDirty = true
-	}
-	if !p.now.Before(*st.FactsUntil) {
-		p.unobserve(key)
-		p.failStage(record.CodeFactsAbsent, fmt.Sprintf("cannot decide %s%s: %v; waited %s for it", what, name, err, factsPatience))
-		return true
-	}
-	p.factsFor = fmt.Sprintf("a fact that decides %s%s: %v", what, name, err)
-	p.wakeAt(*st.FactsUntil, "")
-	if _, asked := p.observations[key]; !asked { // the expression needs no observation, only time
-		p.observe(key, factsEvery, true)
-	}
-	return false
-}
-
-// decided forgets that a decision of the stage has waited for facts.
-func (p *Plan) decided(st *record.RunStage) {
-	if st.FactsUntil != nil {
-		st.FactsUntil = nil
-		p.runDirty = true
-	}
-	p.factsFor = ""
-}
-
-func (p *Plan) decisionKey(what string) string {
-	return fmt.Sprintf("%s/%s/%s/%d", what, p.stageSpec().Name, p.run.Pass, p.stage().Batch)
-}
-
-// findPending finds the nodes that the open stage is for and no batch has taken.
-func (p *Plan) findPending() {
-	p.pending = p.pending[:0]
-	if !p.started() {
+		p.cancelRequest(key)
+		*wait = nil
+		p.failStage(&record.Error{Code: record.CodeExpression, Data: data})
 		return
 	}
-	for _, name := range p.names {
-		if p.isPending(p.nodes[name]) {
-			p.pending = append(p.pending, name)
-		}
+	until := p.now.Add(factsPatience)
+	since := p.now
+	if old := *wait; old != nil && old.For == record.WaitFacts {
+		since, until = old.Since, *old.Until
 	}
+	if !p.now.Before(until) {
+		p.cancelRequest(key)
+		*wait = nil
+		data["waited"] = factsPatience.String()
+		p.failStage(&record.Error{Code: record.CodeFactsAbsent, Data: data})
+		return
+	}
+	p.replaceWait(wait, &record.Wait{For: record.WaitFacts, Since: since, Until: &until, Stage: p.stageSpec().Name, Node: a.node, Data: data})
+	p.request(key, factsEvery, true) // where the expression needs no facts, only time
 }
 
-func (p *Plan) isPending(n *node) bool {
-	if !p.takesPart(n) {
-		return false
+// replaceWait changes a wait of the stage or of a group, unless nothing about it has changed.
+func (p *Plan) replaceWait(wait **record.Wait, next *record.Wait) {
+	if (*wait).Same(next) && (next == nil || sameData((*wait).Data, next.Data)) {
+		return
 	}
-	e := n.entryOf(p.stageSpec().Name)
-	if e == nil {
-		return p.stageSpec().Targets == nil
-	}
-	return e.State == record.StagePending && e.Batch == 0
-}
-
-func (p *Plan) stillPending() []string {
-	kept := p.pending[:0]
-	for _, name := range p.pending {
-		if p.isPending(p.nodes[name]) {
-			kept = append(kept, name)
-		}
-	}
-	return kept
+	*wait = next
+	p.pending.run = true
 }
 
 // closeStage ends the stage in this pass and goes to the next.
 func (p *Plan) closeStage() {
 	st := p.stage()
 	state := record.StageDone
-	if p.stageFailures() > p.stageSpec().MaxFailures.Of(st.Total) {
+	if p.stageFailures() > p.failureLimit() {
 		state = record.StageFailed
 	}
 	p.endStage(st, state)
-	p.pending = nil
+	p.groups = map[string]*group{}
 	p.run.StageIndex++
 }
 
 func (p *Plan) endStage(st *record.RunStage, state record.StageState) {
-	st.State, st.Open, st.PauseUntil, st.GateTS, st.FactsUntil = state, false, nil, nil, nil
+	st.State, st.Waiting = state, nil
+	for i := range st.Groups {
+		st.Groups[i].State, st.Groups[i].Size, st.Groups[i].Waiting = record.GroupIdle, 0, nil
+	}
 	ended := p.now
 	st.EndTS = &ended
-	p.runDirty = true
+	p.pending.run = true
 	p.event(record.EventStageFinished, "", st.Name, "", record.Document{"state": string(state)})
+}
+
+// restoreGroups computes what follows from the record of the open stage.
+func (p *Plan) restoreGroups() {
+	if p.ended() || !p.stageOpen() {
+		return
+	}
+	st := p.stage()
+	for i := range st.Groups {
+		p.groups[st.Groups[i].Key] = &group{key: st.Groups[i].Key, index: i}
+	}
+	for _, name := range p.names {
+		n := p.nodes[name]
+		if g := p.pendingIn(n); g != nil {
+			g.pending = append(g.pending, name)
+		}
+		if e := p.entryOf(n); e != nil && p.groups[e.Group] != nil {
+			p.groups[e.Group].count(e.State, +1)
+		}
+	}
+}
+
+// pendingIn is the group in which the node waits for a batch of the open stage; nil when it does not.
+func (p *Plan) pendingIn(n *node) *group {
+	if !p.takesPart(n) {
+		return nil
+	}
+	e := p.entryOf(n)
+	switch {
+	case e == nil && p.stageSpec().Targets == nil:
+		return p.groups[""]
+	case e != nil && e.State == record.NodeStagePending:
+		return p.groups[e.Group]
+	}
+	return nil
+}
+
+// dropTaken removes from a group's pending nodes those that are not pending any longer.
+func (p *Plan) dropTaken(g *group) {
+	g.pending = slices.DeleteFunc(g.pending, func(name string) bool { return p.pendingIn(p.nodes[name]) != g })
 }

@@ -10,20 +10,21 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/replicante-io/playbooks/controller/policy"
 	"github.com/replicante-io/playbooks/playbook"
 	"github.com/replicante-io/playbooks/record"
 )
 
-// testing is what a world needs of a test: *testing.T and *rapid.T have it.
+// tb is what a world needs of a test: *testing.T and *rapid.T have it.
 type tb interface {
 	Fatalf(format string, args ...any)
 	Helper()
 }
 
-// world is a store, agents and time around one plan, without goroutines: tests decide what happens next. It checks, at
-// every commit, what must always hold.
+// world is a store, agents and time around one plan, without goroutines: tests decide what happens next. It checks, after
+// every commit, what must always hold, and that a new leader would do exactly what this one is doing.
 type world struct {
 	t     tb
 	now   time.Time
@@ -31,17 +32,63 @@ type world struct {
 	run   record.Run                // as committed
 	nodes map[string]record.RunNode // as committed
 	known map[string]record.Node
+	facts map[string]record.Node // as the plan has them
 	plan  *policy.Plan
-	held  map[string]bool // reservations
 
-	pursuits map[string]policy.Pursuit // by node
-	asked    map[string]policy.Observation
-	wake     time.Time
-	again    bool
+	outstanding
 	events   []record.Event
-	started  map[string]bool // action IDs ever wanted sent
-	refusal  *record.RejectedError
+	started  map[string]bool // action IDs ever to be sent
+	rejected *record.RejectedError
 	resolved bool // an operator may have changed final states
+}
+
+// outstanding is what the effects so far have asked for and not taken back.
+type outstanding struct {
+	orders map[string]order // by node
+	asked  map[policy.FactKey]policy.FactRequest
+	locked map[string]bool // nodes that are locked for the run
+	wake   *time.Time
+	more   bool // the plan wants to continue at once
+}
+
+// order is what is to be done about a node's action.
+type order struct {
+	policy.ActionOrder
+	Stop string // "" or why it is to be stopped
+}
+
+func nothing() outstanding {
+	return outstanding{orders: map[string]order{}, asked: map[policy.FactKey]policy.FactRequest{}, locked: map[string]bool{}}
+}
+
+// execute takes effects in. It returns the answers to lock requests: there is no other run.
+func (o *outstanding) execute(effects policy.Effects) (answers []policy.Input) {
+	for _, node := range effects.UnlockNodes {
+		delete(o.locked, node)
+	}
+	for _, node := range effects.AbandonActions {
+		delete(o.orders, node)
+	}
+	for _, start := range effects.StartActions {
+		o.orders[start.Node] = order{ActionOrder: start}
+	}
+	for _, stop := range effects.StopActions {
+		o.orders[stop.Node] = order{stop.ActionOrder, stop.Code}
+	}
+	for _, key := range effects.CancelFacts {
+		delete(o.asked, key)
+	}
+	for _, request := range effects.RequestFacts {
+		o.asked[request.Key] = request
+	}
+	for _, request := range effects.LockNodes {
+		for _, node := range request.Nodes {
+			o.locked[node] = true
+		}
+		answers = append(answers, policy.Locked{LockRequest: request})
+	}
+	o.wake, o.more = effects.WakeAt, effects.Continue
+	return answers
 }
 
 func parse(t tb, text string) *playbook.Playbook {
@@ -62,16 +109,14 @@ func newWorld(t tb, n int, spec string) *world {
 	p := parse(t, "apiVersion: replicante.io/v1\nkind: Playbook\nmetadata: {name: test}\nspec:\n"+spec)
 	w := &world{
 		t: t, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), spec: p.Spec,
-		nodes: map[string]record.RunNode{}, known: map[string]record.Node{}, started: map[string]bool{},
+		nodes: map[string]record.RunNode{}, known: map[string]record.Node{}, facts: map[string]record.Node{}, started: map[string]bool{},
 	}
 	w.run = record.Run{
 		ID: "run-1", Cluster: "c", State: record.RunPending, Term: 1, Rev: 1, Seq: 1, CommitID: "1.1", CreatedTS: w.now,
 		Playbook: record.PlaybookCopy{Name: "test", Spec: p.Document}, Counts: map[record.NodeState]int{record.NodePending: n},
 		Concurrency: p.Spec.Concurrency,
 	}
-	for _, stage := range p.Spec.Stages {
-		w.run.Stages = append(w.run.Stages, record.RunStage{Name: stage.Name, State: record.StagePending})
-	}
+	w.run.Stages = policy.NewStages(p.Spec)
 	for i := range n {
 		name := fmt.Sprintf("node-%d", i+1)
 		w.nodes[name] = record.RunNode{RunID: "run-1", Cluster: "c", Node: name, State: record.NodePending, Membership: record.MemberKnown}
@@ -93,39 +138,74 @@ func (w *world) load(claim bool) {
 		w.run.Term++
 		w.run.Rev++
 	}
-	w.held = map[string]bool{}
-	w.pursuits, w.asked = map[string]policy.Pursuit{}, map[string]policy.Observation{}
-	plan, err := policy.Load(policy.Config{
-		Grace: 30 * time.Second, Claimed: claim,
-		Reserve: func(node string) (policy.Holder, bool) { w.held[node] = true; return policy.Holder{}, true },
-	}, clone(w.t, w.run), slices.Collect(func(yield func(record.RunNode) bool) {
-		for _, name := range slices.Sorted(maps.Keys(w.nodes)) {
-			if !yield(clone(w.t, w.nodes[name])) {
-				return
-			}
-		}
-	}), slices.Collect(maps.Values(w.known)))
-	if err != nil {
-		w.t.Fatalf("load: %v", err)
+	plan := w.fresh(claim)
+	w.plan, w.outstanding = plan, nothing()
+	for _, node := range policy.Busy(slices.Collect(maps.Values(w.nodes))) {
+		w.locked[node] = true
 	}
-	w.plan = plan
-	commit, wants := plan.Resume(w.now)
-	w.land(commit, wants)
+	commit, effects := plan.Resume(w.now)
+	w.land(commit, effects)
 	w.members(true)
 }
 
-// crash is kill -9 and a new leader: what must be in flight must be wanted again.
+// fresh is a plan of what is committed.
+func (w *world) fresh(claim bool) *policy.Plan {
+	nodes := make([]record.RunNode, 0, len(w.nodes))
+	for _, name := range slices.Sorted(maps.Keys(w.nodes)) {
+		nodes = append(nodes, clone(w.t, w.nodes[name]))
+	}
+	plan, err := policy.Load(policy.Config{Grace: 30 * time.Second, Claimed: claim}, clone(w.t, w.run), nodes,
+		slices.Collect(maps.Values(w.facts)))
+	if err != nil {
+		w.t.Fatalf("load: %v", err)
+	}
+	return plan
+}
+
+// crash is kill -9 and a new leader: what must be in flight must be an effect again.
 func (w *world) crash() {
-	before := maps.Clone(w.pursuits)
+	before := maps.Clone(w.orders)
 	w.load(true)
 	for node, p := range before {
-		again, ok := w.pursuits[node]
+		again, ok := w.orders[node]
 		if !ok {
-			w.t.Fatalf("after a crash nothing is wanted of %s; before: %+v", node, p)
+			w.t.Fatalf("after a crash nothing is done about %s; before: %+v", node, p)
 		}
-		if again.Action.ID != p.Action.ID || again.Cancel != "" != (p.Cancel != "") && w.run.FinishTS == nil {
-			w.t.Fatalf("after a crash %s wants %+v; before: %+v", node, again, p)
+		if again.Action.ID != p.Action.ID || again.Stop != "" != (p.Stop != "") && w.run.FinishTS == nil {
+			w.t.Fatalf("after a crash the order for %s is %+v; before: %+v", node, again, p)
 		}
+	}
+}
+
+// resumed checks that a new leader which reads what is committed would do exactly what this one is doing.
+func (w *world) resumed() {
+	w.t.Helper()
+	if w.more || w.run.State == record.RunPending {
+		return
+	}
+	plan, other := w.fresh(false), nothing()
+	for _, node := range policy.Busy(slices.Collect(maps.Values(w.nodes))) {
+		other.locked[node] = true
+	}
+	commit, effects := plan.Resume(w.now)
+	other.execute(effects)
+	if !commit.Empty() {
+		w.t.Fatalf("a new leader would change the run at once: %+v\n%s", commit, w.story())
+	}
+	mine := w.outstanding
+	for _, o := range []*outstanding{&mine, &other} {
+		o.asked, o.orders = maps.Clone(o.asked), maps.Clone(o.orders)
+		for node, order := range o.orders {
+			order.Action = record.Action{ID: order.Action.ID} // its agent may have accepted it meanwhile
+			o.orders[node] = order
+		}
+		for key, request := range o.asked {
+			request.ID, request.Nodes = 0, nil // a node that came after the others were asked has its turn later
+			o.asked[key] = request
+		}
+	}
+	if diff := cmp.Diff(mine, other, cmp.AllowUnexported(outstanding{}), cmpopts.EquateEmpty()); diff != "" {
+		w.t.Fatalf("a new leader would do something else (-this +new):\n%s\n%s", diff, w.story())
 	}
 }
 
@@ -154,23 +234,48 @@ func (w *world) members(complete bool, gone ...string) {
 }
 
 func (w *world) apply(inputs ...policy.Input) {
-	w.refusal = nil
-	commit, wants, refused := w.plan.Apply(w.now, inputs)
-	for _, refusal := range refused {
-		w.refusal = refusal
+	w.rejected = nil
+	for _, input := range inputs {
+		w.note(input)
 	}
-	w.land(commit, wants)
-	for i := 0; w.again; i++ {
-		if i > 1000 {
-			w.t.Fatalf("the plan wants to go on for ever")
+	commit, effects, rejected := w.plan.Apply(w.now, inputs)
+	for _, r := range rejected {
+		w.rejected = r
+	}
+	w.land(commit, effects)
+}
+
+// note keeps the facts that an input brings: a new leader has them from its inventory.
+func (w *world) note(input policy.Input) {
+	switch in := input.(type) {
+	case policy.Members:
+		for _, n := range in.Present {
+			w.facts[n.NodeID] = n
 		}
-		commit, wants, _ := w.plan.Apply(w.now, []policy.Input{policy.Tick{}})
-		w.land(commit, wants)
+	case policy.Facts:
+		for _, n := range in.Nodes {
+			w.facts[n.NodeID] = n
+		}
 	}
 }
 
-// land takes a commit in, checks it, and follows the wants.
-func (w *world) land(commit record.Commit, wants policy.Wants) {
+// land takes a commit in and executes its effects, until the plan has nothing more to do at once.
+func (w *world) land(commit record.Commit, effects policy.Effects) {
+	for i := 0; ; i++ {
+		if i > 1000 {
+			w.t.Fatalf("the plan wants to continue forever")
+		}
+		answers := w.take(commit, effects)
+		if len(answers) == 0 && !w.more {
+			break
+		}
+		commit, effects, _ = w.plan.Apply(w.now, append(answers, policy.Tick{}))
+	}
+	w.resumed()
+}
+
+// take checks a commit and executes its effects.
+func (w *world) take(commit record.Commit, effects policy.Effects) []policy.Input {
 	w.t.Helper()
 	if !commit.Empty() {
 		if commit.After != w.run.CommitID || commit.Run.Rev != w.run.Rev+1 {
@@ -196,28 +301,23 @@ func (w *world) land(commit record.Commit, wants policy.Wants) {
 		}
 		w.check()
 	}
-	for _, key := range wants.Forget {
-		delete(w.asked, key)
+	for _, start := range effects.StartActions {
+		w.saved(start)
+		w.started[start.Action.ID] = true
 	}
-	for _, o := range wants.Observe {
-		w.asked[o.Key] = o
+	for _, stop := range effects.StopActions {
+		w.saved(stop.ActionOrder)
 	}
-	for _, p := range wants.Actions {
-		if p.Action.ID == "" {
-			delete(w.pursuits, p.Node)
-			continue
-		}
-		saved := w.nodes[p.Node]
-		if len(saved.Actions) == 0 || saved.Actions[len(saved.Actions)-1].ID != p.Action.ID {
-			w.t.Fatalf("action %s is wanted of %s, which has it not in its committed record", p.Action.ID, p.Node)
-		}
-		w.started[p.Action.ID] = true
-		w.pursuits[p.Node] = p
+	return w.execute(effects)
+}
+
+// saved checks that an action is committed before anything is done about it.
+func (w *world) saved(o policy.ActionOrder) {
+	w.t.Helper()
+	saved := w.nodes[o.Node]
+	if len(saved.Actions) == 0 || saved.Actions[len(saved.Actions)-1].ID != o.Action.ID {
+		w.t.Fatalf("action %s is ordered of %s, whose committed record has it not", o.Action.ID, o.Node)
 	}
-	for _, node := range wants.Release {
-		delete(w.held, node)
-	}
-	w.wake, w.again = wants.Wake, wants.Again
 }
 
 // moved checks one record's change.
@@ -240,15 +340,22 @@ func (w *world) moved(before record.Run, old, n record.RunNode) {
 				w.t.Fatalf("%s starts %s beside %s, which is %s", n.Node, a.Step, last.Step, last.State)
 			}
 		}
-		if before.Verdict != "" || before.State != record.RunRunning && before.State != record.RunPending && before.State != record.RunPaused && before.State != record.RunPausing {
-			w.t.Fatalf("%s starts step %s although the run is %s (verdict %q)", n.Node, a.Step, before.State, before.Verdict)
+		if before.Outcome != "" || before.State != record.RunRunning && before.State != record.RunPending && before.State != record.RunPaused && before.State != record.RunPausing {
+			w.t.Fatalf("%s starts step %s although the run is %s (outcome %q)", n.Node, a.Step, before.State, before.Outcome)
 		}
-		for i, st := range w.run.Stages {
+		for i := range w.spec.Stages {
 			spec := &w.spec.Stages[i]
-			failed := st.Counts[record.NodeFailed] + st.Counts[record.NodeUnknown]
-			if st.Name == a.Stage && spec.OnFailure != playbook.FailureContinue &&
-				failed > max(spec.MaxFailures.Of(st.Total), st.Forgiven) {
-				w.t.Fatalf("%s starts step %s although %d nodes of stage %s have failed", n.Node, a.Step, failed, st.Name)
+			failed, total, accepted := 0, 0, 0
+			for _, st := range w.run.Stages {
+				if st.Name == spec.Name {
+					failed += st.Counts[record.NodeFailed] + st.Counts[record.NodeUnknown]
+					total += st.Total
+					accepted = max(accepted, st.AcceptedFailures)
+				}
+			}
+			if spec.Name == a.Stage && spec.OnFailure != playbook.FailureContinue &&
+				failed > max(spec.MaxFailures.Of(total), accepted) {
+				w.t.Fatalf("%s starts step %s although %d nodes of stage %s have failed", n.Node, a.Step, failed, spec.Name)
 			}
 		}
 		if w.started[a.ID] {
@@ -260,7 +367,12 @@ func (w *world) moved(before record.Run, old, n record.RunNode) {
 // check is what must hold of every committed state.
 func (w *world) check() {
 	counts := map[record.NodeState]int{}
-	stages := map[string]map[record.NodeState]int{}
+	type key struct {
+		stage string
+		pass  record.PassKind
+		no    int
+	}
+	stages := map[key]map[record.NodeState]int{}
 	working, unsettled := map[string]int{}, 0
 	for _, n := range w.nodes {
 		counts[n.State]++
@@ -280,15 +392,17 @@ func (w *world) check() {
 		if inFlight > 0 && n.State != record.NodeRunning {
 			w.t.Fatalf("%s is %s with an action in flight", n.Node, n.State)
 		}
-		for _, e := range n.Stages {
-			if stages[e.Name] == nil {
-				stages[e.Name] = map[record.NodeState]int{}
+		for i, e := range n.Stages {
+			k := key{e.Name, e.Pass, e.PassNumber}
+			if stages[k] == nil {
+				stages[k] = map[record.NodeState]int{}
 			}
 			state := record.NodeState(e.State)
-			if e.State == record.StageChecking {
+			if e.State.InBatch() {
 				state = record.NodeRunning
 			}
-			stages[e.Name][state]++
+			stages[k][state]++
+			w.checkEntry(n, i, inFlight > 0)
 		}
 	}
 	if diff := cmp.Diff(counts, w.run.Counts); diff != "" {
@@ -297,10 +411,11 @@ func (w *world) check() {
 	if unsettled != w.run.Unsettled {
 		w.t.Fatalf("the run counts %d unsettled actions, its records %d", w.run.Unsettled, unsettled)
 	}
-	for i, st := range w.run.Stages {
-		for state, n := range stages[st.Name] {
+	for _, st := range w.run.Stages {
+		entries := stages[key{st.Name, st.Pass, st.PassNumber}]
+		for state, n := range entries {
 			if state != record.NodePending && (state != record.NodeNotReached || w.run.FinishTS == nil) && st.Counts[state] != n {
-				w.t.Fatalf("stage %s counts %v, its nodes %v", st.Name, st.Counts, stages[st.Name])
+				w.t.Fatalf("stage %s counts %v, its nodes %v", st.Name, st.Counts, entries)
 			}
 		}
 		if total := 0; w.run.FinishTS != nil {
@@ -311,13 +426,21 @@ func (w *world) check() {
 				w.t.Fatalf("stage %s has ended with %v of %d nodes", st.Name, st.Counts, st.Total)
 			}
 		}
-		size := 0
-		if st.Batch > 0 {
-			amounts := w.spec.Stages[i].Batch
-			size = max(1, amounts[min(st.Batch, len(amounts))-1].Of(st.Total))
+	}
+	for _, spec := range w.spec.Stages {
+		total, batch := 0, 0
+		for _, st := range w.run.Stages {
+			if st.Name == spec.Name {
+				total += st.Total
+				batch += st.Batch
+			}
 		}
-		if working[st.Name] > size {
-			w.t.Fatalf("stage %s has %d nodes at work; its batch %d may hold %d", st.Name, working[st.Name], st.Batch, size)
+		size := 0
+		if batch > 0 {
+			size = max(1, spec.Batch[min(batch, len(spec.Batch))-1].Of(total))
+		}
+		if working[spec.Name] > size {
+			w.t.Fatalf("stage %s has %d nodes at work; its batch %d may hold %d", spec.Name, working[spec.Name], batch, size)
 		}
 	}
 	if w.run.FinishTS != nil {
@@ -335,15 +458,34 @@ func (w *world) check() {
 	}
 }
 
+// checkEntry is what must hold of the state of a node in a stage.
+func (w *world) checkEntry(n record.RunNode, i int, inFlight bool) {
+	e := n.Stages[i]
+	if e.State.InBatch() && (i != len(n.Stages)-1 || n.State != record.NodeRunning) {
+		w.t.Fatalf("%s is %s and its entry %d of %d is %s", n.Node, n.State, i+1, len(n.Stages), e.State)
+	}
+	if i == len(n.Stages)-1 && (e.State == record.NodeStageActing) != inFlight {
+		w.t.Fatalf("%s is %s in stage %s; an action in flight: %t", n.Node, e.State, e.Name, inFlight)
+	}
+	if n.State == record.NodeRunning && i == len(n.Stages)-1 && !e.State.InBatch() {
+		w.t.Fatalf("%s is RUNNING and %s in stage %s", n.Node, e.State, e.Name)
+	}
+	waits := e.State == record.NodeStageBackoff || e.State == record.NodeStageSettling || e.State == record.NodeStageVerifying
+	mayWait := waits || e.State == record.NodeStagePending || e.State == record.NodeStageReady
+	if waits && e.Waiting == nil || !mayWait && e.Waiting != nil {
+		w.t.Fatalf("%s is %s in stage %s and waits for %+v", n.Node, e.State, e.Name, e.Waiting)
+	}
+}
+
 // pass lets d go by, waking the plan when it wants.
 func (w *world) pass(d time.Duration) {
 	end := w.now.Add(d)
-	for i := 0; !w.wake.IsZero() && !w.wake.After(end); i++ {
+	for i := 0; w.wake != nil && !w.wake.After(end); i++ {
 		if i > 10_000 {
-			w.t.Fatalf("the plan wants to be woken for ever, now at %s", w.wake)
+			w.t.Fatalf("the plan wants to be woken forever, now at %s", w.wake)
 		}
 		if w.wake.After(w.now) {
-			w.now = w.wake
+			w.now = *w.wake
 		}
 		w.apply(policy.Tick{})
 	}
@@ -352,64 +494,75 @@ func (w *world) pass(d time.Duration) {
 
 // observe answers everything that was asked, as the nodes are.
 func (w *world) observe() {
-	for _, key := range slices.Sorted(maps.Keys(w.asked)) {
-		o := w.asked[key]
-		names := o.Nodes
-		if names == nil {
-			names = slices.Sorted(maps.Keys(w.known))
-		}
-		in := policy.Observed{Key: key, Ask: o.Ask}
-		for _, name := range names {
-			fact := w.known[name]
-			if fact.NodeID == "" {
-				fact = record.Node{NodeID: name, ClusterID: "c", Status: record.StatusUnreachable}
-			}
-			in.Facts = append(in.Facts, fact)
-		}
-		w.apply(in)
+	for _, request := range w.requests() {
+		w.apply(w.answer(request))
 	}
 }
 
-// end answers the node's pursuit.
+// requests are the outstanding requests for facts, in a fixed order.
+func (w *world) requests() []policy.FactRequest {
+	return slices.SortedFunc(maps.Values(w.asked), func(a, b policy.FactRequest) int {
+		return strings.Compare(fmt.Sprint(a.Key), fmt.Sprint(b.Key))
+	})
+}
+
+// answer is how the nodes are now.
+func (w *world) answer(request policy.FactRequest) policy.Facts {
+	names := request.Nodes
+	if request.All {
+		names = slices.Sorted(maps.Keys(w.known))
+	}
+	in := policy.Facts{Key: request.Key, ID: request.ID}
+	for _, name := range names {
+		fact := w.known[name]
+		if fact.NodeID == "" {
+			fact = record.Node{NodeID: name, ClusterID: "c", Status: record.StatusUnreachable}
+		}
+		in.Nodes = append(in.Nodes, fact)
+	}
+	return in
+}
+
+// end ends the node's action.
 func (w *world) end(node string, state record.ActionState, code string) {
-	p, ok := w.pursuits[node]
+	p, ok := w.orders[node]
 	if !ok {
-		w.t.Fatalf("nothing is wanted of %s", node)
+		w.t.Fatalf("nothing is done about %s", node)
 	}
 	in := policy.Ended{Node: node, ActionID: p.Action.ID, State: state}
 	if code != "" {
 		in.Error = &record.Error{Code: code, Message: "it said " + code}
 	}
-	delete(w.pursuits, node)
+	delete(w.orders, node)
 	w.apply(in)
 }
 
-// endAll answers several pursuits at once, as they wait in a mailbox.
+// endAll ends several actions at once, as they wait in a mailbox.
 func (w *world) endAll(states map[string]record.ActionState) {
 	var inputs []policy.Input
 	for _, node := range slices.Sorted(maps.Keys(states)) {
-		in := policy.Ended{Node: node, ActionID: w.pursuits[node].Action.ID, State: states[node]}
+		in := policy.Ended{Node: node, ActionID: w.orders[node].Action.ID, State: states[node]}
 		if in.State != record.ActionDone {
 			in.Error = &record.Error{Code: record.CodeExit, Message: "it said exit"}
 		}
-		delete(w.pursuits, node)
+		delete(w.orders, node)
 		inputs = append(inputs, in)
 	}
 	w.apply(inputs...)
 }
 
-// work ends every action DONE and answers every observation until the run ends or nothing moves.
+// work ends every action DONE and answers every request for facts until the run ends or nothing moves.
 func (w *world) work() {
 	for i := 0; w.run.FinishTS == nil; i++ {
 		if i > 5000 {
-			w.t.Fatalf("the run does not end: %s, waits for %q\n%s", w.run.State, w.run.WaitsFor, w.story())
+			w.t.Fatalf("the run does not end: %s, waiting %+v\n%s", w.run.State, w.run.Waiting, w.story())
 		}
-		if names := slices.Sorted(maps.Keys(w.pursuits)); len(names) > 0 {
+		if names := slices.Sorted(maps.Keys(w.orders)); len(names) > 0 {
 			w.end(names[0], record.ActionDone, "")
 		} else if len(w.asked) > 0 {
 			w.observe()
 			w.pass(2 * time.Second)
-		} else if !w.wake.IsZero() {
+		} else if w.wake != nil {
 			w.pass(max(0, w.wake.Sub(w.now)))
 		} else {
 			return
@@ -427,7 +580,7 @@ func (w *world) story() string {
 				fmt.Fprintf(&b, " %s", word)
 			}
 		}
-		for _, key := range []string{"batch", "nodes", "state", "code", "waits_for"} {
+		for _, key := range []string{"batch", "nodes", "state", "code", "for"} {
 			if value, ok := e.Data[key]; ok {
 				fmt.Fprintf(&b, " %s=%v", key, value)
 			}
@@ -447,7 +600,7 @@ func (w *world) want(node string, state record.NodeState) {
 func (w *world) ended(state record.RunState) {
 	w.t.Helper()
 	if w.run.State != state || w.run.FinishTS == nil {
-		w.t.Fatalf("the run is %s (error %+v, waits for %q), want %s\n%s", w.run.State, w.run.Error, w.run.WaitsFor, state, w.story())
+		w.t.Fatalf("the run is %s (error %+v, waiting %+v), want %s\n%s", w.run.State, w.run.Error, w.run.Waiting, state, w.story())
 	}
 }
 

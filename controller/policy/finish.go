@@ -1,0 +1,105 @@
+package policy
+
+import (
+	"github.com/replicante-io/playbooks/record"
+)
+
+// finish ends the run. Nothing is in flight.
+func (p *Plan) finish(outcome record.RunState) {
+	for _, name := range p.names {
+		p.finishNode(p.nodes[name], outcome)
+	}
+	for i := range p.run.Stages {
+		p.finishStage(&p.run.Stages[i], outcome)
+	}
+	p.groups = map[string]*group{}
+	if outcome == record.RunDone && p.run.Counts[record.NodeFailed]+p.run.Counts[record.NodeUnknown] > 0 {
+		outcome = record.RunFailed
+	}
+	if outcome == record.RunFailed && p.run.Error == nil {
+		p.run.Error = &record.Error{Code: record.CodeNodesFailed, Data: p.failures("")}
+	}
+	if outcome == record.RunDone {
+		p.run.Error = nil
+	}
+	p.setRun(outcome)
+	finished := p.now
+	p.run.FinishTS = &finished
+	p.cancelRequests()
+	p.event(record.EventRunFinished, "", "", "", withCause(record.Document{"state": string(outcome)}, p.run.Error))
+}
+
+func (p *Plan) finishStage(st *record.RunStage, outcome record.RunState) {
+	if left := st.Counts[record.NodePending]; left > 0 { // its nodes that no batch has taken
+		delete(st.Counts, record.NodePending)
+		st.Counts[record.NodeNotReached] += left
+	}
+	switch {
+	case st.State == record.StagePending && st.Error != nil: // it could not even be opened
+		p.endStage(st, record.StageFailed)
+	case st.State == record.StagePending:
+		st.State = record.StageNotReached
+	case st.State == record.StageRunning && outcome == record.RunCancelled:
+		p.endStage(st, record.StageCancelled)
+	case st.State == record.StageRunning:
+		p.endStage(st, record.StageFailed)
+	}
+	st.Waiting = nil
+}
+
+// finishNode ends a node's record with its run, if it has not ended.
+func (p *Plan) finishNode(n *node, outcome record.RunState) {
+	if n.rec.State.Final() {
+		return
+	}
+	cause := &record.Error{Code: record.CauseRunFailed}
+	if outcome == record.RunCancelled {
+		cause.Code = record.CauseRunCancelled
+	}
+	if e := n.batchEntry(); e != nil {
+		p.finishMember(n, e, outcome, cause)
+		return
+	}
+	if e := n.lastEntry(); e != nil && e.State == record.NodeStagePending {
+		p.setEntry(n, e, record.NodeStageNotReached, cause)
+	}
+	switch {
+	case n.rec.State == record.NodeWaiting && outcome == record.RunDone:
+		p.setNode(n, record.NodeDone, nil)
+	case n.rec.State == record.NodeWaiting:
+		p.setNode(n, record.NodeIncomplete, cause)
+	case outcome == record.RunDone:
+		p.setNode(n, record.NodeSkipped, &record.Error{Code: record.CauseNoStage})
+	default:
+		p.setNode(n, record.NodeNotReached, cause)
+	}
+}
+
+// finishMember ends the record of a node that is in an open batch.
+func (p *Plan) finishMember(n *node, e *record.NodeStage, outcome record.RunState, cause *record.Error) {
+	where := p.position(e)
+	switch {
+	case e.State == record.NodeStageVerifying || e.State == record.NodeStageSettling:
+		p.endNode(n, record.NodeUnknown, n.lastAction().Error)
+	case e.FailedAttempts > 0:
+		p.endNode(n, record.NodeFailed, n.lastAction().Error)
+	case outcome == record.RunCancelled:
+		p.setEntry(n, e, record.NodeStageCancelled, cause)
+		p.setNode(n, record.NodeCancelled, where)
+	case len(n.rec.Actions) > 0:
+		p.setEntry(n, e, record.NodeStageNotReached, cause)
+		p.setNode(n, record.NodeIncomplete, where)
+	default:
+		p.setEntry(n, e, record.NodeStageNotReached, cause)
+		p.setNode(n, record.NodeNotReached, where)
+	}
+	p.unlock(n)
+}
+
+// position says where a member of a batch was when its run ended.
+func (p *Plan) position(e *record.NodeStage) *record.Error {
+	if steps := p.stageSpec().steps; p.isCurrent(e) && e.Step < len(steps) {
+		return &record.Error{Code: record.CauseBeforeStep, Data: record.Document{"stage": e.Name, "step": steps[e.Step].Name}}
+	}
+	return &record.Error{Code: record.CauseBeforeHealth, Data: record.Document{"stage": e.Name}}
+}

@@ -1,0 +1,104 @@
+package policy
+
+import (
+	"slices"
+	"time"
+
+	"github.com/replicante-io/playbooks/record"
+)
+
+// group is what follows from the records of a group of the open stage.
+type group struct {
+	key     string
+	index   int      // in the stage's record
+	pending []string // nodes that no batch has taken, sorted; may hold some that are not pending any longer
+	chosen  []string // nodes that are locked for the batch and have not entered it
+	locking bool     // the next batch waits for its nodes to be locked
+	working int      // members of the open batch that have steps before them
+	passed  int      // members that passed all steps and wait for the gate
+	seen    *facts   // the last facts that the open gate has seen
+}
+
+func (g *group) count(state record.NodeStageState, by int) {
+	switch {
+	case state == record.NodeStagePassed || state == record.NodeStageChecking:
+		g.passed += by
+	case state.InBatch():
+		g.working += by
+	}
+}
+
+func (p *Plan) groupRecord(g *group) *record.StageGroup { return &p.stage().Groups[g.index] }
+
+// progressGroup takes one decision about a group of the open stage.
+func (p *Plan) progressGroup(g *group) bool {
+	rec := p.groupRecord(g)
+	if rec.State == record.GroupIdle {
+		if w := rec.Waiting; w != nil && w.For == record.WaitPause {
+			if p.now.Before(*w.Until) {
+				return false
+			}
+			p.replaceWait(&rec.Waiting, nil)
+		}
+		if p.dropTaken(g); len(g.pending) == 0 {
+			return false
+		}
+		return p.openBatch(g)
+	}
+	if p.enterBatch(g) {
+		return true
+	}
+	if g.working > 0 || len(g.chosen) > 0 || p.more {
+		return false
+	}
+	if g.passed > 0 {
+		return p.gate(g)
+	}
+	p.closeBatch(g)
+	return true
+}
+
+// closeBatch ends the open batch: all its nodes have ended their part.
+func (p *Plan) closeBatch(g *group) {
+	rec := p.groupRecord(g)
+	rec.State, rec.Size, rec.Waiting, g.seen = record.GroupIdle, 0, nil, nil
+	p.pending.run = true
+	p.event(record.EventBatchFinished, "", p.stageSpec().Name, "", p.batchData(g))
+	if p.dropTaken(g); len(g.pending) > 0 && p.stageSpec().BatchPause > 0 {
+		until := p.now.Add(p.stageSpec().BatchPause)
+		rec.Waiting = &record.Wait{For: record.WaitPause, Since: p.now, Until: &until, Stage: p.stageSpec().Name,
+			Data: record.Document{"batch_pause": p.stageSpec().BatchPause.String()}}
+	}
+}
+
+func (p *Plan) batchData(g *group) record.Document {
+	data := record.Document{"batch": int64(p.groupRecord(g).Batch)}
+	if g.key != "" {
+		data["group"] = g.key
+	}
+	return data
+}
+
+// members are the nodes of the group's open batch that wait for its gate, by name.
+func (p *Plan) members(g *group) []*node {
+	members := make([]*node, 0, g.passed)
+	for _, name := range p.names {
+		n := p.nodes[name]
+		if e := n.batchEntry(); e != nil && e.Group == g.key && (e.State == record.NodeStagePassed || e.State == record.NodeStageChecking) {
+			members = append(members, n)
+		}
+	}
+	return members
+}
+
+func later(t time.Time, d time.Duration) *time.Time {
+	t = t.Add(d)
+	return &t
+}
+
+// addPending puts a node among those that no batch of the group has taken.
+func (p *Plan) addPending(g *group, n *node) {
+	if at, found := slices.BinarySearch(g.pending, n.rec.Node); !found {
+		g.pending = slices.Insert(g.pending, at, n.rec.Node)
+	}
+}

@@ -1,0 +1,113 @@
+package policy
+
+import (
+	"github.com/replicante-io/playbooks/playbook"
+	"github.com/replicante-io/playbooks/record"
+)
+
+// pass is one walk of a set of nodes through stages.
+type pass struct {
+	kind   record.PassKind
+	number int // from 1 per kind
+	stages []passStage
+	limits limits
+	// takesPart tells whether a node that is not done with the run belongs to the pass.
+	takesPart func(*record.RunNode) bool
+}
+
+// passStage is a stage as a pass runs it.
+type passStage struct {
+	*playbook.Stage
+	steps []playbook.Step
+}
+
+// limits are the limits that hold in a pass.
+type limits struct {
+	// needsTargets fails a stage that is for no node, where the playbook does not allow it.
+	needsTargets bool
+	// failuresOf are the kinds of pass whose failures in a stage count against its max_failures.
+	failuresOf []record.PassKind
+}
+
+// newPass makes a pass. A run that has not begun is at its main pass.
+func newPass(spec *playbook.Spec, kind record.PassKind, number int) pass {
+	if kind == record.PassNewcomers {
+		return newcomersPass(spec, number)
+	}
+	return mainPass(spec)
+}
+
+// mainPass takes the nodes that were known when the run began through all stages.
+func mainPass(spec *playbook.Spec) pass {
+	p := pass{
+		kind: record.PassMain, number: 1,
+		limits:    limits{needsTargets: true, failuresOf: []record.PassKind{record.PassMain, record.PassNewcomers}},
+		takesPart: func(n *record.RunNode) bool { return !n.Newcomer },
+	}
+	for i := range spec.Stages {
+		p.stages = append(p.stages, passStage{&spec.Stages[i], spec.Stages[i].Steps})
+	}
+	return p
+}
+
+// newcomersPass takes nodes that appeared during the run through the stages that do not pick. It shares the failure budget of
+// the main pass.
+func newcomersPass(spec *playbook.Spec, number int) pass {
+	p := mainPass(spec)
+	p.kind, p.number, p.stages = record.PassNewcomers, number, nil
+	p.limits.needsTargets = false
+	p.takesPart = func(n *record.RunNode) bool { return n.Newcomer }
+	for i := range spec.Stages {
+		if spec.Stages[i].Pick == 0 {
+			p.stages = append(p.stages, passStage{&spec.Stages[i], spec.Stages[i].Steps})
+		}
+	}
+	return p
+}
+
+// records are the stage records of a pass that has not begun.
+func (p pass) records() []record.RunStage {
+	stages := make([]record.RunStage, len(p.stages))
+	for i, stage := range p.stages {
+		stages[i] = record.RunStage{Name: stage.Name, Pass: p.kind, PassNumber: p.number, State: record.StagePending}
+	}
+	return stages
+}
+
+// takesPart tells whether the node may be a target in the pass that the run is in.
+func (p *Plan) takesPart(n *node) bool {
+	switch n.rec.State {
+	case record.NodePending, record.NodeRunning, record.NodeWaiting:
+		return p.pass.takesPart(&n.rec)
+	}
+	return false
+}
+
+// endPass begins a pass of the nodes that appeared since, or ends the run.
+func (p *Plan) endPass() bool {
+	newcomers := false
+	for _, name := range p.names {
+		n := p.nodes[name]
+		if n.rec.State == record.NodeAdded {
+			p.setNode(n, record.NodePending, nil)
+			newcomers = true
+		}
+	}
+	if !newcomers {
+		p.finish(record.RunDone)
+		return true
+	}
+	number := 1
+	if p.pass.kind == record.PassNewcomers {
+		number = p.pass.number + 1
+	}
+	p.beginPass(newcomersPass(p.spec, number))
+	return true
+}
+
+func (p *Plan) beginPass(next pass) {
+	p.pass = next
+	p.run.Pass, p.run.PassNumber, p.run.StageIndex = next.kind, next.number, 0
+	p.run.Stages = append(p.run.Stages, next.records()...)
+	p.pending.run = true
+}

@@ -1,0 +1,69 @@
+package policy
+
+import (
+	"github.com/replicante-io/playbooks/record"
+)
+
+// resolve takes an operator's decision about an UNKNOWN node, and writes off what may still run on a node.
+func (p *Plan) resolve(c Command) *record.RejectedError {
+	n := p.nodes[c.Node]
+	if n == nil {
+		return &record.RejectedError{Code: record.CodeNoSuchNode, Data: record.Document{"run": p.run.ID, "node": c.Node}}
+	}
+	if c.State != record.NodeDone && c.State != record.NodeFailed {
+		return &record.RejectedError{Code: record.CodeBadValue, Data: record.Document{"field": "state", "allowed": []any{"DONE", "FAILED"}}}
+	}
+	a := n.lastAction()
+	unsettled := a != nil && a.Unsettled
+	if n.rec.State != record.NodeUnknown && !unsettled {
+		return &record.RejectedError{Code: record.CodeWrongState, Data: record.Document{"verb": string(c.Verb), "run": p.run.ID,
+			"node": c.Node, "state": string(n.rec.State), "allowed": []any{string(record.NodeUnknown)}}}
+	}
+	p.recordCommand(record.EventNodeResolved, c, c.Node, record.Document{"state": string(c.State)})
+	if unsettled {
+		a.Unsettled = false
+		p.run.Unsettled--
+		p.pending.run = true
+		p.mark(n)
+		p.abandon(n)
+		p.unlock(n)
+	}
+	if e := n.batchEntry(); e != nil {
+		if c.State == record.NodeDone {
+			p.passStep(n, e)
+		} else {
+			p.failedAttempt(n, e, a)
+		}
+		return nil
+	}
+	if n.rec.State == record.NodeUnknown {
+		p.resolveNode(n, c.State)
+	}
+	return nil
+}
+
+// resolveNode takes an UNKNOWN node out of that state. One that is DONE is past the step whose end was not known, and continues
+// from there while its stage is open; after that, the decision is its end.
+func (p *Plan) resolveNode(n *node, state record.NodeState) {
+	cause := &record.Error{Code: record.CauseResolved}
+	if state == record.NodeDone {
+		n.rec.Error = nil
+	}
+	e := n.lastEntry()
+	if e == nil || e.State != record.NodeStageUnknown {
+		p.setNode(n, state, cause)
+		return
+	}
+	if state != record.NodeDone || p.ended() || p.run.Outcome != "" || !p.stageOpen() || !p.isCurrent(e) {
+		p.setEntry(n, e, record.NodeStageState(state), cause)
+		p.setNode(n, state, cause)
+		return
+	}
+	e.Step++
+	e.FailedAttempts, e.HealthyTS, e.Batch = 0, nil, 0
+	p.setEntry(n, e, record.NodeStagePending, cause)
+	p.setNode(n, record.NodeWaiting, cause)
+	if g := p.groups[e.Group]; g != nil {
+		p.addPending(g, n)
+	}
+}

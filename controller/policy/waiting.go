@@ -1,0 +1,141 @@
+package policy
+
+import (
+	"maps"
+	"reflect"
+	"time"
+
+	"github.com/replicante-io/playbooks/record"
+)
+
+// waits are the nodes that wait for something in a stage, by what they wait for.
+type waits map[record.WaitReason]map[string]struct{}
+
+func (w waits) add(reason record.WaitReason, n *node) {
+	if w[reason] == nil {
+		w[reason] = map[string]struct{}{}
+	}
+	w[reason][n.rec.Node] = struct{}{}
+}
+
+func (w waits) remove(reason record.WaitReason, n *node) { delete(w[reason], n.rec.Node) }
+
+// updateWaiting records what keeps the run. Every change of it is an event.
+func (p *Plan) updateWaiting() {
+	next := p.currentWait()
+	old := p.run.Waiting
+	if next != nil && old != nil && next.For == old.For && next.Stage == old.Stage && next.Node == old.Node {
+		next.Since = old.Since
+	}
+	if old.Same(next) && (next == nil || sameData(old.Data, next.Data)) {
+		return
+	}
+	p.run.Waiting = next
+	p.pending.run = true
+	if old.Same(next) {
+		return // more is known about the same wait
+	}
+	data, stage, node := record.Document{}, "", ""
+	if next != nil {
+		data["for"], data["since"] = string(next.For), next.Since.Format(time.RFC3339Nano)
+		if next.Until != nil {
+			data["until"] = next.Until.Format(time.RFC3339Nano)
+		}
+		if len(next.Data) > 0 {
+			data["about"] = map[string]any(next.Data)
+		}
+		stage, node = next.Stage, next.Node
+	}
+	p.event(record.EventRunWaiting, node, stage, "", data)
+}
+
+// currentWait is what keeps the run, the most important first; nil when it moves.
+func (p *Plan) currentWait() *record.Wait {
+	switch {
+	case p.ended():
+		if p.run.Unsettled > 0 {
+			return &record.Wait{For: record.WaitUnsettled, Since: p.now, Data: record.Document{"actions": int64(p.run.Unsettled)}}
+		}
+		return nil
+	case p.run.State == record.RunPending && p.behind != "":
+		return &record.Wait{For: record.WaitQueue, Since: p.now, Data: record.Document{"run": p.behind}}
+	case p.run.State == record.RunPending:
+		return p.run.Waiting // until this leader knows
+	case p.run.State == record.RunPaused:
+		data := record.Document{}
+		if p.run.Error != nil {
+			data["error"] = asData(p.run.Error)
+		}
+		return &record.Wait{For: record.WaitPause, Since: p.now, Data: data}
+	case len(p.silent) > 0:
+		name := p.firstOf(record.WaitAgent, maps.Keys(p.silent))
+		return &record.Wait{For: record.WaitAgent, Since: p.now, Node: name, Data: record.Document{
+			"error": p.silent[name], "nodes": int64(len(p.silent)), "agent_url": p.nodes[name].agentURL()}}
+	}
+	if wait := p.stageWait(); wait != nil {
+		return wait
+	}
+	return p.nodeWait()
+}
+
+// stageWait is what keeps the open stage, or a group of it.
+func (p *Plan) stageWait() *record.Wait {
+	st := p.stage()
+	if st == nil || p.run.Outcome != "" && p.run.Outcome != record.RunFailed {
+		return nil
+	}
+	if st.Waiting != nil {
+		return st.Waiting
+	}
+	for i := range st.Groups {
+		w := st.Groups[i].Waiting
+		if w == nil || w.For == record.WaitGate && len(w.Data) == 0 { // a gate that nobody has looked at yet keeps nothing
+			continue
+		}
+		return w
+	}
+	return nil
+}
+
+// nodeWait is what keeps a node, where nothing else moves the run.
+func (p *Plan) nodeWait() *record.Wait {
+	for _, reason := range []record.WaitReason{record.WaitUnsettled, record.WaitFacts, record.WaitGate, record.WaitRetry} {
+		nodes := p.waits[reason]
+		if len(nodes) == 0 || p.inFlight > 0 && reason == record.WaitRetry {
+			continue
+		}
+		n := p.nodes[p.firstOf(reason, maps.Keys(nodes))]
+		wait := *n.lastEntry().Waiting
+		if len(nodes) > 1 {
+			wait.Data = maps.Clone(wait.Data)
+			wait.Data["nodes"] = int64(len(nodes))
+		}
+		return &wait
+	}
+	return nil
+}
+
+// firstOf is the node that the run is said to wait for: the one that it already is, else the first by name.
+func (p *Plan) firstOf(reason record.WaitReason, names func(yield func(string) bool)) string {
+	first := ""
+	for name := range names {
+		if w := p.run.Waiting; w != nil && w.For == reason && w.Node == name {
+			return name
+		}
+		if first == "" || name < first {
+			first = name
+		}
+	}
+	return first
+}
+
+func (n *node) agentURL() string {
+	if a := n.lastAction(); a != nil {
+		return a.AgentURL
+	}
+	return n.fact.AgentURL
+}
+
+func sameData(a, b record.Document) bool {
+	return len(a) == len(b) && (len(a) == 0 || reflect.DeepEqual(a, b))
+}
