@@ -1,8 +1,7 @@
-// Package controller advances runs while this process leads.
+// Package controller is one term of leading: it takes over the open runs, starts new ones, passes operators' commands on, and keeps
+// a runner for every run that is not over.
 //
-// policy decides, runner feeds it inputs, commits what it decided under the leader's term, and only
-// then acts on what the records now want. A crash therefore repeats a request but never loses or
-// invents one.
+// controller/policy decides what a run does, controller/run carries that out, controller/cluster is what runs share.
 package controller
 
 import (
@@ -14,47 +13,59 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/replicante-io/playbooks/agent/wire"
+	"github.com/replicante-io/playbooks/internal/idempotency"
 	"github.com/replicante-io/playbooks/membership"
 	"github.com/replicante-io/playbooks/record"
 	"github.com/replicante-io/playbooks/store"
 )
 
-// ErrNotLeading means that another replica leads, or will.
-var ErrNotLeading error = &record.RejectedError{Status: 503, Code: "no_leader", Message: "the leader changes: try again in a moment"}
+// ErrNotLeading means that another replica has to be asked.
+var ErrNotLeading error = &record.RejectedError{Code: record.CodeNotLeading}
 
 // HigherTermError means that an agent has seen a later term than the leader's: the next term must start above it.
 type HigherTermError struct{ Term int64 }
 
 func (e *HigherTermError) Error() string {
-	return fmt.Sprintf("an agent has seen term %d, which is later than ours", e.Term)
+	return fmt.Sprintf("an agent has seen term %d, which is later than this leader's", e.Term)
 }
 
 // Concurrency is how many short calls to agents are made at one time, where the Config does not say.
 const Concurrency = 256
 
+// agents is what is asked of agents; agent/client does it. Its errors are those of agent/wire.
+type agents interface {
+	Post(ctx context.Context, agentURL string, action wire.ActionRequest) error
+	Get(ctx context.Context, agentURL, id string, wait time.Duration) (wire.Action, error)
+	Cancel(ctx context.Context, agentURL, id string, request wire.CancelRequest) (wire.CancelAnswer, error)
+	NodeInfo(ctx context.Context, agentURL string) (wire.NodeInfo, error)
+	StoreInfo(ctx context.Context, agentURL string) (wire.StoreInfo, error)
+	ShardsInfo(ctx context.Context, agentURL string) (wire.ShardsInfo, error)
+}
+
 // Config is what a controller works with.
 type Config struct {
 	Store  store.Store
 	Agents agents
-	// Watch delivers who is there until ctx ends, first as a whole.
+	// Watch delivers which nodes have a live key until ctx ends, first all of them.
 	Watch       func(ctx context.Context, deliver func(membership.Update) error) error
 	Log         hclog.Logger
 	Grace       time.Duration // how long a vanished node may come back, where the playbook does not say
-	ForgetAfter time.Duration // how long a known node may stay away; 0: for ever
-	// Ready is called once the controller takes words, with how many runs it goes on with; it may be nil.
+	ForgetAfter time.Duration // how long a known node may have no key
+	// Ready is called once the controller takes commands, with how many runs it continues; it may be nil.
 	Ready func(openRuns int)
-	// Away tells since when the store has not answered, zero where it does, and why; it may be nil.
-	Away func() (since time.Time, why error)
+	// StoreUnavailable tells since when the store has not answered, zero where it does, and why; it may be nil.
+	StoreUnavailable func() (since time.Time, reason error)
 	// Concurrency bounds the short calls to agents at one time; 0: the constant of this name.
 	Concurrency int
 }
 
-// Controller takes operators' words while it leads. It is safe for concurrent use.
+// Controller takes requests and commands while it leads. It is safe for concurrent use.
 type Controller struct {
 	config Config
 
 	mu   sync.RWMutex
-	lead *leadership // nil while another leads
+	term *term // nil while it does not lead
 }
 
 // New makes a controller that does nothing until it leads.
@@ -65,99 +76,93 @@ func New(config Config) *Controller {
 	return &Controller{config: config}
 }
 
-// Run advances all unfinished runs under term until ctx ends (nil), a later term has taken over (store.ErrStaleTerm),
-// an agent has seen a higher one (*HigherTermError), or the store or etcd cannot be used. When it returns, nothing that
-// it started goes on.
-func (c *Controller) Run(ctx context.Context, term record.Term) error {
-	l := newLeadership(c.config, term)
-	defer func() {
-		c.mu.Lock()
-		c.lead = nil
-		c.mu.Unlock()
-	}()
-	return l.run(ctx, func(open int) {
-		c.mu.Lock()
-		c.lead = l
-		c.mu.Unlock()
+// Run advances all open runs under a term until ctx ends (nil), a later term has begun (store.ErrStaleTerm), an agent has seen a
+// higher one (*HigherTermError), or the store or etcd cannot be used. When it returns, nothing that it started still runs.
+func (c *Controller) Run(ctx context.Context, of record.Term) error {
+	t := newTerm(c.config, of)
+	defer c.setTerm(nil)
+	return t.run(ctx, func(open int) {
+		c.setTerm(t)
 		if c.config.Ready != nil {
 			c.config.Ready(open)
 		}
 	})
 }
 
-// leading is the leadership that takes words now.
-func (c *Controller) leading() (*leadership, error) {
+func (c *Controller) setTerm(t *term) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.term = t
+}
+
+// current is the term in which this controller takes commands now.
+func (c *Controller) current() (*term, error) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	if c.lead == nil {
+	if c.term == nil {
 		return nil, ErrNotLeading
 	}
-	return c.lead, nil
+	return c.term, nil
 }
 
 // Start creates a run of the latest or the named revision of a playbook and queues it. The same request again, by its
 // idempotency key, answers the same run.
 func (c *Controller) Start(ctx context.Context, request record.Request, start record.RunRequest) (record.Run, error) {
-	l, err := c.leading()
-	if err != nil {
-		return record.Run{}, err
-	}
-	return l.alone(ctx, request.Key, func(ctx context.Context) (record.Run, error) {
-		if run, err := l.done(ctx, request); err != nil || run != nil {
-			return orZero(run), err
-		}
-		return l.start(ctx, request, start)
+	return c.write(ctx, request, func(ctx context.Context, t *term, key *record.IdempotencyRecord) (record.Run, error) {
+		return t.start(ctx, request, start, key)
 	})
 }
 
-// Command tells a run what an operator wants and returns the run once that has landed. A word that the run's state does
+// Command tells a run what an operator wants and returns the run once that is committed. A command that the run's state does
 // not allow is a *record.RejectedError.
 func (c *Controller) Command(ctx context.Context, request record.Request, runID string, command record.Command) (record.Run, error) {
-	l, err := c.leading()
-	if err != nil {
-		return record.Run{}, err
-	}
-	return l.alone(ctx, request.Key, func(ctx context.Context) (record.Run, error) {
-		if run, err := l.done(ctx, request); err != nil || run != nil {
-			return orZero(run), err
-		}
-		return l.command(ctx, request, runID, command)
+	return c.write(ctx, request, func(ctx context.Context, t *term, key *record.IdempotencyRecord) (record.Run, error) {
+		return t.command(ctx, request.Actor, runID, command, key)
 	})
 }
 
-// Forget removes a node that is not there any more from what is known.
-func (c *Controller) Forget(ctx context.Context, request record.Request, key record.NodeKey) error {
-	l, err := c.leading()
+// Forget removes a node that has no live key from what is known.
+func (c *Controller) Forget(ctx context.Context, request record.Request, node record.NodeKey) error {
+	_, err := c.write(ctx, request, func(ctx context.Context, t *term, key *record.IdempotencyRecord) (record.Run, error) {
+		return record.Run{}, t.forget(ctx, node, key)
+	})
+	return err
+}
+
+// write carries a request out once under its key, to its end even if whoever asked has gone: what a repetition is answered must not
+// depend on how long the first caller waited.
+func (c *Controller) write(ctx context.Context, request record.Request,
+	do func(ctx context.Context, t *term, key *record.IdempotencyRecord) (record.Run, error)) (record.Run, error) {
+	t, err := c.current()
 	if err != nil {
-		return err
+		return record.Run{}, err
 	}
-	if request.Key != "" {
-		if _, err := l.store.IdempotencyRecord(ctx, request.Key, request.Digest); !errors.Is(err, store.ErrNotFound) {
-			return err
+	type answer struct {
+		run record.Run
+		err error
+	}
+	done := make(chan answer, 1)
+	if !t.spawn(func(ctx context.Context) error {
+		run, err := idempotency.Do(ctx, &t.keys, idempotency.Write[record.Run]{
+			Request: request,
+			Find:    t.shared.Store.IdempotencyRecord,
+			Replay:  t.replay,
+			Do: func(ctx context.Context, key *record.IdempotencyRecord) (record.Run, error) {
+				return do(ctx, t, key)
+			},
+		})
+		if err != nil && ctx.Err() != nil && !errors.As(err, new(*record.RejectedError)) {
+			err = ErrNotLeading // nothing says more to whoever asked
 		}
-	}
-	if l.inventory.Present(key) {
-		return &record.RejectedError{Status: 409, Code: "node_present", Message: fmt.Sprintf(
-			"node %s of cluster %s has a live key: stop its agent first", key.Node, key.Cluster)}
-	}
-	effect := effectOf(request, "")
-	if err := l.store.ForgetNode(ctx, l.term.Term, key, effect); err != nil {
-		return fmt.Errorf("forget node %s of cluster %s: %w", key.Node, key.Cluster, err)
-	}
-	l.inventory.Forget(key)
-	return nil
-}
-
-func effectOf(request record.Request, runID string) *record.IdempotencyRecord {
-	if request.Key == "" {
+		done <- answer{run, err}
 		return nil
+	}) {
+		return record.Run{}, ErrNotLeading
 	}
-	return &record.IdempotencyRecord{Key: request.Key, Digest: request.Digest, RunID: runID}
-}
-
-func orZero(run *record.Run) record.Run {
-	if run == nil {
-		return record.Run{}
+	select {
+	case a := <-done:
+		return a.run, a.err
+	case <-ctx.Done():
+		return record.Run{}, fmt.Errorf("no answer in time: %w", store.ErrUnavailable)
 	}
-	return *run
 }

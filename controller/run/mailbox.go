@@ -1,4 +1,4 @@
-package controller
+package run
 
 import (
 	"context"
@@ -13,8 +13,8 @@ import (
 // maxWaiting bounds the inputs that wait in a mailbox; whoever puts one more waits for room.
 const maxWaiting = 4 * maxDrain
 
-// errClosed means that the mailbox's runner has ended.
-var errClosed = errors.New("the runner has ended")
+// ErrClosed means that the runner has ended, and nothing enters its mailbox any longer.
+var ErrClosed = errors.New("the runner has ended")
 
 // post is one input and, for a command, where its answer goes.
 type post struct {
@@ -27,8 +27,8 @@ type answer struct {
 	err error
 }
 
-// mailbox holds what a runner has not read yet. Words of other parts of the leader (members, admission, freed nodes) are
-// merged, so that telling them never blocks and a slow run holds up nobody.
+// mailbox holds the inputs that a runner has not read yet. What other parts of the leader tell it (members, its place in the queue,
+// unlocked nodes) is merged, so that telling it never blocks and a slow run holds up nobody.
 type mailbox struct {
 	mu      sync.Mutex
 	queue   []post
@@ -43,7 +43,7 @@ type merged struct {
 	complete bool
 	present  map[string]record.Node
 	gone     map[string]struct{}
-	freed    map[string]struct{}
+	unlocked map[string]struct{}
 	admit    bool
 	behind   string
 	queued   bool
@@ -59,7 +59,7 @@ func (m *mailbox) Put(ctx context.Context, p post) error {
 		m.mu.Lock()
 		if m.closed {
 			m.mu.Unlock()
-			return errClosed
+			return ErrClosed
 		}
 		if len(m.queue) < maxWaiting {
 			m.queue = append(m.queue, p)
@@ -84,7 +84,7 @@ func (m *mailbox) signal() {
 	}
 }
 
-// merge changes the merged words.
+// merge changes the merged inputs.
 func (m *mailbox) merge(change func(*merged)) {
 	m.mu.Lock()
 	m.merged.any = true
@@ -93,7 +93,7 @@ func (m *mailbox) merge(change func(*merged)) {
 	m.signal()
 }
 
-// Members tells who is there.
+// Members tells which nodes have a live key.
 func (m *mailbox) Members(complete bool, present []record.Node, gone []string) {
 	m.merge(func(w *merged) {
 		if complete || w.present == nil {
@@ -111,22 +111,22 @@ func (m *mailbox) Members(complete bool, present []record.Node, gone []string) {
 	})
 }
 
-// Freed tells that a node is free for an action of the run.
-func (m *mailbox) Freed(node string) {
+// Unlocked tells that a node which could not be locked is worth another try.
+func (m *mailbox) Unlocked(node string) {
 	m.merge(func(w *merged) {
-		if w.freed == nil {
-			w.freed = map[string]struct{}{}
+		if w.unlocked == nil {
+			w.unlocked = map[string]struct{}{}
 		}
-		w.freed[node] = struct{}{}
+		w.unlocked[node] = struct{}{}
 	})
 }
 
-// Queue tells the run that it may go on (behind is ""), or behind which run it waits.
-func (m *mailbox) Queue(behind string) {
+// Queued tells the run that it may begin (behind is empty), or behind which run it is queued.
+func (m *mailbox) Queued(behind string) {
 	m.merge(func(w *merged) { w.admit, w.behind, w.queued = behind == "", behind, behind != "" })
 }
 
-// take returns the merged words as inputs and forgets them. The caller holds mu.
+// take returns the merged inputs and forgets them. The caller holds mu.
 func (w *merged) take() []post {
 	if !w.any {
 		return nil
@@ -142,12 +142,12 @@ func (w *merged) take() []post {
 		}
 		posts = append(posts, post{input: members})
 	}
-	if w.freed != nil {
-		var freed policy.Freed
-		for name := range w.freed {
-			freed.Nodes = append(freed.Nodes, name)
+	if w.unlocked != nil {
+		var unlocked policy.Unlocked
+		for name := range w.unlocked {
+			unlocked.Nodes = append(unlocked.Nodes, name)
 		}
-		posts = append(posts, post{input: freed})
+		posts = append(posts, post{input: unlocked})
 	}
 	if w.admit {
 		posts = append(posts, post{input: policy.Admit{}})
@@ -159,12 +159,12 @@ func (w *merged) take() []post {
 	return posts
 }
 
-// Drain waits for the first input, or for wake (zero: never), and takes what is there, at most max and the merged words.
-// It is false when ctx ended.
-func (m *mailbox) Drain(ctx context.Context, wake time.Time, max int) ([]post, bool) {
+// Drain waits for the first input and takes what is there, at most max and the merged inputs. At wake (nil: never), or at once with
+// now, it returns a Tick where there is nothing else. It is false when ctx ended.
+func (m *mailbox) Drain(ctx context.Context, wake *time.Time, now bool, max int) ([]post, bool) {
 	var due <-chan time.Time
-	if !wake.IsZero() {
-		timer := time.NewTimer(time.Until(wake))
+	if wake != nil {
+		timer := time.NewTimer(time.Until(*wake))
 		defer timer.Stop()
 		due = timer.C
 	}
@@ -175,10 +175,14 @@ func (m *mailbox) Drain(ctx context.Context, wake time.Time, max int) ([]post, b
 		if posts := m.take(max); len(posts) > 0 {
 			return posts, true
 		}
+		tick := []post{{input: policy.Tick{}}}
+		if now {
+			return tick, true
+		}
 		select {
 		case <-m.arrived:
 		case <-due:
-			return []post{{input: policy.Tick{}}}, true
+			return tick, true
 		case <-ctx.Done():
 			return nil, false
 		}
@@ -201,22 +205,43 @@ func (m *mailbox) take(max int) []post {
 	return posts
 }
 
-// Close lets nothing more in. With onlyEmpty it does so only if nothing waits, and tells whether it did. What waited
-// is answered with errClosed.
-func (m *mailbox) Close(onlyEmpty bool) bool {
+// Len is how many inputs wait, the merged ones not counted.
+func (m *mailbox) Len() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if onlyEmpty && len(m.queue) > 0 {
+	return len(m.queue)
+}
+
+// Close lets nothing more in. What waited is answered with ErrClosed.
+func (m *mailbox) Close() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.close()
+}
+
+// CloseIfEmpty closes the mailbox only if nothing waits in it, and tells whether it did.
+func (m *mailbox) CloseIfEmpty() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.queue) > 0 {
 		return false
+	}
+	m.close()
+	return true
+}
+
+// close closes the mailbox. The caller holds mu.
+func (m *mailbox) close() {
+	if m.closed {
+		return
 	}
 	m.closed = true
 	for _, p := range m.queue {
 		if p.answer != nil {
-			p.answer <- answer{err: errClosed}
+			p.answer <- answer{err: ErrClosed}
 		}
 	}
 	m.queue = nil
 	close(m.room)
 	m.room = make(chan struct{})
-	return true
 }

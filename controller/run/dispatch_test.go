@@ -1,4 +1,4 @@
-package controller
+package run
 
 import (
 	"context"
@@ -11,7 +11,7 @@ import (
 	"github.com/replicante-io/playbooks/record"
 )
 
-// oneAgent is the agent of one action: what it does not say, it is not asked.
+// oneAgent is the agent of one action.
 type oneAgent struct {
 	agents
 	get    func(ctx context.Context) (wire.Action, error)
@@ -28,38 +28,40 @@ func (a *oneAgent) Cancel(_ context.Context, _, _ string, request wire.CancelReq
 	return a.cancel(request)
 }
 
-// pursue pursues an action for a while, and returns what was told.
-func pursue(t *testing.T, agent *oneAgent, what policy.Pursuit, sent bool, lasting time.Duration) []policy.Input {
+// dispatchFor dispatches an action for a while, and returns what was reported.
+func dispatchFor(t *testing.T, agent *oneAgent, d dispatcher, lasting time.Duration) []policy.Input {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), lasting)
 	defer cancel()
-	var told []policy.Input
-	over := make(chan struct{})
-	p := &pursuit{Pursuit: what, agents: agent, turns: &turns{width: 1}, term: 1, sent: sent, tell: func(input policy.Input) bool {
-		told = append(told, input)
+	var reported []policy.Input
+	done := make(chan struct{})
+	d.agents, d.limiter, d.term = agent, NewLimiter(1), 1
+	d.report = func(input policy.Input) bool {
+		reported = append(reported, input)
 		return true
-	}}
-	p.Start(ctx, func() { close(over) })
-	<-over
-	return told
+	}
+	d.Start(ctx, func() { close(done) })
+	<-done
+	return reported
 }
 
-func TestARunHearsSoonThatAnAgentIsCutOffAfterItAccepted(t *testing.T) {
+func TestARunIsSoonToldThatAnAgentIsCutOffAfterItAccepted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		agent := &oneAgent{get: func(ctx context.Context) (wire.Action, error) {
 			<-ctx.Done()
 			return wire.Action{}, ctx.Err()
 		}}
-		told := pursue(t, agent, policy.Pursuit{Node: "n", Action: record.Action{ID: "a", State: record.ActionSaved}}, false, 6*time.Second)
-		if len(told) != 2 {
-			t.Fatalf("within 6s it was told %+v", told)
+		action := policy.ActionOrder{Node: "n", Action: record.Action{ID: "a", State: record.ActionSaved}}
+		reported := dispatchFor(t, agent, dispatcher{ActionOrder: action}, 6*time.Second)
+		if len(reported) != 2 {
+			t.Fatalf("within 6s it reported %+v", reported)
 		}
-		// An acceptance tells that the agent answers: what it does after that has to be told after it.
-		if _, ok := told[0].(policy.Accepted); !ok {
-			t.Errorf("the first that was told is %+v", told[0])
+		// An acceptance says that the agent answers: what it does after that has to be reported after it.
+		if _, ok := reported[0].(policy.Accepted); !ok {
+			t.Errorf("the first report is %+v", reported[0])
 		}
-		if silent, ok := told[1].(policy.Silent); !ok || silent.Why == "" {
-			t.Errorf("the last that was told is %+v", told[1])
+		if silent, ok := reported[1].(policy.AgentSilent); !ok || silent.Reason == "" {
+			t.Errorf("the last report is %+v", reported[1])
 		}
 	})
 }
@@ -76,15 +78,15 @@ func TestAnAgentWithAnotherJournalDoesNotSettleAnAction(t *testing.T) {
 	}
 	for _, state := range []record.ActionState{record.ActionUnknown, record.ActionCancelling} {
 		synctest.Test(t, func(t *testing.T) {
-			told := pursue(t, agent, policy.Pursuit{Node: "n", Cancel: record.CodeCancelled, Kill: true,
-				Action: record.Action{ID: "a", JournalID: "lost", State: state}}, true, time.Minute)
-			for _, input := range told {
+			action := policy.ActionOrder{Node: "n", Action: record.Action{ID: "a", JournalID: "lost", State: state}}
+			reported := dispatchFor(t, agent, dispatcher{ActionOrder: action, stopCode: record.CodeCancelled, sent: true}, time.Minute)
+			for _, input := range reported {
 				if ended, ok := input.(policy.Ended); ok && (ended.State != record.ActionUnknown || !ended.Unsettled) {
-					t.Errorf("of an action that is %s it was told %+v", state, ended)
+					t.Errorf("of an action that is %s it reported %+v", state, ended)
 				}
 			}
-			if len(told) != 1 {
-				t.Errorf("of an action that is %s it was told %+v", state, told)
+			if len(reported) != 1 {
+				t.Errorf("of an action that is %s it reported %+v", state, reported)
 			}
 		})
 	}

@@ -1,28 +1,34 @@
-package controller
+package cluster
 
 import (
 	"context"
 	"errors"
 	"maps"
 	"reflect"
-	"slices"
 	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/replicante-io/playbooks/agent/wire"
+	"github.com/replicante-io/playbooks/internal/retry"
 	"github.com/replicante-io/playbooks/record"
 )
 
-// Observe asks the agents of a cluster's nodes (nil: all known) what they are like now. A node whose agent does not
+const (
+	// askTimeout bounds asking one node for its facts, with all tries.
+	askTimeout = 5 * time.Second
+	// refusedPatience is for how long an agent that refuses connections is tried again.
+	refusedPatience = 2 * time.Second
+	// keepEvery is how often unchanged facts are saved with a new observed_ts.
+	keepEvery = 30 * time.Second
+)
+
+// Ask asks the agents of nodes of a cluster what they are like now. A node whose agent does not
 // answer is UNREACHABLE. It returns early, with nothing, when ctx ends.
-func (v *inventory) Observe(ctx context.Context, cluster string, names []string) []record.Node {
+func (v *Inventory) Ask(ctx context.Context, cluster string, names []string) []record.Node {
 	var asked []record.Node
 	v.mu.Lock()
-	if names == nil {
-		names = slices.Sorted(maps.Keys(v.nodes[cluster]))
-	}
 	for _, name := range names {
 		if known := v.nodes[cluster][name]; known != nil {
 			asked = append(asked, *known)
@@ -41,7 +47,7 @@ func (v *inventory) Observe(ctx context.Context, cluster string, names []string)
 		}
 		group.Go(func() error {
 			defer func() { <-v.slots }()
-			v.ask(ctx, &asked[i])
+			v.askNode(ctx, &asked[i])
 			return nil
 		})
 	}
@@ -53,9 +59,9 @@ func (v *inventory) Observe(ctx context.Context, cluster string, names []string)
 	return asked
 }
 
-// ask fills in what the node's agent says now.
-func (v *inventory) ask(ctx context.Context, n *record.Node) {
-	ctx, cancel := context.WithTimeout(ctx, observeTimeout)
+// askNode fills in what the node's agent says now.
+func (v *Inventory) askNode(ctx context.Context, n *record.Node) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	info, err := v.nodeInfo(ctx, n.AgentURL)
 	now := record.Now()
@@ -71,10 +77,10 @@ func (v *inventory) ask(ctx context.Context, n *record.Node) {
 	attributes := map[string]any{}
 	maps.Copy(attributes, info.Attributes)
 	if n.Status != record.StatusUnavailable {
-		if extras, err := v.agents.StoreInfo(ctx, n.AgentURL); err == nil {
+		if extras, err := v.Agents.StoreInfo(ctx, n.AgentURL); err == nil {
 			maps.Copy(attributes, extras.Attributes)
 		}
-		if shards, err := v.agents.ShardsInfo(ctx, n.AgentURL); err == nil {
+		if shards, err := v.Agents.ShardsInfo(ctx, n.AgentURL); err == nil {
 			n.Role = wire.NodeRole(shards.Shards)
 			for _, shard := range shards.Shards {
 				s := record.Shard{ID: shard.ID, Role: wire.ParseRole(shard.Role)}
@@ -92,26 +98,22 @@ func (v *inventory) ask(ctx context.Context, n *record.Node) {
 }
 
 // nodeInfo tries again while nothing is listening: an agent that restarts is back within a second.
-func (v *inventory) nodeInfo(ctx context.Context, url string) (wire.NodeInfo, error) {
-	for wait := 200 * time.Millisecond; ; wait *= 2 {
-		info, err := v.agents.NodeInfo(ctx, url)
-		if err == nil || !errors.Is(err, wire.ErrNotSent) || wait > 2*time.Second {
-			return info, err
-		}
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
+func (v *Inventory) nodeInfo(ctx context.Context, url string) (wire.NodeInfo, error) {
+	backoff := retry.New(200*time.Millisecond, time.Second)
+	for begun := time.Now(); ; {
+		info, err := v.Agents.NodeInfo(ctx, url)
+		if err == nil || !errors.Is(err, wire.ErrNotSent) || time.Since(begun) > refusedPatience || !backoff.Wait(ctx) {
 			return info, err
 		}
 	}
 }
 
-// keep takes over the facts that were observed.
-func (v *inventory) keep(observed []record.Node) {
+// keep takes over the facts that agents gave.
+func (v *Inventory) keep(answers []record.Node) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	changed := false
-	for _, n := range observed {
+	for _, n := range answers {
 		known := v.nodes[n.ClusterID][n.NodeID]
 		if known == nil {
 			continue
@@ -119,7 +121,7 @@ func (v *inventory) keep(observed []record.Node) {
 		fresh := *known
 		fresh.Status, fresh.Role, fresh.Shards = n.Status, n.Role, n.Shards
 		fresh.StoreID, fresh.StoreVersion, fresh.Attributes = n.StoreID, n.StoreVersion, n.Attributes
-		old := known.ObservedTS == nil || n.ObservedTS.Sub(*known.ObservedTS) > observedEvery
+		old := known.ObservedTS == nil || n.ObservedTS.Sub(*known.ObservedTS) > keepEvery
 		if old || !reflect.DeepEqual(fresh, *known) {
 			fresh.ObservedTS = n.ObservedTS
 			*known = fresh

@@ -1,4 +1,4 @@
-package controller
+package run
 
 import (
 	"context"
@@ -9,15 +9,15 @@ import (
 	"time"
 )
 
-func TestTurnsMakeSoManyCallsAtATimeInOrder(t *testing.T) {
+func TestLimiterMakesSoManyCallsAtATimeInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		turns := &turns{width: 2}
+		limiter := NewLimiter(2)
 		order := make(chan int, 100)
 		var at atomic.Int32
 		var all sync.WaitGroup
 		all.Add(100)
 		for i := range 100 {
-			turns.Do(t.Context(), func() {
+			limiter.Do(t.Context(), func() {
 				defer all.Done()
 				order <- i
 				if now := at.Add(1); now > 2 {
@@ -36,25 +36,25 @@ func TestTurnsMakeSoManyCallsAtATimeInOrder(t *testing.T) {
 	})
 }
 
-func TestCallWhoseContextEndsBeforeItsTurnIsNeverMadeAndHoldsNobodyUp(t *testing.T) {
+func TestCallWhoseContextEndsWhileItWaitsIsNeverMadeAndHoldsUpNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		turns := &turns{width: 1}
+		limiter := NewLimiter(1)
 		busy := make(chan struct{})
-		turns.Do(t.Context(), func() { <-busy }, func() {})
+		limiter.Do(t.Context(), func() { <-busy }, func() {})
 		ctx, cancel := context.WithCancel(t.Context())
 		nevers := 0
-		turns.Do(ctx, func() { t.Error("it was made") }, func() { nevers++ })
+		limiter.Do(ctx, func() { t.Error("it was made") }, func() { nevers++ })
 		cancel()
-		turns.Wait(ctx, func() { t.Error("it was made") })
+		limiter.Wait(ctx, func() { t.Error("it was made") })
 		synctest.Wait()
 		if nevers != 1 {
-			t.Errorf("told %d times", nevers)
+			t.Errorf("called back %d times", nevers)
 		}
 		close(busy)
 		made := false
-		turns.Wait(t.Context(), func() { made = true })
+		limiter.Wait(t.Context(), func() { made = true })
 		if !made {
-			t.Error("the turn after it was not given")
+			t.Error("the call after it was not made")
 		}
 	})
 }

@@ -1,8 +1,9 @@
-package controller
+// Package cluster holds what the runs of a leader share: the inventory of nodes, which asks agents for facts, and the capacity
+// of clusters, which grants who may act on which node and which run may begin.
+package cluster
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -11,32 +12,36 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/replicante-io/playbooks/agent/wire"
 	"github.com/replicante-io/playbooks/membership"
 	"github.com/replicante-io/playbooks/record"
 	"github.com/replicante-io/playbooks/store"
 )
 
-const (
-	// observeTimeout bounds asking one node for its facts, with all tries.
-	observeTimeout = 5 * time.Second
-	// observedEvery is how often unchanged facts are saved with a new observed_ts.
-	observedEvery = 30 * time.Second
-	// saveEvery is how often known nodes are saved at most; saveMax how many by one write.
-	saveEvery = 100 * time.Millisecond
-	saveMax   = 1000
-	// forgetEvery is how often nodes that stayed away are looked for.
-	forgetEvery = time.Minute
-)
+// agents is what is asked of agents about their nodes; agent/client does it. Its errors are those of agent/wire.
+type agents interface {
+	NodeInfo(ctx context.Context, agentURL string) (wire.NodeInfo, error)
+	StoreInfo(ctx context.Context, agentURL string) (wire.StoreInfo, error)
+	ShardsInfo(ctx context.Context, agentURL string) (wire.ShardsInfo, error)
+}
 
-// inventory is the one maker of what is known of a node: from its key, and from its agent's answers.
-type inventory struct {
-	store       store.Store
-	agents      agents
-	term        int64
-	forgetAfter time.Duration
-	log         hclog.Logger
-	slots       chan struct{}                                                             // bounds the nodes asked at once
-	tell        func(cluster string, complete bool, present []record.Node, gone []string) // who is there
+// InventoryConfig is what an inventory works with.
+type InventoryConfig struct {
+	Store       store.Store
+	Agents      agents
+	Term        int64
+	ForgetAfter time.Duration // how long a known node may have no key
+	Concurrency int           // bounds the nodes that are asked for facts at one time
+	Log         hclog.Logger
+	// Changed is told which nodes of a cluster have a live key; with complete, all of them. It must not block.
+	Changed func(cluster string, complete bool, present []record.Node, gone []string)
+}
+
+// Inventory is the one maker of what is known of nodes: from their keys, and from their agents' answers. It is safe for concurrent
+// use.
+type Inventory struct {
+	InventoryConfig
+	slots chan struct{} // bounds the nodes that are asked at once
 
 	mu    sync.Mutex
 	nodes map[string]map[string]*record.Node // by cluster, by node
@@ -46,9 +51,21 @@ type inventory struct {
 	once  sync.Once
 }
 
-// Load reads the nodes that were known before.
-func (v *inventory) Load(ctx context.Context) error {
-	known, _, err := v.store.Nodes(ctx, "", store.Page{})
+// NewInventory makes an inventory that knows no node yet.
+func NewInventory(config InventoryConfig) *Inventory {
+	return &Inventory{
+		InventoryConfig: config, slots: make(chan struct{}, config.Concurrency),
+		nodes: map[string]map[string]*record.Node{}, dirty: map[record.NodeKey]struct{}{},
+		save: make(chan struct{}, 1), ready: make(chan struct{}),
+	}
+}
+
+// Ready is closed once it is known which nodes have a live key.
+func (v *Inventory) Ready() <-chan struct{} { return v.ready }
+
+// Load reads the nodes that earlier leaders knew.
+func (v *Inventory) Load(ctx context.Context) error {
+	known, _, err := v.Store.Nodes(ctx, "", store.Page{})
 	if err != nil {
 		return fmt.Errorf("read the known nodes: %w", err)
 	}
@@ -61,7 +78,7 @@ func (v *inventory) Load(ctx context.Context) error {
 }
 
 // cluster is the nodes of a cluster. The caller holds mu.
-func (v *inventory) cluster(id string) map[string]*record.Node {
+func (v *Inventory) cluster(id string) map[string]*record.Node {
 	nodes := v.nodes[id]
 	if nodes == nil {
 		nodes = map[string]*record.Node{}
@@ -71,7 +88,7 @@ func (v *inventory) cluster(id string) map[string]*record.Node {
 }
 
 // Known is the nodes of a cluster, by id.
-func (v *inventory) Known(cluster string) []record.Node {
+func (v *Inventory) Known(cluster string) []record.Node {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	known := make([]record.Node, 0, len(v.nodes[cluster]))
@@ -81,8 +98,9 @@ func (v *inventory) Known(cluster string) []record.Node {
 	return known
 }
 
-// Introduce tells who of a cluster has a live key, in step with what Deliver tells: nobody is missed between the two.
-func (v *inventory) Introduce(cluster string, tell func(present []record.Node)) {
+// WithPresent calls do with the nodes of a cluster that have a live key. Changed is not called meanwhile, so that no change is
+// missed between the two.
+func (v *Inventory) WithPresent(cluster string, do func(present []record.Node)) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	present := make([]record.Node, 0, len(v.nodes[cluster]))
@@ -91,11 +109,11 @@ func (v *inventory) Introduce(cluster string, tell func(present []record.Node)) 
 			present = append(present, *known)
 		}
 	}
-	tell(present)
+	do(present)
 }
 
-// Deliver takes in what membership saw. What it tells must not block.
-func (v *inventory) Deliver(update membership.Update) error {
+// Deliver takes in what membership saw.
+func (v *Inventory) Deliver(update membership.Update) error {
 	now := record.Now()
 	present := map[string][]record.Node{}
 	gone := map[string][]string{}
@@ -133,7 +151,7 @@ func (v *inventory) Deliver(update membership.Update) error {
 		clusters[cluster] = true
 	}
 	for cluster := range clusters {
-		v.tell(cluster, update.Complete, present[cluster], gone[cluster])
+		v.Changed(cluster, update.Complete, present[cluster], gone[cluster])
 	}
 	if update.Complete {
 		v.once.Do(func() { close(v.ready) })
@@ -142,7 +160,7 @@ func (v *inventory) Deliver(update membership.Update) error {
 }
 
 // appear takes in a live key. The caller holds mu.
-func (v *inventory) appear(n *membership.Node, now time.Time) *record.Node {
+func (v *Inventory) appear(n *membership.Node, now time.Time) *record.Node {
 	known := v.cluster(n.ClusterID)[n.NodeID]
 	if known == nil {
 		known = &record.Node{NodeID: n.NodeID, ClusterID: n.ClusterID, Status: record.StatusUnknown}
@@ -185,7 +203,7 @@ func document(values map[string]any) record.Document {
 }
 
 // vanish notes that a node's key is gone. The caller holds mu.
-func (v *inventory) vanish(key record.NodeKey, now time.Time) {
+func (v *Inventory) vanish(key record.NodeKey, now time.Time) {
 	known := v.nodes[key.Cluster][key.Node]
 	if known == nil || !known.Present && known.GoneTS != nil {
 		return
@@ -196,7 +214,7 @@ func (v *inventory) vanish(key record.NodeKey, now time.Time) {
 }
 
 // Forget removes a node from what is known, once it is gone from the store.
-func (v *inventory) Forget(key record.NodeKey) {
+func (v *Inventory) Forget(key record.NodeKey) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	delete(v.nodes[key.Cluster], key.Node)
@@ -207,124 +225,16 @@ func (v *inventory) Forget(key record.NodeKey) {
 }
 
 // Present tells whether a node has a live key.
-func (v *inventory) Present(key record.NodeKey) bool {
+func (v *Inventory) Present(key record.NodeKey) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	known := v.nodes[key.Cluster][key.Node]
 	return known != nil && known.Present
 }
 
-func (v *inventory) wakeSaver() {
-	select {
-	case v.save <- struct{}{}:
-	default:
-	}
-}
-
-// Save writes known nodes as they change, many by one write, until ctx ends. A store that cannot be reached is tried
-// again; it returns what makes leading pointless.
-func (v *inventory) Save(ctx context.Context) error {
-	retry := store.Backoff()
-	failing := false
-	for {
-		select {
-		case <-v.save:
-		case <-ctx.Done():
-			return nil
-		}
-		for {
-			batch := v.takeDirty()
-			if len(batch) == 0 {
-				break
-			}
-			err := v.store.SaveNodes(ctx, v.term, batch)
-			if err == nil {
-				retry.Reset()
-				failing = false
-				continue
-			}
-			if ctx.Err() != nil {
-				return nil
-			}
-			if errors.Is(err, store.ErrStaleTerm) {
-				return fmt.Errorf("save known nodes: %w", err)
-			}
-			if !failing {
-				v.log.Warn("cannot save known nodes; trying until it works", "error", err)
-			}
-			failing = true
-			v.putBack(batch)
-			if !retry.Wait(ctx) {
-				return nil
-			}
-		}
-		select {
-		case <-time.After(saveEvery):
-		case <-ctx.Done():
-			return nil
-		}
-	}
-}
-
-func (v *inventory) takeDirty() []record.Node {
+// Names are the ids of a cluster's known nodes, sorted.
+func (v *Inventory) Names(cluster string) []string {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	var batch []record.Node
-	for key := range v.dirty {
-		if len(batch) == saveMax {
-			break
-		}
-		delete(v.dirty, key)
-		if known := v.nodes[key.Cluster][key.Node]; known != nil {
-			batch = append(batch, *known)
-		}
-	}
-	return batch
-}
-
-func (v *inventory) putBack(batch []record.Node) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	for i := range batch {
-		v.dirty[batch[i].Key()] = struct{}{}
-	}
-}
-
-// Expire forgets nodes that have stayed away for too long, until ctx ends.
-func (v *inventory) Expire(ctx context.Context) error {
-	ticker := time.NewTicker(forgetEvery)
-	defer ticker.Stop()
-	for {
-		for _, key := range v.longGone(record.Now()) {
-			err := v.store.ForgetNode(ctx, v.term, key, nil)
-			switch {
-			case err == nil, errors.Is(err, store.ErrNotFound):
-				v.Forget(key)
-				v.log.Info("forgot a node that stayed away", "cluster", key.Cluster, "node", key.Node)
-			case ctx.Err() != nil:
-				return nil
-			case errors.Is(err, store.ErrStaleTerm):
-				return fmt.Errorf("forget node %s: %w", key.Node, err)
-			}
-		}
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return nil
-		}
-	}
-}
-
-func (v *inventory) longGone(now time.Time) []record.NodeKey {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	var keys []record.NodeKey
-	for _, nodes := range v.nodes {
-		for _, known := range nodes {
-			if !known.Present && known.GoneTS != nil && now.Sub(*known.GoneTS) > v.forgetAfter {
-				keys = append(keys, known.Key())
-			}
-		}
-	}
-	return keys
+	return slices.Sorted(maps.Keys(v.nodes[cluster]))
 }

@@ -1,0 +1,136 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/replicante-io/playbooks/internal/retry"
+	"github.com/replicante-io/playbooks/record"
+	"github.com/replicante-io/playbooks/store"
+)
+
+const (
+	// saveEvery is how often known nodes are saved at most; saveMax how many by one write.
+	saveEvery = 100 * time.Millisecond
+	saveMax   = 1000
+	// forgetEvery is how often nodes are looked for that have had no key for too long.
+	forgetEvery = time.Minute
+)
+
+func (v *Inventory) wakeSaver() {
+	select {
+	case v.save <- struct{}{}:
+	default:
+	}
+}
+
+// Save writes known nodes as they change, many by one write, until ctx ends (nil). It tries again while the store does not
+// answer; any other error makes leading pointless.
+func (v *Inventory) Save(ctx context.Context) error {
+	for {
+		select {
+		case <-v.save:
+		case <-ctx.Done():
+			return nil
+		}
+		if err := v.saveDirty(ctx); err != nil {
+			return err
+		}
+		if !retry.Sleep(ctx, saveEvery) {
+			return nil
+		}
+	}
+}
+
+func (v *Inventory) saveDirty(ctx context.Context) error {
+	backoff, failing := store.Backoff(), false
+	for {
+		batch := v.takeDirty()
+		if len(batch) == 0 {
+			return nil
+		}
+		err := v.Store.SaveNodes(ctx, v.Term, batch)
+		switch {
+		case err == nil:
+			backoff.Reset()
+			failing = false
+			continue
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, store.ErrStaleTerm):
+			return fmt.Errorf("save known nodes: %w", err)
+		case !failing:
+			v.Log.Warn("cannot save known nodes; trying again until it works", "error", err)
+		}
+		failing = true
+		v.putBack(batch)
+		if !backoff.Wait(ctx) {
+			return nil
+		}
+	}
+}
+
+func (v *Inventory) takeDirty() []record.Node {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	var batch []record.Node
+	for key := range v.dirty {
+		if len(batch) == saveMax {
+			break
+		}
+		delete(v.dirty, key)
+		if known := v.nodes[key.Cluster][key.Node]; known != nil {
+			batch = append(batch, *known)
+		}
+	}
+	return batch
+}
+
+func (v *Inventory) putBack(batch []record.Node) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for i := range batch {
+		v.dirty[batch[i].Key()] = struct{}{}
+	}
+}
+
+// Expire forgets nodes that have had no key for longer than ForgetAfter, until ctx ends (nil).
+func (v *Inventory) Expire(ctx context.Context) error {
+	ticker := time.NewTicker(forgetEvery)
+	defer ticker.Stop()
+	for {
+		for _, key := range v.expired(record.Now()) {
+			err := v.Store.ForgetNode(ctx, v.Term, key, nil)
+			switch {
+			case err == nil, errors.Is(err, store.ErrNotFound):
+				v.Forget(key)
+				v.Log.Info("forgot a node that had no key for too long", "cluster", key.Cluster, "node", key.Node)
+			case ctx.Err() != nil:
+				return nil
+			case errors.Is(err, store.ErrStaleTerm):
+				return fmt.Errorf("forget node %s: %w", key.Node, err)
+			}
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (v *Inventory) expired(now time.Time) []record.NodeKey {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	var keys []record.NodeKey
+	for _, nodes := range v.nodes {
+		for _, known := range nodes {
+			if !known.Present && known.GoneTS != nil && now.Sub(*known.GoneTS) > v.ForgetAfter {
+				keys = append(keys, known.Key())
+			}
+		}
+	}
+	return keys
+}

@@ -1,0 +1,135 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/google/uuid"
+
+	"github.com/replicante-io/playbooks/controller/policy"
+	"github.com/replicante-io/playbooks/controller/run"
+	"github.com/replicante-io/playbooks/internal/failpoint"
+	"github.com/replicante-io/playbooks/playbook"
+	"github.com/replicante-io/playbooks/record"
+	"github.com/replicante-io/playbooks/store"
+)
+
+// replay answers a request that was carried out before.
+func (t *term) replay(ctx context.Context, done record.IdempotencyRecord) (record.Run, error) {
+	if done.RunID == "" {
+		return record.Run{}, nil
+	}
+	run, err := t.shared.Store.Run(ctx, done.RunID)
+	if err != nil {
+		return record.Run{}, fmt.Errorf("read run %s: %w", done.RunID, err)
+	}
+	return run, nil
+}
+
+// start creates a run, with a record for every known node, and queues it.
+func (t *term) start(ctx context.Context, request record.Request, start record.RunRequest, key *record.IdempotencyRecord) (record.Run, error) {
+	create, err := t.prepare(ctx, request, start)
+	if err != nil {
+		return record.Run{}, err
+	}
+	if key != nil {
+		key.RunID = create.Run.ID
+		create.Idempotency = []record.IdempotencyRecord{*key}
+	}
+	if by := t.shared.Capacity.Enter(&create.Run, start.IfBusy == "fail"); by != "" {
+		return record.Run{}, &record.RejectedError{Code: record.CodeClusterBusy, Data: record.Document{"cluster": start.Cluster, "run": by}}
+	}
+	if err := t.create(ctx, create); err != nil {
+		t.shared.Capacity.Leave(create.Run.Cluster, create.Run.ID)
+		if errors.Is(err, store.ErrStaleTerm) {
+			t.fail(err)
+		}
+		return record.Run{}, fmt.Errorf("create run %s: %w", create.Run.ID, err)
+	}
+	failpoint.Point(failpoint.Created)
+	t.own(t.runner(claimed{run: run.Snapshot(create.Run), nodes: create.Nodes, isNew: true}))
+	return run.Snapshot(create.Run), nil
+}
+
+// create stores a run, and tries again while the store does not answer.
+func (t *term) create(ctx context.Context, create *record.Commit) error {
+	failpoint.Point(failpoint.Creating)
+	first := true
+	return retryUnavailable(ctx, func() error {
+		ctx, cancel := context.WithTimeout(ctx, 6*run.CommitTimeout)
+		defer cancel()
+		err := t.shared.Store.Create(ctx, t.shared.Term.Term, *create)
+		if errors.Is(err, store.ErrExists) && !first { // an earlier try may have been stored
+			if there, readErr := t.shared.Store.Run(ctx, create.Run.ID); readErr == nil && there.CommitID == create.ID {
+				return nil
+			} else if readErr != nil && !errors.Is(readErr, store.ErrNotFound) {
+				return readErr
+			}
+		}
+		first = false
+		return err
+	})
+}
+
+// prepare makes the run, with its own copy of the playbook and a record for every known node.
+func (t *term) prepare(ctx context.Context, request record.Request, start record.RunRequest) (*record.Commit, error) {
+	applied, spec, err := t.playbook(ctx, start)
+	if err != nil {
+		return nil, err
+	}
+	params, problems := spec.BindParams(start.Params)
+	if len(problems) > 0 {
+		return nil, &record.RejectedError{Code: record.CodeBadParams, Problems: problems}
+	}
+	known := t.shared.Inventory.Known(start.Cluster)
+	if len(known) == 0 {
+		return nil, &record.RejectedError{Code: record.CodeNoNodes, Data: record.Document{"cluster": start.Cluster}}
+	}
+	id, err := uuid.NewV7()
+	if err != nil {
+		return nil, err
+	}
+	now, term := record.Now(), t.shared.Term.Term
+	run := record.Run{
+		ID: id.String(), Cluster: start.Cluster, Params: params, State: record.RunPending, Reason: start.Reason,
+		Playbook: record.PlaybookCopy{
+			Name: applied.Name, Version: applied.Version, Revision: applied.Revision, Source: applied.Source, Spec: applied.Spec,
+		},
+		RequestedBy: request.Actor, IdempotencyKey: request.Key, Term: term, CreatedTS: now, UpdateTS: now,
+		Counts: map[record.NodeState]int{record.NodePending: len(known)}, Concurrency: spec.Concurrency,
+		Stages: policy.NewStages(spec), Seq: 1, Rev: 1, CommitID: fmt.Sprintf("%d.1", term),
+	}
+	create := &record.Commit{ID: run.CommitID, Run: run, Nodes: make([]record.RunNode, len(known)), Events: []record.Event{{
+		RunID: run.ID, Seq: 1, TS: now, Type: record.EventRunCreated, Actor: request.Actor, Data: record.Document{
+			"playbook": applied.Name, "revision": applied.Revision, "nodes": int64(len(known)),
+		},
+	}}}
+	for i := range known {
+		create.Nodes[i] = record.RunNode{
+			RunID: run.ID, Cluster: run.Cluster, Node: known[i].NodeID,
+			State: record.NodePending, Membership: record.MemberKnown, Absent: !known[i].Present,
+		}
+	}
+	return create, nil
+}
+
+// playbook is the revision that a run is requested of.
+func (t *term) playbook(ctx context.Context, start record.RunRequest) (record.Playbook, *playbook.Spec, error) {
+	applied, err := t.shared.Store.Playbook(ctx, start.Playbook, start.Revision)
+	if errors.Is(err, store.ErrNotFound) {
+		data := record.Document{"playbook": start.Playbook}
+		if start.Revision != 0 {
+			data["revision"] = start.Revision
+		}
+		return applied, nil, &record.RejectedError{Code: record.CodePlaybookNotFound, Data: data}
+	}
+	if err != nil {
+		return applied, nil, fmt.Errorf("read playbook %s: %w", start.Playbook, err)
+	}
+	spec, err := playbook.Load(applied.Spec)
+	if err != nil {
+		return applied, nil, fmt.Errorf("load playbook %s revision %d: %w", applied.Name, applied.Revision, err)
+	}
+	return applied, spec, nil
+}

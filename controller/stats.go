@@ -1,0 +1,42 @@
+package controller
+
+import (
+	"github.com/replicante-io/playbooks/controller/cluster"
+	"github.com/replicante-io/playbooks/record"
+)
+
+// Stats counts what a leader works on.
+type Stats struct {
+	Runs     map[record.RunState]int  // that have not ended, as their last commits left them
+	Clusters map[string]cluster.Stats // of known nodes
+	// DelayedRuns have a commit that the store does not take; DelayReason is why the last of them says so.
+	DelayedRuns int
+	DelayReason error
+
+	MailboxInputs   int // that runners have not read
+	DispatcherQueue int // calls to agents that wait for the limit of simultaneous ones
+	EffectsInFlight int // actions that are followed and facts that are asked for
+}
+
+// Stats counts now, from memory. False while this controller does not lead.
+func (c *Controller) Stats() (Stats, bool) {
+	t, err := c.current()
+	if err != nil {
+		return Stats{}, false
+	}
+	stats := Stats{Runs: map[record.RunState]int{}, DispatcherQueue: t.shared.Limiter.Len()}
+	for _, r := range t.all() {
+		if state := r.State(); !state.Final() {
+			stats.Runs[state]++
+		}
+		if since, reason := r.Delayed(); !since.IsZero() {
+			stats.DelayedRuns++
+			stats.DelayReason = reason
+		}
+		of := r.Stats()
+		stats.MailboxInputs += of.Mailbox
+		stats.EffectsInFlight += of.InFlight
+	}
+	stats.Clusters = t.shared.Inventory.Stats(t.shared.Capacity)
+	return stats, true
+}

@@ -1,0 +1,50 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/replicante-io/playbooks/controller/run"
+	"github.com/replicante-io/playbooks/internal/failpoint"
+	"github.com/replicante-io/playbooks/record"
+	"github.com/replicante-io/playbooks/store"
+)
+
+// takeOver claims all open runs before any of them continues: what is in flight on a node keeps other runs from it. None continues
+// before it is known which nodes have a live key.
+func (t *term) takeOver(ctx context.Context, ready func(open int)) error {
+	var open []record.Run
+	err := retryUnavailable(ctx, func() (err error) {
+		open, err = t.shared.Store.OpenRuns(ctx)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("list the open runs: %w", err)
+	}
+	runners := make([]*run.Runner, 0, len(open))
+	for i := range open {
+		c, err := t.claim(ctx, open[i].ID)
+		if errors.Is(err, store.ErrNotFound) {
+			continue // it has expired
+		}
+		if err != nil {
+			return err
+		}
+		if c.run.FinishTS == nil {
+			t.shared.Capacity.Restore(&c.run)
+		}
+		runners = append(runners, t.runner(c))
+	}
+	failpoint.Point(failpoint.Claimed)
+	select {
+	case <-t.shared.Inventory.Ready():
+	case <-ctx.Done():
+		return nil
+	}
+	for _, r := range runners {
+		t.own(r)
+	}
+	ready(len(runners))
+	return nil
+}
