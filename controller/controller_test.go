@@ -27,7 +27,7 @@ const slow = `  stages:
 
 func TestRunGoesToItsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, 5, slow)
+		h := newInstallation(t, 5, slow)
 		h.lead()
 		defer h.kill()
 		run := h.await(h.start(record.Request{}, record.RunRequest{}).ID, record.RunDone)
@@ -58,7 +58,7 @@ func TestNextLeaderGoesOnWhereTheLastOneWasKilled(t *testing.T) {
 	for seed := range uint64(30) {
 		synctest.Test(t, func(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 1))
-			h := newHouse(t, 5, slow)
+			h := newInstallation(t, 5, slow)
 			h.lead()
 			id := h.start(record.Request{}, record.RunRequest{}).ID
 			for range 5 {
@@ -77,15 +77,15 @@ func TestNextLeaderGoesOnWhereTheLastOneWasKilled(t *testing.T) {
 }
 
 func TestCommitInDoubtLandsOnce(t *testing.T) {
-	for _, landed := range []bool{true, false} {
+	for _, stored := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
-			h := newHouse(t, 3, slow)
+			h := newInstallation(t, 3, slow)
 			h.lead()
 			defer h.kill()
 			id := h.start(record.Request{}, record.RunRequest{}).ID
 			for range 20 {
 				time.Sleep(50 * time.Millisecond)
-				h.store.FailNext("Commit", landed)
+				h.store.FailNext("Commit", stored)
 			}
 			h.await(id, record.RunDone)
 			h.onceEach()
@@ -95,7 +95,7 @@ func TestCommitInDoubtLandsOnce(t *testing.T) {
 
 func TestNothingIsSentWhileTheStoreIsAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, 3, slow)
+		h := newInstallation(t, 3, slow)
 		h.lead()
 		defer h.kill()
 		id := h.start(record.Request{}, record.RunRequest{}).ID
@@ -113,7 +113,7 @@ func TestNothingIsSentWhileTheStoreIsAway(t *testing.T) {
 
 func TestLeaderWhoseTermIsOverStops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, 3, slow)
+		h := newInstallation(t, 3, slow)
 		h.lead()
 		id := h.start(record.Request{}, record.RunRequest{}).ID
 		time.Sleep(100 * time.Millisecond)
@@ -123,7 +123,7 @@ func TestLeaderWhoseTermIsOverStops(t *testing.T) {
 			t.Errorf("it ended with %v", err)
 		}
 		if _, err := old.Start(t.Context(), record.Request{}, record.RunRequest{}); !errors.Is(err, controller.ErrNotLeading) {
-			t.Errorf("it takes words: %v", err)
+			t.Errorf("it takes commands: %v", err)
 		}
 		defer h.kill()
 		h.await(id, record.RunDone)
@@ -133,7 +133,7 @@ func TestLeaderWhoseTermIsOverStops(t *testing.T) {
 
 func TestAgentThatHasSeenAHigherTermMakesTheLeaderStepDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, 2, slow)
+		h := newInstallation(t, 2, slow)
 		h.fleet.term = 77
 		h.lead()
 		h.start(record.Request{}, record.RunRequest{})
@@ -146,7 +146,7 @@ func TestAgentThatHasSeenAHigherTermMakesTheLeaderStepDown(t *testing.T) {
 
 func TestExclusiveRunsOfAClusterGoOneAfterTheOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, 2, slow)
+		h := newInstallation(t, 2, slow)
 		h.apply("shared", "  concurrency: shared\n"+slow)
 		h.lead()
 		first := h.start(record.Request{}, record.RunRequest{Playbook: "shared"})
@@ -163,7 +163,7 @@ func TestExclusiveRunsOfAClusterGoOneAfterTheOther(t *testing.T) {
 			first.ID: record.RunRunning, beside.ID: record.RunRunning, exclusive.ID: record.RunPending, late.ID: record.RunPending,
 		} {
 			if run, _ := h.store.Run(t.Context(), id); run.State != want {
-				t.Errorf("run %s is %s, want %s; waits for %q", id, run.State, want, run.WaitsFor)
+				t.Errorf("run %s is %s, want %s; waiting %+v", id, run.State, want, run.Waiting)
 			}
 		}
 		h.kill()
@@ -180,7 +180,7 @@ func TestExclusiveRunsOfAClusterGoOneAfterTheOther(t *testing.T) {
 
 func TestSharedRunsNeverActOnOneNodeAtTheSameTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, 3, "  concurrency: shared\n"+slow)
+		h := newInstallation(t, 3, "  concurrency: shared\n"+slow)
 		h.lead()
 		defer h.kill()
 		ids := []string{h.start(record.Request{}, record.RunRequest{}).ID, h.start(record.Request{}, record.RunRequest{}).ID, h.start(record.Request{}, record.RunRequest{}).ID}
@@ -209,7 +209,7 @@ func TestSharedRunsNeverActOnOneNodeAtTheSameTime(t *testing.T) {
 
 func TestSameRequestAgainStartsNoSecondRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, 2, slow)
+		h := newInstallation(t, 2, slow)
 		h.lead()
 		request := record.Request{Actor: "me", Key: "k1", Digest: "d1"}
 		ids := make(chan string, 10)
@@ -241,9 +241,9 @@ func TestSameRequestAgainStartsNoSecondRun(t *testing.T) {
 	})
 }
 
-func TestCommandIsAnsweredOnceItLanded(t *testing.T) {
+func TestCommandIsAnsweredOnceItIsCommitted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, 3, slow)
+		h := newInstallation(t, 3, slow)
 		h.lead()
 		defer h.kill()
 		id := h.start(record.Request{}, record.RunRequest{}).ID
@@ -255,7 +255,7 @@ func TestCommandIsAnsweredOnceItLanded(t *testing.T) {
 		h.await(id, record.RunPaused)
 		again, err := h.current.Command(t.Context(), record.Request{Key: "p", Digest: "p"}, id, record.Command{Verb: record.VerbPause})
 		if err != nil || again.State != record.RunPaused {
-			t.Fatalf("the same word again: %s, %v", again.State, err)
+			t.Fatalf("the same command again: %s, %v", again.State, err)
 		}
 		if _, err := h.current.Command(t.Context(), record.Request{}, id, record.Command{Verb: record.VerbResume}); err != nil {
 			t.Fatal(err)
@@ -263,7 +263,7 @@ func TestCommandIsAnsweredOnceItLanded(t *testing.T) {
 		h.await(id, record.RunDone)
 		var refusal *record.RejectedError
 		_, err = h.current.Command(t.Context(), record.Request{}, id, record.Command{Verb: record.VerbPause})
-		if !errors.As(err, &refusal) || refusal.Status != 409 || !strings.Contains(refusal.Message, "DONE") {
+		if !errors.As(err, &refusal) || refusal.Code != record.CodeWrongState || refusal.Data["state"] != "DONE" {
 			t.Fatalf("pausing an ended run: %v", err)
 		}
 	})
@@ -271,7 +271,7 @@ func TestCommandIsAnsweredOnceItLanded(t *testing.T) {
 
 func TestUnreachableAgentFailsItsNodeWithoutWaitingForTheTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, 2, strings.ReplaceAll(slow, "batch: 2", "health: none"))
+		h := newInstallation(t, 2, strings.ReplaceAll(slow, "batch: 2", "health: none"))
 		h.fleet.down["http://node-1"] = true
 		h.lead()
 		defer h.kill()
@@ -285,7 +285,7 @@ func TestUnreachableAgentFailsItsNodeWithoutWaitingForTheTimeout(t *testing.T) {
 
 func TestNodeThatJoinsTakesPart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, 2, slow)
+		h := newInstallation(t, 2, slow)
 		h.lead()
 		defer h.kill()
 		id := h.start(record.Request{}, record.RunRequest{}).ID

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,7 +17,7 @@ import (
 )
 
 // away makes every write fail until it is called with false.
-func (h *house) away(away bool) {
+func (h *installation) away(away bool) {
 	if !away {
 		h.store.Intercept(nil)
 		return
@@ -26,11 +25,11 @@ func (h *house) away(away bool) {
 	h.store.Intercept(func(op string, _ func() error) error { return fmt.Errorf("%s: %w", op, store.ErrUnavailable) })
 }
 
-func TestWhatIsRecalledIsWhatLanded(t *testing.T) {
+func TestReadsFromMemoryAreWhatIsCommitted(t *testing.T) {
 	for seed := range uint64(20) {
 		synctest.Test(t, func(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 2))
-			h := newHouse(t, 5, slow)
+			h := newInstallation(t, 5, slow)
 			h.lead()
 			defer h.kill()
 			id := h.start(record.Request{}, record.RunRequest{}).ID
@@ -43,32 +42,32 @@ func TestWhatIsRecalledIsWhatLanded(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				recalled, waits, ok := h.current.Recall(id)
+				read, waits, ok := h.current.CommittedRun(id)
 				if stored.FinishTS != nil {
 					break
 				}
 				if !ok {
-					t.Fatalf("seed %d: the run is %s and nothing is recalled", seed, stored.State)
+					t.Fatalf("seed %d: the run is %s and nothing is read", seed, stored.State)
 				}
 				if waits {
 					waited++
-					if !strings.HasPrefix(recalled.WaitsFor, "the primary store has not answered since ") {
-						t.Errorf("seed %d: it waits for %q", seed, recalled.WaitsFor)
+					if w := read.Waiting; w == nil || w.For != record.WaitStore || w.Since.IsZero() {
+						t.Errorf("seed %d: it waits for %+v", seed, w)
 					}
-					recalled.WaitsFor = stored.WaitsFor
+					read.Waiting = stored.Waiting
 				}
-				if diff := cmp.Diff(stored, recalled, cmpopts.EquateEmpty()); diff != "" {
-					t.Fatalf("seed %d: the run, -stored +recalled:\n%s", seed, diff)
+				if diff := cmp.Diff(stored, read, cmpopts.EquateEmpty()); diff != "" {
+					t.Fatalf("seed %d: the run, -stored +read:\n%s", seed, diff)
 				}
 				nodes, _, err := h.store.RunNodes(t.Context(), id, nil, store.Page{})
 				if err != nil {
 					t.Fatal(err)
 				}
-				known, _ := h.current.RecallNodes(id)
+				known, _ := h.current.CommittedNodes(id)
 				if diff := cmp.Diff(nodes, known, cmpopts.EquateEmpty()); diff != "" {
-					t.Fatalf("seed %d: the nodes, -stored +recalled:\n%s", seed, diff)
+					t.Fatalf("seed %d: the nodes, -stored +read:\n%s", seed, diff)
 				}
-				if runs := h.current.RecallRuns(); len(runs) != 1 || runs[0].ID != id || runs[0].Playbook.Spec != nil {
+				if runs := h.current.CommittedRuns(); len(runs) != 1 || runs[0].ID != id || runs[0].Playbook.Spec != nil {
 					t.Errorf("seed %d: runs %+v", seed, runs)
 				}
 			}
@@ -82,9 +81,9 @@ func TestWhatIsRecalledIsWhatLanded(t *testing.T) {
 	}
 }
 
-func TestAWordThatWaitsForTheStoreIsSaidOnce(t *testing.T) {
+func TestACommandThatWaitsForTheStoreIsCarriedOutOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, 3, slow)
+		h := newInstallation(t, 3, slow)
 		h.lead()
 		defer h.kill()
 		id := h.start(record.Request{}, record.RunRequest{}).ID
@@ -98,7 +97,7 @@ func TestAWordThatWaitsForTheStoreIsSaidOnce(t *testing.T) {
 		}
 		for range 3 {
 			if err := pause(5 * time.Second); !errors.Is(err, store.ErrUnavailable) {
-				t.Fatalf("a word that cannot be stored is answered %v", err)
+				t.Fatalf("a command that cannot be stored is answered %v", err)
 			}
 		}
 		h.away(false)
@@ -110,21 +109,21 @@ func TestAWordThatWaitsForTheStoreIsSaidOnce(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		said := 0
+		times := 0
 		for _, event := range events {
 			if event.Type == record.EventRunPausing {
-				said++
+				times++
 			}
 		}
-		if said != 1 {
-			t.Errorf("it was said %d times", said)
+		if times != 1 {
+			t.Errorf("it was times %d times", times)
 		}
 	})
 }
 
-func TestAStartThatWaitsForTheStoreIsNotInItsOwnWay(t *testing.T) {
+func TestAStartThatWaitsForTheStoreDoesNotBlockItsRepetition(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, 3, slow)
+		h := newInstallation(t, 3, slow)
 		h.lead()
 		defer h.kill()
 		h.away(true)

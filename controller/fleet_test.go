@@ -191,9 +191,9 @@ func (f *fleet) starts() (byID map[string]int, byNode map[string]int) {
 	return byID, byNode
 }
 
-// house is a store, agents, members, and the controllers that lead one after the other.
-type house struct {
-	t       *testing.T
+// installation is a store, agents, members, and the controllers that lead one after the other.
+type installation struct {
+	t       testing.TB
 	store   *storetest.Memory
 	fleet   *fleet
 	nodes   []string
@@ -203,8 +203,8 @@ type house struct {
 	ended   chan error
 }
 
-func newHouse(t *testing.T, nodes int, spec string) *house {
-	h := &house{t: t, store: storetest.NewMemory(), fleet: newFleet(), join: make(chan membership.Update)}
+func newInstallation(t testing.TB, nodes int, spec string) *installation {
+	h := &installation{t: t, store: storetest.NewMemory(), fleet: newFleet(), join: make(chan membership.Update)}
 	for i := range nodes {
 		h.nodes = append(h.nodes, fmt.Sprintf("node-%d", i+1))
 	}
@@ -212,7 +212,7 @@ func newHouse(t *testing.T, nodes int, spec string) *house {
 	return h
 }
 
-func (h *house) apply(name, spec string) {
+func (h *installation) apply(name, spec string) {
 	h.t.Helper()
 	parsed, err := playbook.Parse(name, []byte("apiVersion: replicante.io/v1\nkind: Playbook\nmetadata: {name: "+name+"}\nspec:\n"+spec))
 	if err != nil {
@@ -225,7 +225,7 @@ func (h *house) apply(name, spec string) {
 }
 
 // lead starts a new leader, as a takeover does, and returns its term.
-func (h *house) lead() int64 {
+func (h *installation) lead() int64 {
 	h.t.Helper()
 	term, err := h.store.BeginTerm(h.t.Context(), 0)
 	if err != nil {
@@ -238,11 +238,11 @@ func (h *house) lead() int64 {
 		}
 		time.Sleep(time.Millisecond)
 	}
-	h.t.Fatal("it does not take words")
+	h.t.Fatal("it takes no commands")
 	return 0
 }
 
-func (h *house) leadAs(term record.Term) {
+func (h *installation) leadAs(term record.Term) {
 	h.current = controller.New(controller.Config{
 		Store: h.store, Agents: h.fleet, Grace: 30 * time.Second, ForgetAfter: 72 * time.Hour, Log: hclog.NewNullLogger(),
 		Watch: func(ctx context.Context, deliver func(membership.Update) error) error {
@@ -269,17 +269,17 @@ func (h *house) leadAs(term record.Term) {
 	go func() { ended <- leader.Run(ctx, term) }()
 }
 
-func (h *house) key(name string) membership.Change {
+func (h *installation) key(name string) membership.Change {
 	return membership.Change{Node: membership.Node{NodeID: name, ClusterID: "c", AgentURL: "http://" + name, JournalID: "j"}}
 }
 
 // kill ends the leader, whatever it is doing.
-func (h *house) kill() {
+func (h *installation) kill() {
 	h.stop()
 	<-h.ended
 }
 
-func (h *house) start(request record.Request, start record.RunRequest) record.Run {
+func (h *installation) start(request record.Request, start record.RunRequest) record.Run {
 	h.t.Helper()
 	start.Cluster = "c"
 	if start.Playbook == "" {
@@ -292,7 +292,7 @@ func (h *house) start(request record.Request, start record.RunRequest) record.Ru
 	return run
 }
 
-func (h *house) await(id string, state record.RunState) record.Run {
+func (h *installation) await(id string, state record.RunState) record.Run {
 	h.t.Helper()
 	deadline := time.Now().Add(time.Hour)
 	for {
@@ -304,13 +304,13 @@ func (h *house) await(id string, state record.RunState) record.Run {
 			return run
 		}
 		if run.State.Final() || time.Now().After(deadline) {
-			h.t.Fatalf("run is %s, not %s; error %+v; waits for %q", run.State, state, run.Error, run.WaitsFor)
+			h.t.Fatalf("run is %s, not %s; error %+v; waiting %+v", run.State, state, run.Error, run.Waiting)
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
 }
 
-func (h *house) onceEach() {
+func (h *installation) onceEach() {
 	h.t.Helper()
 	byID, _ := h.fleet.starts()
 	for id, n := range byID {

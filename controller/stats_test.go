@@ -2,35 +2,38 @@ package controller_test
 
 import (
 	"testing"
-	"time"
 
 	"github.com/replicante-io/playbooks/record"
 )
 
-func TestACensusOf10000NodesIsCheap(t *testing.T) {
+func TestStatsCountRunsNodesAndWork(t *testing.T) {
 	const nodes = 10_000
-	h := newHouse(t, nodes, `  stages: [{name: a, health: none, steps: [{name: a, action: x/a, args: {delay: 1h}}]}]`)
+	h := newInstallation(t, nodes, `  stages: [{name: a, health: none, steps: [{name: a, action: x/a, args: {delay: 1h}}]}]`)
 	h.lead()
 	defer h.kill()
 	h.start(record.Request{}, record.RunRequest{})
-	begun := time.Now()
-	const times = 20
-	for range times {
-		census, leads := h.current.Census()
-		if !leads || census.Present["c"] != nodes || census.Runs[record.RunRunning]+census.Runs[record.RunPending] != 1 {
-			t.Fatalf("counted: %v %v", leads, census)
-		}
-		sum := 0
-		for _, n := range census.Nodes["c"] {
-			sum += n
-		}
-		if sum != nodes {
-			t.Fatalf("%d nodes by status", sum)
-		}
+	stats, leads := h.current.Stats()
+	if !leads || stats.Clusters["c"].Present != nodes || stats.Runs[record.RunRunning]+stats.Runs[record.RunPending] != 1 {
+		t.Fatalf("counted: %v %v", leads, stats)
 	}
-	each := time.Since(begun) / times
-	t.Logf("a census of %d nodes takes %s", nodes, each)
-	if each > 50*time.Millisecond {
-		t.Errorf("a census of %d nodes takes %s", nodes, each)
+	sum := 0
+	for _, n := range stats.Clusters["c"].Status {
+		sum += n
+	}
+	if sum != nodes {
+		t.Fatalf("%d nodes by status", sum)
+	}
+	// Metrics are scraped while runs work: counting must cost a fixed number of allocations, not one per node.
+	if allocations := testing.AllocsPerRun(10, func() { h.current.Stats() }); allocations > 200 {
+		t.Errorf("counting %d nodes takes %.0f allocations", nodes, allocations)
+	}
+}
+
+func BenchmarkStatsOf10000Nodes(b *testing.B) {
+	h := newInstallation(b, 10_000, `  stages: [{name: a, health: none, steps: [{name: a, action: x/a, args: {delay: 1h}}]}]`)
+	h.lead()
+	defer h.kill()
+	for b.Loop() {
+		h.current.Stats()
 	}
 }

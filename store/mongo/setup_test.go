@@ -14,6 +14,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/replicante-io/playbooks/internal/testenv"
+	"github.com/replicante-io/playbooks/record"
 	"github.com/replicante-io/playbooks/store"
 	"github.com/replicante-io/playbooks/store/mongo"
 )
@@ -221,7 +222,7 @@ func TestARecordThatIsTooLargeIsToldInPlainWords(t *testing.T) {
 	large.Run.Playbook.Spec = map[string]any{"text": strings.Repeat("x", 9<<20)}
 	must(t, s.Create(ctx, term.Term, large))
 	commit = next(large.Run)
-	commit.Run.WaitsFor = strings.Repeat("x", 9<<20)
+	commit.Run.Error = &record.Error{Code: "x", Message: strings.Repeat("x", 9<<20)}
 	if err := s.Commit(ctx, term.Term, commit); err == nil || !strings.Contains(err.Error(), "16 MiB") {
 		t.Errorf("a run of 18 MiB: %v", err)
 	}

@@ -225,7 +225,7 @@ func oneOfConcurrentCommitsIsApplied(t *testing.T, backend Backend) {
 	var group errgroup.Group
 	for i := range 8 {
 		commit := nextCommit(run)
-		commit.Run.WaitsFor = fmt.Sprint(i)
+		commit.Run.Waiting = &record.Wait{For: record.WaitQueue, Since: start, Data: record.Document{"run": fmt.Sprint(i)}}
 		addEvents(&commit, 1)
 		group.Go(func() error {
 			err := s.Commit(t.Context(), term, commit)

@@ -48,7 +48,7 @@ func newRun(term int64, n int) record.Commit {
 	for i := range n {
 		commit.Nodes = append(commit.Nodes, record.RunNode{
 			RunID: id, Cluster: "orders", Node: nodeName(i), State: record.NodePending, Membership: record.MemberKnown,
-			Stages:  []record.NodeStage{{Name: "one", Pass: record.PassMain, State: record.StagePending}},
+			Stages:  []record.NodeStage{{Name: "one", Pass: record.PassMain, PassNumber: 1, State: record.NodeStagePending}},
 			History: []record.NodeChange{{State: record.NodePending, TS: start}},
 		})
 	}
@@ -81,7 +81,7 @@ func busyNode(runID string, i int) record.RunNode {
 	healthy := true
 	return record.RunNode{
 		RunID: runID, Cluster: "orders", Node: name, State: record.NodeRunning, Membership: record.MemberKnown,
-		Stages: []record.NodeStage{{Name: "one", Pass: record.PassMain, Batch: 2, State: record.StageRunning, Step: 1, WasHealthy: &healthy}},
+		Stages: []record.NodeStage{{Name: "one", Pass: record.PassMain, PassNumber: 1, Batch: 2, State: record.NodeStageReady, Step: 1, WasHealthy: &healthy}},
 		Actions: []record.Action{{
 			ID: record.ActionID(runID, name, "one", record.PassMain, "restart", 1), Stage: "one", Pass: record.PassMain, Step: "restart",
 			Attempt: 1, Kind: "external.agent.replicante.io/restart", Args: record.Document{"grace": "30s", "n": int64(i)},

@@ -190,7 +190,7 @@ func nothingIsShared(t *testing.T, backend Backend) {
 		run.Counts["x"] = 1
 		*run.FinishTS = start
 		node.Actions[0].Args["nested"].(map[string]any)["list"].([]any)[1] = "x"
-		node.Stages[0].Name, *node.Stages[0].NextTS = "x", start
+		node.Stages[0].Name, *node.Stages[0].HealthyTS = "x", start
 		event.Data["n"] = "x"
 	}
 	spoil(given.Run, given.Nodes[0], given.Events[0])
