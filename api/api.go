@@ -31,13 +31,13 @@ type Owner interface {
 	Command(ctx context.Context, request record.Request, runID string, command record.Command) (record.Run, error)
 	Forget(ctx context.Context, request record.Request, key record.NodeKey) error
 
-	// Recall is a run that this replica goes on with, from memory, as its last commit left it. waits is true while the
-	// store keeps it waiting, which its WaitsFor then says.
-	Recall(runID string) (run record.Run, waits, ok bool)
-	// RecallNodes is that run's node records, by name.
-	RecallNodes(runID string) ([]record.RunNode, bool)
-	// RecallRuns is all unfinished runs, newest first, without their playbooks' specs.
-	RecallRuns() []record.Run
+	// CommittedRun is a run that this replica goes on with, from memory, as its last commit left it. waits is true while the
+	// store keeps it waiting, which its Waiting then says.
+	CommittedRun(runID string) (run record.Run, waits, ok bool)
+	// CommittedNodes is that run's node records, by name.
+	CommittedNodes(runID string) ([]record.RunNode, bool)
+	// CommittedRuns is all unfinished runs, newest first, without their playbooks' specs.
+	CommittedRuns() []record.Run
 }
 
 // Config is what the interface stands on.

@@ -81,5 +81,5 @@ func (s *server) command(ctx context.Context, id string, command record.Command)
 	if err != nil {
 		return nil, s.problemOfWrite(ctx, noRun(id, fmt.Errorf("%s run %s: %w", command.Verb, id, err)))
 	}
-	return &runOutput{Body: run}, nil
+	return &runOutput{Body: runWithTexts(run)}, nil
 }

@@ -78,9 +78,7 @@ func (s *server) events(ctx context.Context, in *eventsInput) (*huma.StreamRespo
 		page.Items = events[:in.Limit]
 		page.NextCursor = strconv.FormatInt(page.Items[in.Limit-1].Seq, 10)
 	}
-	if page.Items == nil {
-		page.Items = []record.Event{}
-	}
+	page.Items = withTexts(page.Items, eventWithText)
 	return &huma.StreamResponse{Body: func(ctx huma.Context) {
 		ctx.SetHeader("Content-Type", "application/json")
 		_ = huma.DefaultJSONFormat.Marshal(ctx.BodyWriter(), page) // the client is gone if this fails
@@ -201,7 +199,7 @@ func (s *server) follow(ctx context.Context, id string, after int64, landed chan
 // waits is why a stream of the run gets nothing new where that is the store, else "".
 func (s *server) waits(id string) string {
 	if run, waits, owner := s.recall(id); owner != nil && waits && run.FinishTS == nil {
-		return run.WaitsFor
+		return waitWithText(run.Waiting).Message
 	}
 	return s.storeWaits()
 }
@@ -241,7 +239,7 @@ func (m *messages) waits(words string) error {
 func (m *messages) events(events []record.Event) error {
 	var text strings.Builder
 	for i := range events {
-		data, err := json.Marshal(&events[i])
+		data, err := json.Marshal(eventWithText(events[i]))
 		if err != nil {
 			return err
 		}

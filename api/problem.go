@@ -116,9 +116,7 @@ func (s *server) problem(ctx context.Context, err error) error {
 	case errors.As(err, &failure):
 		return failure
 	case errors.As(err, &refusal):
-		f := fail(refusal.Status, refusal.Code, refusal.Message)
-		f.Problems = refusal.Problems
-		return f
+		return rejection(refusal)
 	case errors.Is(err, store.ErrNotFound):
 		return fail(http.StatusNotFound, "not_found", err.Error())
 	case errors.Is(err, store.ErrKeyReused):

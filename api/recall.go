@@ -49,17 +49,17 @@ func (s *server) recalling(ctx context.Context, known, waits bool, ask func(ctx 
 }
 
 // recall is a run that this replica goes on with, and its owner, nil where there is none. While the store does not
-// answer its WaitsFor says so.
+// answer its Waiting says so.
 func (s *server) recall(id string) (run record.Run, waits bool, owner Owner) {
 	if owner = s.Owner(); owner == nil {
 		return record.Run{}, false, nil
 	}
-	run, waits, known := owner.Recall(id)
+	run, waits, known := owner.CommittedRun(id)
 	if !known {
 		return record.Run{}, false, nil
 	}
 	if !waits && run.FinishTS == nil {
-		run.WaitsFor = "the primary store: it does not answer" // for now nobody knows more
+		run.Waiting = &record.Wait{For: record.WaitStore, Since: record.Now()} // nothing more is known yet
 	}
 	return run, waits, owner
 }
@@ -94,7 +94,7 @@ func (s *server) recalledNodes(ctx context.Context, id string, states []record.N
 	if !recalled {
 		return items, next, err
 	}
-	nodes, there := owner.RecallNodes(id)
+	nodes, there := owner.CommittedNodes(id)
 	if !there {
 		return nil, "", fmt.Errorf("list the nodes of run %s: %w", id, store.ErrUnavailable)
 	}
@@ -120,7 +120,7 @@ func (s *server) recalledNode(ctx context.Context, id, name string) (node record
 	if !recalled {
 		return node, err
 	}
-	nodes, there := owner.RecallNodes(id)
+	nodes, there := owner.CommittedNodes(id)
 	if !there {
 		return node, fmt.Errorf("read the record of node %s: %w", name, store.ErrUnavailable)
 	}
@@ -141,13 +141,13 @@ func (s *server) recalledRuns(ctx context.Context, filter store.RunFilter, page 
 		return err
 	})
 	if !recalled {
-		return list(items, next, err)
+		return list(withTexts(items, runWithTexts), next, err)
 	}
-	items = slices.DeleteFunc(owner.RecallRuns(), func(run record.Run) bool {
+	items = slices.DeleteFunc(owner.CommittedRuns(), func(run record.Run) bool {
 		return filter.Cluster != "" && run.Cluster != filter.Cluster || filter.Playbook != "" && run.Playbook.Name != filter.Playbook ||
 			len(filter.States) > 0 && !slices.Contains(filter.States, run.State)
 	})
-	output, err := list(items[:min(len(items), page.Limit)], "", nil)
+	output, err := list(withTexts(items[:min(len(items), page.Limit)], runWithTexts), "", nil)
 	if err == nil {
 		output.Body.Partial = true
 	}

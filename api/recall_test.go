@@ -47,15 +47,15 @@ func TestTheLeaderAnswersFromMemoryWhileTheStoreIsAway(t *testing.T) {
 
 	s.mode.Store(refuses)
 	run := into[record.Run](t, ok(t, call(t, leader, "GET", "/api/v1/runs/"+id, ""), 200))
-	if run.ID != id || run.Playbook.Spec == nil || !strings.HasPrefix(run.WaitsFor, "the primary store: it does not answer") {
+	if run.ID != id || run.Playbook.Spec == nil || run.Waiting == nil || run.Waiting.For != record.WaitStore || !strings.HasPrefix(run.Waiting.Message, "the primary store has not answered since") {
 		t.Errorf("before the leader knows: %+v", run)
 	}
 	p.Keep(words)
 	s.mode.Store(hangs) // once it knows it does not ask
 	begun := time.Now()
 	run = into[record.Run](t, ok(t, call(t, leader, "GET", "/api/v1/runs/"+id, ""), 200))
-	if run.WaitsFor != words {
-		t.Errorf("it waits for %q", run.WaitsFor)
+	if run.Waiting == nil || run.Waiting.Message != words {
+		t.Errorf("it waits for %+v", run.Waiting)
 	}
 	page := into[items[record.RunNode]](t, ok(t, call(t, leader, "GET", "/api/v1/runs/"+id+"/nodes?limit=2", ""), 200))
 	rest := into[items[record.RunNode]](t, ok(t, call(t, leader, "GET", "/api/v1/runs/"+id+"/nodes?limit=2&cursor="+page.NextCursor, ""), 200))

@@ -54,7 +54,7 @@ func (s *server) start(ctx context.Context, in *startInput) (*runOutput, error) 
 	if err != nil {
 		return nil, s.problemOfWrite(ctx, fmt.Errorf("start %s on %s: %w", in.Body.Playbook, in.Body.Cluster, err))
 	}
-	return &runOutput{Body: run}, nil
+	return &runOutput{Body: runWithTexts(run)}, nil
 }
 
 type runsInput struct {
@@ -100,7 +100,7 @@ type runInput struct {
 
 func (s *server) run(ctx context.Context, in *runInput) (*runOutput, error) {
 	run, err := s.recalledRun(ctx, in.ID)
-	return &runOutput{Body: run}, noRun(in.ID, err)
+	return &runOutput{Body: runWithTexts(run)}, noRun(in.ID, err)
 }
 
 func noRun(id string, err error) error {
@@ -121,7 +121,7 @@ func (s *server) runNodes(ctx context.Context, in *runNodesInput) (*listOutput[r
 		return nil, err
 	}
 	items, next, err := s.recalledNodes(ctx, in.ID, in.State, in.page())
-	return list(items, next, noRun(in.ID, err))
+	return list(withTexts(items, nodeWithTexts), next, noRun(in.ID, err))
 }
 
 type runNodeInput struct {
@@ -134,7 +134,7 @@ func (s *server) runNode(ctx context.Context, in *runNodeInput) (*oneOutput[reco
 	if errors.Is(err, store.ErrNotFound) {
 		err = fail(http.StatusNotFound, "not_found", fmt.Sprintf("there is no run %q with a node %q", in.ID, in.Node))
 	}
-	return &oneOutput[record.RunNode]{Body: node}, err
+	return &oneOutput[record.RunNode]{Body: nodeWithTexts(node)}, err
 }
 
 // notSupported answers what the interface has a place for.

@@ -2,7 +2,6 @@ package api_test
 
 import (
 	"fmt"
-	"net/http"
 	"testing"
 
 	"github.com/replicante-io/playbooks/api/apitest"
@@ -65,9 +64,9 @@ func TestBodiesAreStrict(t *testing.T) {
 
 func TestARefusalOfTheOwnerIsItsAnswer(t *testing.T) {
 	p, h := leading(t)
-	p.Refuse(fmt.Errorf("start: %w", &record.RejectedError{Status: http.StatusConflict, Code: "cluster_busy", Message: "run x has it",
+	p.Refuse(fmt.Errorf("start: %w", &record.RejectedError{Code: "cluster_busy", Data: record.Document{"cluster": "demo", "run": "x"},
 		Problems: []record.Problem{{Path: "grace", Code: "type", Message: "not a duration"}}}))
-	f := refused(t, call(t, h, "POST", "/api/v1/runs", `{"playbook":"restart","cluster":"demo"}`), 409, "cluster_busy", "run x has it")
+	f := refused(t, call(t, h, "POST", "/api/v1/runs", `{"playbook":"restart","cluster":"demo"}`), 409, "cluster_busy", "cluster demo is busy with run x")
 	if len(f.Problems) != 1 || f.Problems[0].Path != "grace" {
 		t.Fatalf("%+v", f)
 	}

@@ -2,6 +2,7 @@ package controller
 
 import (
 	"github.com/replicante-io/playbooks/controller/cluster"
+	"github.com/replicante-io/playbooks/controller/run"
 	"github.com/replicante-io/playbooks/record"
 )
 
@@ -13,9 +14,8 @@ type Stats struct {
 	DelayedRuns int
 	DelayReason error
 
-	MailboxInputs   int // that runners have not read
-	DispatcherQueue int // calls to agents that wait for the limit of simultaneous ones
-	EffectsInFlight int // actions that are followed and facts that are asked for
+	Runners         run.Stats // of all runs
+	DispatcherQueue int       // calls to agents that wait for the limit of simultaneous ones
 }
 
 // Stats counts now, from memory. False while this controller does not lead.
@@ -34,8 +34,9 @@ func (c *Controller) Stats() (Stats, bool) {
 			stats.DelayReason = reason
 		}
 		of := r.Stats()
-		stats.MailboxInputs += of.Mailbox
-		stats.EffectsInFlight += of.InFlight
+		stats.Runners.MailboxInputs += of.MailboxInputs
+		stats.Runners.Actions += of.Actions
+		stats.Runners.FactRequests += of.FactRequests
 	}
 	stats.Clusters = t.shared.Inventory.Stats(t.shared.Capacity)
 	return stats, true

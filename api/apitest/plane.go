@@ -133,30 +133,30 @@ func (p *Plane) Keep(words string) {
 	p.waits = words
 }
 
-// Recall recalls what is stored.
-func (p *Plane) Recall(runID string) (run record.Run, waits, ok bool) {
+// CommittedRun recalls what is stored.
+func (p *Plane) CommittedRun(runID string) (run record.Run, waits, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	run, err := p.Run(context.Background(), runID)
 	if p.waits != "" {
-		run.WaitsFor = p.waits
+		run.Waiting = &record.Wait{For: record.WaitStore, Since: record.Now(), Message: p.waits}
 	}
 	return run, p.waits != "", err == nil && run.FinishTS == nil
 }
 
-// RecallNodes recalls what is stored.
-func (p *Plane) RecallNodes(runID string) ([]record.RunNode, bool) {
+// CommittedNodes recalls what is stored.
+func (p *Plane) CommittedNodes(runID string) ([]record.RunNode, bool) {
 	nodes, _, err := p.RunNodes(context.Background(), runID, nil, store.Page{})
 	return nodes, err == nil
 }
 
-// RecallRuns recalls what is stored.
-func (p *Plane) RecallRuns() []record.Run {
+// CommittedRuns recalls what is stored.
+func (p *Plane) CommittedRuns() []record.Run {
 	runs, _, err := p.Runs(context.Background(), store.RunFilter{}, store.Page{})
 	p.must(err)
 	open := []record.Run{}
 	for _, run := range runs {
-		if recalled, _, ok := p.Recall(run.ID); ok {
+		if recalled, _, ok := p.CommittedRun(run.ID); ok {
 			recalled.Playbook.Spec = nil
 			open = append(open, recalled)
 		}
@@ -184,7 +184,7 @@ func (p *Plane) Start(ctx context.Context, request record.Request, start record.
 	}
 	book, err := p.Memory.Playbook(ctx, start.Playbook, start.Revision)
 	if errors.Is(err, store.ErrNotFound) {
-		return record.Run{}, &record.RejectedError{Status: http.StatusNotFound, Code: "unknown_playbook", Message: "there is no playbook " + start.Playbook}
+		return record.Run{}, &record.RejectedError{Code: record.CodePlaybookNotFound, Data: record.Document{"playbook": start.Playbook}}
 	}
 	if err != nil {
 		return record.Run{}, err

@@ -25,10 +25,10 @@ func eventText(e record.Event) string {
 	case record.EventRunStarted:
 		return "run started"
 	case record.EventRunWaiting:
-		if what := said(data, "waits_for"); what != "" {
-			return "run waits for: " + what
+		if what := said(data, "message"); what != "" {
+			return "run waiting: " + what
 		}
-		return "run waits no more"
+		return "run continues"
 	case record.EventRunPausing, record.EventRunPaused, record.EventRunResumed, record.EventRunCancelling:
 		return "run " + strings.TrimPrefix(string(e.Type), "run.") + because(data)
 	case record.EventRunClaimed:

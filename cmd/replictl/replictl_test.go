@@ -314,10 +314,10 @@ func TestAWatchSaysThatTheStoreDoesNotAnswerAndGoesOn(t *testing.T) {
 				return strings.Contains(out.String(), run.ID) || strings.Contains(out.String(), "run created")
 			})
 			d.Keep("the primary store: it is away")
-			d.until(func() bool { return strings.Contains(told.String(), "waits for: the primary store: it is away") })
+			d.until(func() bool { return strings.Contains(told.String(), "waiting: the primary store: it is away") })
 			d.Keep("")
 			if !draws {
-				d.until(func() bool { return strings.Contains(notes.String(), "it goes on") })
+				d.until(func() bool { return strings.Contains(notes.String(), "the run continues") })
 			}
 			d.finish(record.RunDone)(run)
 		}, startAndWait...)

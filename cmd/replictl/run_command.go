@@ -48,8 +48,8 @@ func (t *tool) command(ctx context.Context, runID string, command record.Command
 	}
 	return t.one(run, func(w io.Writer) {
 		_, _ = fmt.Fprintf(w, "run %s of %s on %s: %s\n", run.ID, run.Playbook.Name, run.Cluster, run.State)
-		if run.WaitsFor != "" {
-			_, _ = fmt.Fprintf(w, "it waits for: %s\n", run.WaitsFor)
+		if run.Waiting != nil {
+			_, _ = fmt.Fprintf(w, "waiting: %s\n", run.Waiting.Message)
 		}
 	})
 }

@@ -87,7 +87,10 @@ func advice(run record.Run) string {
 	if run.State == record.RunPaused {
 		return fmt.Sprintf("let it go on with replictl run resume %s, or end it with replictl run cancel %s", run.ID, run.ID)
 	}
-	return "it waits for: " + run.WaitsFor
+	if run.Waiting == nil {
+		return "it waits"
+	}
+	return "it waits: " + run.Waiting.Message
 }
 
 // watch shows one run from its event stream. It reads the run again at most every redraw.
@@ -212,9 +215,9 @@ func (w *watch) follow(ctx context.Context) (record.Run, error) {
 
 func waitsLine(words string) string {
 	if words == "" {
-		return "it goes on"
+		return "the run continues"
 	}
-	return "waits for: " + cut(words, len(words))
+	return "waiting: " + cut(words, len(words))
 }
 
 // read looks at the run again; where nobody answers in time, what was known stays.

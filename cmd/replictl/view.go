@@ -54,9 +54,9 @@ func draw(v view, width int, now time.Time) []string {
 		lines = append(lines, "error: "+run.Error.Message)
 	}
 	if v.waits != "" {
-		lines = append(lines, "waits for: "+v.waits)
-	} else if run.WaitsFor != "" && !run.State.Final() {
-		lines = append(lines, "waits for: "+run.WaitsFor)
+		lines = append(lines, "waiting: "+v.waits)
+	} else if run.Waiting != nil && !run.State.Final() {
+		lines = append(lines, "waiting: "+run.Waiting.Message)
 	}
 	if v.lost != nil {
 		lines = append(lines, "connection lost, trying again: "+v.lost.Error())
@@ -111,9 +111,9 @@ func age(run *record.Run, now time.Time) string {
 
 func mark(state record.StageState) string {
 	switch state {
-	case record.StageRunning, record.StageChecking:
+	case record.StageRunning:
 		return ">"
-	case record.StageFailed, record.StageUnknown:
+	case record.StageFailed:
 		return "!"
 	case record.StageDone:
 		return "+"
@@ -130,7 +130,7 @@ func batchText(stage record.RunStage) string {
 
 func stageLine(stage record.RunStage, longest, bar int) string {
 	line := fmt.Sprintf("%s %-*s  %-11s", mark(stage.State), longest, stage.Name, stage.State)
-	if stage.State == record.StagePending || stage.State == record.StageNotReached || stage.State == record.StageSkipped {
+	if stage.State == record.StagePending || stage.State == record.StageNotReached {
 		return line
 	}
 	line = fmt.Sprintf("%s  %-11s %s%s", line, batchText(stage), meter(stage.Counts, stage.Total, bar), counts(stage.Counts))
@@ -147,8 +147,8 @@ var order = []struct {
 }{
 	{record.NodeDone, '#'}, {record.NodeSkipped, '-'}, {record.NodeRolledBack, '<'},
 	{record.NodeFailed, '!'}, {record.NodeUnknown, '?'}, {record.NodeRollbackFailed, '!'},
-	{record.NodeCancelled, 'x'}, {record.NodeNotReached, 'x'}, {record.NodeRemoved, 'x'},
-	{record.NodeRunning, '>'}, {record.NodeAdded, '.'}, {record.NodePending, '.'},
+	{record.NodeCancelled, 'x'}, {record.NodeIncomplete, 'x'}, {record.NodeNotReached, 'x'}, {record.NodeRemoved, 'x'},
+	{record.NodeRunning, '>'}, {record.NodeWaiting, '='}, {record.NodeAdded, '.'}, {record.NodePending, '.'},
 }
 
 func sum(counts map[record.NodeState]int) int {

@@ -30,7 +30,7 @@ func golden(t *testing.T, name, got string) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-update writes it anew):\n%s", path, diff)
+		t.Errorf("%s (-update writes it again):\n%s", path, diff)
 	}
 }
 
@@ -42,7 +42,7 @@ func middle() view {
 	return view{
 		run: record.Run{ID: "0195-aa", Cluster: "orders", State: record.RunRunning, CreatedTS: begun, StartTS: &begun,
 			Playbook: record.PlaybookCopy{Name: "rolling-restart", Revision: 3},
-			WaitsFor: "node-4 to be HEALTHY again",
+			Waiting:  &record.Wait{For: record.WaitGate, Message: "nodes of stage restart are not healthy: node-4 (its status is UNHEALTHY)"},
 			Counts:   nodeCounts{record.NodeDone: 2, record.NodeFailed: 2, record.NodeRunning: 1, record.NodePending: 5},
 			Stages: []record.RunStage{
 				{Name: "prepare", State: record.StageDone, Batch: 1, Batches: 1, Total: 10, Counts: nodeCounts{record.NodeDone: 10}},
@@ -61,7 +61,7 @@ func middle() view {
 func TestThePictureOfARun(t *testing.T) {
 	failed := middle()
 	finish := begun.Add(75 * time.Second)
-	failed.run.State, failed.run.FinishTS, failed.run.WaitsFor = record.RunFailed, &finish, ""
+	failed.run.State, failed.run.FinishTS, failed.run.Waiting = record.RunFailed, &finish, nil
 	failed.run.Error = &record.Error{Code: "too_many_failures", Message: "2 nodes failed, 1 may"}
 	failed.run.Stages[1].State = record.StageFailed
 	failed.run.Stages[1].Error = &record.Error{Code: "too_many_failures", Message: "2 nodes failed, 1 may"}
@@ -79,7 +79,7 @@ func TestThePictureOfARun(t *testing.T) {
 	}{
 		"running-100.txt": {middle(), 100}, "running-40.txt": {middle(), 40}, "failed-100.txt": {failed, 100}, "large-120.txt": {large, 120},
 		"new-80.txt": {view{run: record.Run{ID: "0195-bb", Cluster: "demo", State: record.RunPending, CreatedTS: begun,
-			WaitsFor: "run 0195-aa to end"}}, 80},
+			Waiting: &record.Wait{For: record.WaitQueue, Message: "run 0195-aa of the same cluster has to end first"}}}, 80},
 	} {
 		lines := draw(c.view, c.width, begun.Add(61*time.Second+300*time.Millisecond))
 		for _, line := range lines {
@@ -138,7 +138,7 @@ func TestEveryEventIsOneLine(t *testing.T) {
 	var text strings.Builder
 	for _, e := range []record.Event{
 		{Type: record.EventRunCreated, Actor: "ana@desk"},
-		{Type: record.EventRunWaiting, Data: map[string]any{"waits_for": "run x"}},
+		{Type: record.EventRunWaiting, Data: map[string]any{"for": "queue", "message": "run x of the same cluster has to end first"}},
 		{Type: record.EventRunWaiting, Data: map[string]any{"waits_for": ""}},
 		{Type: record.EventRunPaused, Data: map[string]any{"reason": "2 failures"}},
 		{Type: record.EventRunClaimed, Data: map[string]any{"term": int64(4)}},

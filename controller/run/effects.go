@@ -33,21 +33,16 @@ func (r *Runner) execute(ctx context.Context, effects policy.Effects, resumed bo
 	for _, request := range effects.RequestFacts {
 		askCtx, stop := context.WithCancel(ctx)
 		r.asking[request.Key] = stop
-		r.begin(func() { r.askForFacts(askCtx, request) })
+		r.requests.Add(1)
+		r.work.Go(func() {
+			defer r.requests.Add(-1)
+			r.askForFacts(askCtx, request)
+		})
 	}
 	for _, request := range effects.LockNodes {
 		answers = append(answers, r.lock(request))
 	}
 	return answers
-}
-
-// begin has work done beside the runner, which waits for it when it ends.
-func (r *Runner) begin(work func()) {
-	r.inFlight.Add(1)
-	r.work.Go(func() {
-		defer r.inFlight.Add(-1)
-		work()
-	})
 }
 
 func (r *Runner) stopDispatch(node string) {
@@ -68,10 +63,10 @@ func (r *Runner) startDispatch(ctx context.Context, order policy.ActionOrder, st
 		installation: r.Term.Installation, sent: resumed || before.actionID == order.Action.ID, higherTerm: r.HigherTerm,
 		report: func(input policy.Input) bool { return r.mailbox.Put(actionCtx, post{input: input}) == nil },
 	}
-	r.inFlight.Add(1)
+	r.actions.Add(1)
 	r.work.Add(1)
 	d.Start(actionCtx, func() {
-		r.inFlight.Add(-1)
+		r.actions.Add(-1)
 		r.work.Done()
 	})
 }

@@ -57,7 +57,8 @@ type Runner struct {
 	log       hclog.Logger
 	mailbox   *mailbox
 	committed *committed
-	inFlight  atomic.Int64 // effects that are being carried out
+	actions   atomic.Int64 // that are being sent, followed or stopped
+	requests  atomic.Int64 // for facts, that are being asked
 
 	// Of Run, which alone uses them.
 	plan     *policy.Plan

@@ -80,7 +80,7 @@ func TestARollingRestartSurvivesKillsOfItsControlPlane(t *testing.T) {
 	x.await("the health gate of the last replica", func() error {
 		for _, n := range x.nodes() {
 			for _, s := range n.Stages {
-				if n.Node == "redis-4" && s.Name == "replicas" && s.State == record.StageChecking {
+				if n.Node == "redis-4" && s.Name == "replicas" && s.State == record.NodeStageChecking {
 					return nil
 				}
 			}
@@ -104,7 +104,7 @@ func TestARollingRestartSurvivesKillsOfItsControlPlane(t *testing.T) {
 	x.await("the end of the run", func() error {
 		run, err = x.plane.Run(t.Context(), x.run)
 		if err == nil && run.FinishTS == nil {
-			err = fmt.Errorf("it is %s: %s", run.State, run.WaitsFor)
+			err = fmt.Errorf("it is %s: %+v", run.State, run.Waiting)
 		}
 		return err
 	})

@@ -63,7 +63,7 @@ func (r *Replica) control(ctx context.Context, term record.Term, ready func(open
 	c := controller.New(controller.Config{
 		Store: r.store, Agents: countedAgents{agents, r.metrics}, Watch: watcher.Run, Log: r.config.Log.Named("controller"),
 		Grace: r.config.Membership.Grace, ForgetAfter: r.config.Membership.ForgetAfter,
-		Away: r.monitor.Unavailable, Ready: ready,
+		StoreUnavailable: r.monitor.Unavailable, Ready: ready,
 	})
 	ctx, stepDown := context.WithCancelCause(ctx)
 	r.leading.Store(&leading{controller: c, ended: ctx.Done()})

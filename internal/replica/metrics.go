@@ -41,7 +41,7 @@ var (
 )
 
 // newMetrics makes the metrics of a replica. stats returns false while the replica does not lead.
-func newMetrics(storeUnavailable func() bool, stats func() (controller.Census, bool)) *metrics {
+func newMetrics(storeUnavailable func() bool, stats func() (controller.Stats, bool)) *metrics {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "replicante_" + name, Help: help}, labels)
 	}

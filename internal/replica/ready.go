@@ -44,8 +44,8 @@ func (r *Replica) storeNotReady(ctx context.Context) string {
 		return "the primary store: " + err.Error()
 	}
 	if c := r.controller(); c != nil {
-		if runs, cause := c.Stuck(); runs > 0 {
-			return fmt.Sprintf("the primary store: it accepts no commits of %d runs: %s", runs, cause)
+		if stats, _ := c.Stats(); stats.DelayedRuns > 0 {
+			return fmt.Sprintf("the primary store: it accepts no commits of %d runs: %s", stats.DelayedRuns, stats.DelayReason)
 		}
 	}
 	return ""

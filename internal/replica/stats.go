@@ -8,26 +8,16 @@ import (
 )
 
 // stats counts what this replica manages; it returns false while it does not lead.
-func (r *Replica) stats() (controller.Census, bool) {
+func (r *Replica) stats() (controller.Stats, bool) {
 	if c := r.controller(); c != nil {
-		return c.Census()
+		return c.Stats()
 	}
-	return controller.Census{}, false
+	return controller.Stats{}, false
 }
-
-// pipeline is how much work is under way between the runs and the agents.
-type pipeline struct {
-	mailboxInputs   int
-	dispatcherQueue int
-	effects         map[string]int // in flight, by kind
-}
-
-// pipelineOf returns false while the controller does not count this.
-func pipelineOf(controller.Census) (pipeline, bool) { return pipeline{}, false }
 
 // statsCollector counts when metrics are read. A replica that does not lead has none of these metrics.
 type statsCollector struct {
-	stats func() (controller.Census, bool)
+	stats func() (controller.Stats, bool)
 }
 
 var (
@@ -36,6 +26,8 @@ var (
 		[]string{"cluster", "status"}, nil)
 	presentDesc = prometheus.NewDesc("replicante_nodes_present", "Known nodes with a live key in etcd by cluster, of the leader.",
 		[]string{"cluster"}, nil)
+	outOfServiceDesc = prometheus.NewDesc("replicante_nodes_out_of_service",
+		"Known nodes that a run has locked or that are not HEALTHY by cluster, of the leader.", []string{"cluster"}, nil)
 	mailboxDesc = prometheus.NewDesc("replicante_mailbox_inputs", "Inputs that wait in the mailboxes of all runs, of the leader.",
 		nil, nil)
 	dispatcherDesc = prometheus.NewDesc("replicante_dispatcher_queue", "Actions that wait to be sent to their agents, of the leader.",
@@ -51,7 +43,7 @@ var statuses = []record.Status{record.StatusHealthy, record.StatusUnhealthy, rec
 	record.StatusLeaving, record.StatusNotInCluster, record.StatusUnknown, record.StatusUnreachable}
 
 func (c statsCollector) Describe(descs chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{runsDesc, nodesDesc, presentDesc, mailboxDesc, dispatcherDesc, effectsDesc} {
+	for _, desc := range []*prometheus.Desc{runsDesc, nodesDesc, presentDesc, outOfServiceDesc, mailboxDesc, dispatcherDesc, effectsDesc} {
 		descs <- desc
 	}
 }
@@ -67,7 +59,8 @@ func (c statsCollector) Collect(out chan<- prometheus.Metric) {
 	for _, state := range openStates {
 		gauge(runsDesc, stats.Runs[state], string(state))
 	}
-	for cluster, counts := range stats.Nodes {
+	for cluster, counted := range stats.Clusters {
+		counts := counted.Status
 		other := 0 // agents may report any status: those that are not ours share a label
 		for _, n := range counts {
 			other += n
@@ -77,13 +70,11 @@ func (c statsCollector) Collect(out chan<- prometheus.Metric) {
 			other -= counts[status]
 		}
 		gauge(nodesDesc, other, cluster, "OTHER")
-		gauge(presentDesc, stats.Present[cluster], cluster)
+		gauge(presentDesc, counted.Present, cluster)
+		gauge(outOfServiceDesc, counted.OutOfService, cluster)
 	}
-	if p, counted := pipelineOf(stats); counted {
-		gauge(mailboxDesc, p.mailboxInputs)
-		gauge(dispatcherDesc, p.dispatcherQueue)
-		for kind, n := range p.effects {
-			gauge(effectsDesc, n, kind)
-		}
-	}
+	gauge(mailboxDesc, stats.Runners.MailboxInputs)
+	gauge(dispatcherDesc, stats.DispatcherQueue)
+	gauge(effectsDesc, stats.Runners.Actions, "action")
+	gauge(effectsDesc, stats.Runners.FactRequests, "facts")
 }

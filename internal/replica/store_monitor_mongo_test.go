@@ -66,7 +66,7 @@ func TestRunsWaitForAMongoDBThatIsKilledOrHangs(t *testing.T) {
 				asked := time.Now()
 				run, err := leader.plane.Run(t.Context(), run.ID)
 				slowest = max(slowest, time.Since(asked))
-				return err == nil && strings.Contains(run.WaitsFor, "the primary store has not answered since")
+				return err == nil && strings.Contains(waitMessage(run), "the primary store has not answered since")
 			})
 			t.Logf("the leader reports it %s after; the slowest answer took %s", time.Since(gone), slowest)
 			asked := time.Now()
@@ -77,8 +77,8 @@ func TestRunsWaitForAMongoDBThatIsKilledOrHangs(t *testing.T) {
 				t.Errorf("the slowest answer took %s", slowest)
 			}
 			asked = time.Now()
-			if run, err := both.Run(t.Context(), run.ID); err != nil || run.WaitsFor == "" {
-				t.Errorf("through the follower: %+v, %v", run.WaitsFor, err)
+			if run, err := both.Run(t.Context(), run.ID); err != nil || run.Waiting == nil {
+				t.Errorf("through the follower: %+v, %v", run.Waiting, err)
 			}
 			t.Logf("by way of the follower it takes %s", time.Since(asked))
 

@@ -84,7 +84,7 @@ func storeUnavailable(t *testing.T, i *installation) {
 	s.gone.Store(true)
 	eventually(t, "the run reports that it waits for the store", func() bool {
 		run, err := both.Run(t.Context(), run.ID)
-		return err == nil && run.State == record.RunRunning && strings.Contains(run.WaitsFor, "the primary store has not answered since")
+		return err == nil && run.State == record.RunRunning && strings.Contains(waitMessage(run), "the primary store has not answered since")
 	})
 	for range 20 { // the action has ended meanwhile: that is not stored, shown or sent
 		time.Sleep(100 * time.Millisecond)
@@ -94,7 +94,7 @@ func storeUnavailable(t *testing.T, i *installation) {
 		}
 	}
 	runs, err := both.Runs(t.Context(), client.RunFilter{})
-	if err != nil || len(runs) != 1 || !strings.Contains(runs[0].WaitsFor, "the primary store") {
+	if err != nil || len(runs) != 1 || !strings.Contains(waitMessage(runs[0]), "the primary store") {
 		t.Errorf("runs %+v, %v", runs, err)
 	}
 	for _, r := range []*running{leader, follower} {
@@ -194,4 +194,11 @@ func storeElsewhere(t *testing.T, i *installation) {
 		return err == nil && run.State == record.RunDone && run.Term == 2
 	})
 	log.want(t, "gained 1 open_runs=0", "lost 1 reason=store_elsewhere", "followed 2 leader=core-2")
+}
+
+func waitMessage(run record.Run) string {
+	if run.Waiting == nil {
+		return ""
+	}
+	return run.Waiting.Message
 }

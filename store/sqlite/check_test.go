@@ -219,7 +219,7 @@ func TestEveryCollectionHasAViewWithTheFieldsOfItsRecords(t *testing.T) {
 	}
 	defer db.Close()
 	for query, want := range map[string]string{
-		"SELECT id, state, finish_ts, waiting IS NULL FROM playbook_runs":                       "r DONE 2026-01-02T03:04:05.06Z 1",
+		"SELECT id, state, finish_ts, waiting IS NULL FROM playbook_runs":                         "r DONE 2026-01-02T03:04:05.06Z 1",
 		"SELECT playbook ->> '$.spec.n', playbook ->> '$.name', cluster, 1 FROM playbook_runs":    "1 restart c 1",
 		"SELECT run_id, node, error ->> '$.code', finish_ts FROM playbook_run_agents":             "r n exit 2026-01-02T03:04:05.06Z",
 		"SELECT seq, type, data ->> '$.state', finish_ts FROM playbook_run_events":                "1 run.created DONE 2026-01-02T03:04:05.06Z",

@@ -323,7 +323,7 @@ func (in *installation) awaitEnd(id string, within time.Duration) record.Run {
 	deadline := time.Now().Add(within)
 	for run.FinishTS == nil || !run.Stamped {
 		if time.Now().After(deadline) {
-			in.t.Fatalf("run %s has not ended after %s: it is %s with nodes %v and waits for %q", id, within, run.State, run.Counts, run.WaitsFor)
+			in.t.Fatalf("run %s has not ended after %s: it is %s with nodes %v and waits for %+v", id, within, run.State, run.Counts, run.Waiting)
 		}
 		ctx, cancel := context.WithDeadline(in.t.Context(), deadline.Add(time.Second))
 		read, err := in.client.Run(ctx, id)

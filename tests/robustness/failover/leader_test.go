@@ -190,9 +190,9 @@ func leaderWithoutAgents(in *installation) {
 	in.awaitStarts(run.ID, 2)
 	in.must(old.Disconnect(in.t.Context(), failpoint.Agents))
 	in.await("the run waits for an agent", 20*time.Second, func() bool {
-		return strings.Contains(in.readRun(run.ID).WaitsFor, "node-")
+		return waitsForNode(in.readRun(run.ID))
 	})
-	in.t.Logf("the run waits for: %s", in.readRun(run.ID).WaitsFor)
+	in.t.Logf("the run waits for: %+v", in.readRun(run.ID).Waiting)
 	in.must(old.Reconnect(in.t.Context(), failpoint.Agents))
 	in.awaitDone(run.ID, 30*time.Second)
 	if !leads(old) {
@@ -245,3 +245,5 @@ func followerWithoutLeader(in *installation) {
 	in.awaitDone(run.ID, 30*time.Second)
 	in.must(follower.Reconnect(in.t.Context(), failpoint.Replica))
 }
+
+func waitsForNode(run record.Run) bool { return run.Waiting != nil && run.Waiting.Node != "" }

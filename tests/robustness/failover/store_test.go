@@ -129,8 +129,8 @@ func storeKilled(in *installation) {
 		in.awaitUnready(m, "the primary store: ")
 	}
 	started := in.starts(run.ID) // what was in flight has ended by now
-	if read, err := in.clientOf(append(in.others(leader), leader)...).Run(in.t.Context(), run.ID); err != nil || read.WaitsFor == "" {
-		in.t.Errorf("through all replicas it is %+v, %v", read.WaitsFor, err)
+	if read, err := in.clientOf(append(in.others(leader), leader)...).Run(in.t.Context(), run.ID); err != nil || read.Waiting == nil {
+		in.t.Errorf("through all replicas it is %+v, %v", read.Waiting, err)
 	}
 	for time.Since(down) < 20*time.Second {
 		time.Sleep(100 * time.Millisecond)
@@ -217,7 +217,8 @@ func fillUp(name string) error {
 }
 
 func waitsFor(body string) string {
-	_, text, _ := strings.Cut(body, `"waits_for":"`)
+	_, text, _ := strings.Cut(body, `"for":"store"`)
+	_, text, _ = strings.Cut(text, `"message":"`)
 	text, _, _ = strings.Cut(text, `"`)
 	return text
 }

@@ -1,0 +1,225 @@
+package api
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/replicante-io/playbooks/record"
+)
+
+// Records hold codes and data; the texts for people are made here, when the API answers.
+
+// errorText is the text of an error, a cause or a reason. An agent's own message stands as it is.
+func errorText(e *record.Error) string {
+	if e == nil {
+		return ""
+	}
+	if e.Message != "" {
+		return e.Message
+	}
+	if text := errorTexts[e.Code]; text != nil {
+		return text(values(e.Data))
+	}
+	if len(e.Data) > 0 {
+		return fmt.Sprintf("%s: %v", e.Code, map[string]any(e.Data))
+	}
+	return e.Code
+}
+
+// values reads the data of an error for its text.
+type values map[string]any
+
+func (v values) text(key string) string {
+	if value, ok := v[key]; ok && value != nil {
+		return fmt.Sprint(value)
+	}
+	return ""
+}
+
+// nested is the text of an error within the data.
+func (v values) nested(key string) string {
+	data, ok := v[key].(map[string]any)
+	if !ok {
+		return ""
+	}
+	return errorText(errorOf(data))
+}
+
+// errorOf is an error as data holds it.
+func errorOf(data map[string]any) *record.Error {
+	v := values(data)
+	e := &record.Error{Code: v.text("code"), Message: v.text("message")}
+	e.Data, _ = v["data"].(map[string]any)
+	return e
+}
+
+// list is a list of texts, as "a, b or c".
+func (v values) list(key, last string) string {
+	items, _ := v[key].([]any)
+	texts := make([]string, len(items))
+	for i, item := range items {
+		texts[i] = fmt.Sprint(item)
+	}
+	if len(texts) < 2 {
+		return strings.Join(texts, "")
+	}
+	return strings.Join(texts[:len(texts)-1], ", ") + " " + last + " " + texts[len(texts)-1]
+}
+
+// number is a count; 0 where there is none.
+func (v values) number(key string) int64 {
+	switch n := v[key].(type) {
+	case int64:
+		return n
+	case float64:
+		return int64(n)
+	}
+	return 0
+}
+
+func fixed(text string) func(values) string { return func(values) string { return text } }
+
+// errorTexts are the texts of codes. It is set by init because texts contain the texts of nested errors.
+var errorTexts map[string]func(values) string
+
+func init() {
+	errorTexts = map[string]func(values) string{
+		record.CodeTimeout: func(v values) string { return "step " + v.text("step") + " did not end within " + v.text("timeout") },
+		record.CodeCancelled: func(v values) string {
+			return "cancelled" + optional(" by ", v.text("actor")) + optional(": ", v.text("reason"))
+		},
+		record.CodeFailed: fixed("the action failed; its agent gave no reason"),
+		record.CodeRejected: func(v values) string {
+			return "the agent rejects step " + v.text("step") + ": " + v.text("error")
+		},
+		record.CodeUnreachable: func(v values) string {
+			if v.text("error") != "" {
+				return "its agent at " + v.text("agent_url") + " cannot be reached: " + v.text("error")
+			}
+			return "its agent at " + v.text("agent_url") + " did not answer when its turn came"
+		},
+		record.CodeUnknown: func(v values) string {
+			return "its agent at " + v.text("agent_url") + " did not report how step " + v.text("step") + " ended, nor that it was stopped"
+		},
+		record.CodeForgotten: func(v values) string {
+			return "its agent no longer knows the action of step " + v.text("step") + ", which it had accepted"
+		},
+		record.CodeJournalChanged: func(v values) string {
+			if v["sent"] == true {
+				return "its agent has lost its journal: it is not known whether step " + v.text("step") + " ran"
+			}
+			return "its agent has another journal than the one that step " + v.text("step") + " was meant for; nothing was started"
+		},
+		record.CodeConflict: func(v values) string {
+			return "its agent has another action under the ID of step " + v.text("step") + ", of kind " + v.text("kind")
+		},
+		record.CodeHealthTimeout: healthTimeoutText,
+		record.CodeUnsettled: func(v values) string {
+			return "an action of run " + v.text("run") + " may still be running on it; if you know that it has ended, resolve node " +
+				v.text("node") + " in that run"
+		},
+		record.CodeExpression: func(v values) string {
+			if v.text("what") == "" {
+				return v.text("error")
+			}
+			return "cannot decide " + decisionText(v) + ": " + v.text("error")
+		},
+		record.CodeFactsAbsent: func(v values) string {
+			return "cannot decide " + decisionText(v) + ": " + v.text("error") + "; waited " + v.text("waited")
+		},
+		record.CodeNoTargets: func(v values) string {
+			if v.text("targets") != "" {
+				return "stage " + v.text("stage") + " has no target: no node that is left in the run matches " + v.text("targets")
+			}
+			return "stage " + v.text("stage") + " has no target: no node is left in the run"
+		},
+		record.CodeMaxFailures: func(v values) string {
+			return "stage " + v.text("stage") + ": " + failuresText(v) + "; max_failures is " + v.text("max_failures")
+		},
+		record.CodeNodesFailed: failuresText,
+		record.CodeNodeAdded: func(v values) string {
+			return "node " + v.text("node") + " appeared (membership.added: " + v.text("policy") + ")" + onResume(v, "it takes part after a resume")
+		},
+		record.CodeNodeRemoved: func(v values) string {
+			return "node " + v.text("node") + " is gone (membership.removed: " + v.text("policy") + ")" + onResume(v, "a resume continues without it")
+		},
+
+		record.CauseNoStage:      fixed("no stage was for it"),
+		record.CauseRunFailed:    fixed("the run failed first"),
+		record.CauseRunCancelled: fixed("the run was cancelled first"),
+		record.CauseBeforeStep: func(v values) string {
+			return "the run ended before step " + v.text("step") + " of stage " + v.text("stage")
+		},
+		record.CauseBeforeHealth: func(v values) string {
+			return "the run ended before the health of stage " + v.text("stage") + " was checked"
+		},
+		record.CauseJoined: func(v values) string {
+			if v.text("policy") == "" {
+				return "it appeared during the run"
+			}
+			return "it appeared during the run (membership.added: " + v.text("policy") + ")"
+		},
+		record.CauseRemoved:    fixed("its key is gone and its agent does not answer"),
+		record.CauseResolved:   fixed("resolved by an operator"),
+		record.CauseNoAnswer:   fixed("its agent did not answer in time"),
+		record.CauseStatus:     func(v values) string { return "its status is " + v.text("status") },
+		record.CauseCheckFalse: func(v values) string { return v.text("check") + " is false; its status is " + v.text("status") },
+		record.CauseNotEnded:   fixed("its agent has not reported that the step has ended"),
+		record.CauseNotSettled: fixed("it has not been healthy for long enough"),
+	}
+}
+
+func optional(before, text string) string {
+	if strings.TrimSpace(text) == "" {
+		return ""
+	}
+	return before + text
+}
+
+func onResume(v values, text string) string {
+	if v.text("policy") == "pause" {
+		return "; " + text
+	}
+	return ""
+}
+
+// decisionText is what an expression decides.
+func decisionText(v values) string {
+	text := map[string]string{
+		"targets": "which nodes stage " + v.text("stage") + " is for", "order_by": "the order of stage " + v.text("stage"),
+		"when": "whether step " + v.text("step") + " runs", "args": "the arguments of step " + v.text("step"),
+	}[v.text("what")]
+	if text == "" {
+		text = v.text("what")
+	}
+	return text + optional(" on node ", v.text("node"))
+}
+
+func healthTimeoutText(v values) string {
+	why := v.nested("why")
+	if v.text("step") != "" {
+		return "it is not known how step " + v.text("step") + " ended, and the node was not healthy within " + v.text("timeout") + ": " + why
+	}
+	if v.text("settle") != "" {
+		return "not healthy for " + v.text("settle") + " within " + v.text("timeout") + " after its steps"
+	}
+	return "not healthy within " + v.text("timeout") + " after its steps: " + why
+}
+
+// failuresText says which nodes failed and why, of those that are named.
+func failuresText(v values) string {
+	failed, nodes := v.number("failed"), v.number("nodes")
+	text := fmt.Sprintf("%d of %d nodes failed", failed, nodes)
+	named, _ := v["named"].([]any)
+	for i, item := range named {
+		one, _ := item.(map[string]any)
+		text += map[bool]string{true: ": ", false: "; "}[i == 0] + values(one).text("node")
+		if why := values(one).nested("error"); why != "" {
+			text += " (" + why + ")"
+		}
+	}
+	if more := failed - int64(len(named)); more > 0 {
+		text += fmt.Sprintf("; and %d more", more)
+	}
+	return text
+}

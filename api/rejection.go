@@ -1,0 +1,50 @@
+package api
+
+import (
+	"net/http"
+
+	"github.com/replicante-io/playbooks/record"
+)
+
+// rejection is the answer to a rejected request: its status, and its text.
+func rejection(e *record.RejectedError) *Failure {
+	v := values(e.Data)
+	status, text := http.StatusConflict, e.Error()
+	switch e.Code {
+	case record.CodeWrongState:
+		what := "run " + v.text("run")
+		if v.text("node") != "" {
+			what = "node " + v.text("node") + " of " + what
+		}
+		text = "cannot " + v.text("verb") + " " + what + ": it is " +
+			v.text("state") + optional(" and ends ", v.text("outcome")) + "; it has to be " + v.list("allowed", "or")
+		if v.text("verb") == string(record.VerbCancel) && v.text("state") == string(record.RunCancelling) {
+			text += "; with kill, what is in flight is stopped"
+		}
+	case record.CodeNotSupported:
+		status, text = http.StatusBadRequest, v.text("verb")+" is not supported yet"
+	case record.CodeNoSuchNode:
+		status, text = http.StatusNotFound, "run "+v.text("run")+" has no node "+v.text("node")
+	case record.CodeBadValue:
+		status, text = http.StatusBadRequest, v.text("field")+" must be "+v.list("allowed", "or")
+	case record.CodeClusterBusy:
+		text = "cluster " + v.text("cluster") + " is busy with run " + v.text("run") + "; without if_busy: fail, the run waits in its queue"
+	case record.CodePlaybookNotFound:
+		status = http.StatusNotFound
+		if text = "there is no playbook " + v.text("playbook"); v.text("revision") != "" {
+			text = "there is no revision " + v.text("revision") + " of playbook " + v.text("playbook")
+		}
+		text += "; apply it first"
+	case record.CodeBadParams:
+		status, text = http.StatusUnprocessableEntity, record.Problems(e.Problems).Error()
+	case record.CodeNoNodes:
+		status, text = http.StatusUnprocessableEntity, "cluster "+v.text("cluster")+" has no known nodes"
+	case record.CodeNodePresent:
+		text = "node " + v.text("node") + " of cluster " + v.text("cluster") + " has a live key: stop its agent first"
+	case record.CodeNotLeading:
+		status, text = http.StatusServiceUnavailable, "the leader is changing: try again in a moment"
+	}
+	f := fail(status, e.Code, text)
+	f.Problems = e.Problems
+	return f
+}

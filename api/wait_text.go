@@ -1,0 +1,106 @@
+package api
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/replicante-io/playbooks/record"
+)
+
+// waitText is what something waits for.
+func waitText(w *record.Wait) string {
+	v := values(w.Data)
+	switch w.For {
+	case record.WaitQueue:
+		return "run " + v.text("run") + " of the same cluster has to end first"
+	case record.WaitPause:
+		if w.Until != nil {
+			return "the pause between batches of stage " + w.Stage + " ends at " + clock(*w.Until)
+		}
+		if why := v.nested("error"); why != "" {
+			return "an operator has to resume or cancel the run: " + why
+		}
+		return "an operator has to resume or cancel the run"
+	case record.WaitAgent:
+		return "the agent of node " + w.Node + others(v) + " does not answer (" + v.text("agent_url") + "): " + v.text("error")
+	case record.WaitNode:
+		if v.text("code") == record.CauseLocked {
+			return "run " + v.text("run") + " has node " + w.Node + " locked for a batch"
+		}
+		return "the key of node " + w.Node + " is gone: it counts as removed" + until(w)
+	case record.WaitUnsettled:
+		return unsettledText(w, v)
+	case record.WaitFacts:
+		return "a fact is absent that decides " + decisionText(v) + ": " + v.text("error") + until(w)
+	case record.WaitGate:
+		return gateText(w, v)
+	case record.WaitRetry:
+		text := "attempt " + v.text("attempt") + " of step " + v.text("step") + " on node " + w.Node + others(v) + " failed"
+		about, _ := v["about"].(map[string]any)
+		if why := errorText(&record.Error{Code: v.text("code"), Message: v.text("message"), Data: about}); why != "" {
+			text += ": " + why
+		}
+		return text + "; the next attempt starts at " + clock(*w.Until)
+	case record.WaitStore:
+		text := "the primary store has not answered since " + clock(w.Since)
+		return text + optional(": ", shorten(v.text("error"))) + "; work continues by itself when it answers again"
+	}
+	return string(w.For) + optional(" of stage ", w.Stage) + optional(" on node ", w.Node) + until(w)
+}
+
+const maxErrorLength = 300 // characters
+
+func shorten(text string) string {
+	if runes := []rune(text); len(runes) > maxErrorLength {
+		return string(runes[:maxErrorLength-1]) + "…"
+	}
+	return text
+}
+
+func unsettledText(w *record.Wait, v values) string {
+	switch {
+	case v.number("actions") == 1:
+		return "1 action may still be running although the run has ended"
+	case v.number("actions") > 1:
+		return fmt.Sprintf("%d actions may still be running although the run has ended", v.number("actions"))
+	case v.text("run") != "":
+		return "an action of run " + v.text("run") + " may still be running on node " + w.Node + others(v) + until(w)
+	}
+	return "the agent of node " + w.Node + others(v) + " has not reported that step " + v.text("step") + " has ended" + until(w)
+}
+
+func gateText(w *record.Wait, v values) string {
+	if v.text("step") != "" {
+		return "it is not known how step " + v.text("step") + " on node " + w.Node + others(v) + " ended; its health decides" + until(w)
+	}
+	named, _ := v["named"].([]any)
+	if len(named) == 0 {
+		return fmt.Sprintf("the health of %d nodes of stage %s has to settle", v.number("nodes"), w.Stage)
+	}
+	texts := make([]string, len(named))
+	for i, item := range named {
+		one, _ := item.(map[string]any)
+		texts[i] = values(one).text("node") + " (" + values(one).nested("error") + ")"
+	}
+	if more := v.number("unhealthy") - int64(len(named)); more > 0 {
+		texts = append(texts, fmt.Sprintf("%d more", more))
+	}
+	return "nodes of stage " + w.Stage + " are not healthy: " + strings.Join(texts, ", ") + until(w)
+}
+
+func others(v values) string {
+	if n := v.number("nodes"); n > 1 {
+		return fmt.Sprintf(" and of %d more nodes", n-1)
+	}
+	return ""
+}
+
+func until(w *record.Wait) string {
+	if w.Until == nil {
+		return ""
+	}
+	return "; waiting until " + clock(*w.Until)
+}
+
+func clock(t time.Time) string { return t.UTC().Format(time.RFC3339) }

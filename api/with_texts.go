@@ -1,0 +1,98 @@
+package api
+
+import (
+	"slices"
+	"time"
+
+	"github.com/replicante-io/playbooks/record"
+)
+
+// withText is an error with its text. Records that are read may be shared: they are not changed.
+func withText(e *record.Error) *record.Error {
+	if e == nil || e.Message != "" {
+		return e
+	}
+	text := *e
+	text.Message = errorText(e)
+	return &text
+}
+
+func waitWithText(w *record.Wait) *record.Wait {
+	if w == nil || w.Message != "" {
+		return w
+	}
+	text := *w
+	text.Message = waitText(w)
+	return &text
+}
+
+// runWithTexts is a run with the texts for people.
+func runWithTexts(run record.Run) record.Run {
+	run.Error, run.Waiting = withText(run.Error), waitWithText(run.Waiting)
+	run.Stages = slices.Clone(run.Stages)
+	for i := range run.Stages {
+		st := &run.Stages[i]
+		st.Error, st.Waiting = withText(st.Error), waitWithText(st.Waiting)
+		st.Groups = slices.Clone(st.Groups)
+		for j := range st.Groups {
+			st.Groups[j].Waiting = waitWithText(st.Groups[j].Waiting)
+		}
+	}
+	return run
+}
+
+// nodeWithTexts is a node record with the texts for people.
+func nodeWithTexts(n record.RunNode) record.RunNode {
+	n.Error = withText(n.Error)
+	n.Stages = slices.Clone(n.Stages)
+	for i := range n.Stages {
+		n.Stages[i].Reason, n.Stages[i].Waiting = errorText(n.Stages[i].Cause), waitWithText(n.Stages[i].Waiting)
+	}
+	n.Actions = slices.Clone(n.Actions)
+	for i := range n.Actions {
+		n.Actions[i].Error = withText(n.Actions[i].Error)
+	}
+	n.History = slices.Clone(n.History)
+	for i := range n.History {
+		n.History[i].Reason = errorText(n.History[i].Cause)
+	}
+	return n
+}
+
+// eventWithText is an event whose data has the text for people, as message.
+func eventWithText(e record.Event) record.Event {
+	v := values(e.Data)
+	about, _ := v["about"].(map[string]any)
+	message := ""
+	switch {
+	case v.text("message") != "":
+		return e
+	case e.Type == record.EventRunWaiting && v.text("for") != "":
+		wait := &record.Wait{For: record.WaitReason(v.text("for")), Stage: e.Stage, Node: e.Node, Data: about}
+		wait.Since, _ = time.Parse(time.RFC3339Nano, v.text("since"))
+		if until, err := time.Parse(time.RFC3339Nano, v.text("until")); err == nil {
+			wait.Until = &until
+		}
+		message = waitText(wait)
+	case v.text("code") != "":
+		message = errorText(&record.Error{Code: v.text("code"), Data: about})
+	default:
+		return e
+	}
+	data := make(record.Document, len(e.Data)+1)
+	for key, value := range e.Data {
+		data[key] = value
+	}
+	data["message"] = message
+	e.Data = data
+	return e
+}
+
+// withTexts are items with the texts for people.
+func withTexts[T any](items []T, text func(T) T) []T {
+	out := make([]T, len(items))
+	for i := range items {
+		out[i] = text(items[i])
+	}
+	return out
+}
