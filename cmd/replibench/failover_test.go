@@ -12,7 +12,7 @@ import (
 	"github.com/replicante-io/playbooks/internal/testenv"
 )
 
-func TestTheTimeFromAKillToTheNextDispatchIsMeasured(t *testing.T) {
+func TestFailoverMeasuresTheTimeFromEachKillToTheNextDispatch(t *testing.T) {
 	store := testenv.MongoSet(t, 1).URL
 	programs := t.TempDir()
 	if out, err := exec.Command("go", "build", "-o", programs+string(filepath.Separator), "../replicore").CombinedOutput(); err != nil {

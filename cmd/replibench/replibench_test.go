@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// TestMain lets the test's own program be the fleet, as replibench is.
+// TestMain runs the test's program as the fleet where the command under test starts it so.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "fleet" {
 		main()
@@ -29,7 +29,7 @@ func execute(t *testing.T, args ...string) (string, error) {
 	return out.String(), err
 }
 
-func TestARunStartsOneActionOnEachNodeAndIsMeasured(t *testing.T) {
+func TestRunStartsOneActionPerNodeAndPrintsWhatTheContractNames(t *testing.T) {
 	out, err := execute(t, "run", "--nodes", "200", "-o", "json")
 	if err != nil {
 		t.Fatal(err)
@@ -55,7 +55,7 @@ func TestARunStartsOneActionOnEachNodeAndIsMeasured(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeMeasuredIsRefused(t *testing.T) {
+func TestInvalidFlagsAreRejected(t *testing.T) {
 	for _, c := range []struct{ args, want string }{
 		{"run --nodes 0", "--nodes must be at least 1"},
 		{"run --nodes 3 -o yaml", "--output"},

@@ -21,19 +21,20 @@ import (
 func runCommand(log *config.Log) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "run", Short: "Measure one run over a simulated fleet against the bare fan-out", Args: cobra.NoArgs,
-		Long: `Start a simulated fleet with an etcd, in a process of its own, and a control plane in this one. Measure, in the same
-minute and on the same fleet: one run over all nodes (one stage, one batch, one step that does nothing, no health gate),
-from asking for it until it is seen DONE, by the HTTP interface; and the bare fan-out (one POST and one GET per node, as
-many at a time and with the same HTTP client as the controller, and no store), the median of five. The memory is the most
-that this process, the control plane's, has had.`,
+		Long: `Start a simulated fleet with its own etcd in another process, and a control plane in this one. Measure on the same fleet:
+- one run over all nodes (one stage, one batch, one step that does nothing, no health gate), from the request until the
+  HTTP interface reports it DONE;
+- the bare fan-out: one POST and one GET per node, with the controller's HTTP client and concurrency but without a store;
+  the median of five, before and after the run.
+The memory is the largest that this process, the control plane's, has had.`,
 	}
 	var nodes int
 	var output, profile string
 	c := bench.Config{Version: version.Text()}
 	flags := cmd.Flags()
-	flags.IntVar(&nodes, "nodes", 1000, "how many nodes")
-	flags.StringVar(&c.Store, "store", "", "`URL` of a primary store, as mongodb://…, in which a database replibench_… is made; "+
-		"without it, SQLite in a directory that is gone at the end")
+	flags.IntVar(&nodes, "nodes", 1000, "number of nodes")
+	flags.StringVar(&c.Store, "store", "", "`URL` of a MongoDB replica set, in which a new database replibench_… is kept; "+
+		"default: SQLite in a temporary directory")
 	flags.StringVarP(&output, "output", "o", "text", "text or json")
 	flags.StringVar(&profile, "cpuprofile", "", "write a CPU profile of the control plane during the run to `FILE`")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
@@ -41,7 +42,7 @@ that this process, the control plane's, has had.`,
 		case nodes < 1:
 			return errors.New("--nodes must be at least 1")
 		case output != "text" && output != "json":
-			return fmt.Errorf("--output is %q, not text or json", output)
+			return fmt.Errorf("--output must be text or json, not %q", output)
 		}
 		var end func() error
 		if c.Fleet, end, err = startFleet(cmd.Context(), nodes); err != nil {
@@ -63,7 +64,7 @@ that this process, the control plane's, has had.`,
 	return cmd
 }
 
-// startFleet starts this program once more, as the fleet.
+// startFleet starts this program again, as the fleet.
 func startFleet(ctx context.Context, nodes int) (fleet bench.Fleet, end func() error, err error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -90,7 +91,7 @@ func startFleet(ctx context.Context, nodes int) (fleet bench.Fleet, end func() e
 		return nil
 	}
 	if err := json.NewDecoder(out).Decode(&fleet); err != nil {
-		return fleet, nil, errors.Join(fmt.Errorf("start the fleet: it does not say where it is: %w", err), end())
+		return fleet, nil, errors.Join(fmt.Errorf("start the fleet: read its address: %w", err), end())
 	}
 	return fleet, end, nil
 }

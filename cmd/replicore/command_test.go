@@ -8,9 +8,8 @@ import (
 	"testing"
 )
 
-// run gives one command line to the program, and returns what it printed, its error, and whether it understood its
-// arguments.
-func run(t *testing.T, args ...string) (out string, err error, understood bool) {
+// run executes one command line, and returns what it printed, its error, and whether its arguments were valid.
+func run(t *testing.T, args ...string) (out string, err error, valid bool) {
 	t.Helper()
 	root, entered := command()
 	var b bytes.Buffer
@@ -21,18 +20,18 @@ func run(t *testing.T, args ...string) (out string, err error, understood bool) 
 	return b.String(), err, *entered
 }
 
-func TestWrongUseIsToldFromWhatWentWrong(t *testing.T) {
+func TestInvalidArgumentsAreDistinguishedFromOtherErrors(t *testing.T) {
 	for _, args := range [][]string{{"sever"}, {"server", "--cofnig", "x"}, {"server", "x"}, {"dev", "--agents", "many"}, {"store", "mend"}} {
-		if _, err, understood := run(t, args...); err == nil || understood {
-			t.Errorf("%v: got %v, understood %v", args, err, understood)
+		if _, err, valid := run(t, args...); err == nil || valid {
+			t.Errorf("%v: got %v, valid %v", args, err, valid)
 		}
 	}
-	if _, err, understood := run(t, "server", "--config", "/not/there"); err == nil || !understood {
-		t.Errorf("got %v, understood %v", err, understood)
+	if _, err, valid := run(t, "server", "--config", "/not/there"); err == nil || !valid {
+		t.Errorf("got %v, valid %v", err, valid)
 	}
 }
 
-func TestServerNamesWhatIsWrongInItsFile(t *testing.T) {
+func TestServerReportsThePlaceOfAnErrorInItsFile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "replicore.yaml")
 	if err := os.WriteFile(file, []byte("stor: {url: x}\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -43,7 +42,7 @@ func TestServerNamesWhatIsWrongInItsFile(t *testing.T) {
 	}
 }
 
-func TestStoreIsCheckedPreparedAndChecked(t *testing.T) {
+func TestStoreInitPreparesAStoreThatCheckRejects(t *testing.T) {
 	url := "--store-url=sqlite://" + filepath.Join(t.TempDir(), "core.db")
 	if _, err, _ := run(t, "store", "adopt-etcd", url, "--etcd-endpoints=http://127.0.0.1:1"); err == nil {
 		t.Error("an empty store was adopted")
@@ -59,7 +58,7 @@ func TestStoreIsCheckedPreparedAndChecked(t *testing.T) {
 	}
 }
 
-func TestDevIsForThisMachineAlone(t *testing.T) {
+func TestDevListensOnLoopbackOnly(t *testing.T) {
 	if _, err, _ := run(t, "dev", "--listen", "0.0.0.0:16016"); err == nil || !strings.Contains(err.Error(), "127.0.0.1:16016") {
 		t.Errorf("got %v", err)
 	}

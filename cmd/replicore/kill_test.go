@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/replicante-io/playbooks/api/client"
 	"github.com/replicante-io/playbooks/internal/etcd/embedded"
+	"github.com/replicante-io/playbooks/internal/testenv"
 	"github.com/replicante-io/playbooks/record"
 )
 
@@ -26,10 +26,9 @@ const (
 	killTimes = 5
 )
 
-// TestEachActionStartsOnceHoweverOftenTheControlPlaneIsKilled runs the real programs. The agents' command writes the ID
-// of its action into one file; the control plane is killed with -9 each time that file has grown, at another moment of
-// the action.
-func TestEachActionStartsOnceHoweverOftenTheControlPlaneIsKilled(t *testing.T) {
+// TestEachActionStartsOnceThoughTheOnlyReplicaIsKilled runs the real programs. The agents' command appends the ID of its action
+// to a file; the replica is killed each time that the file has grown, at different moments of the action.
+func TestEachActionStartsOnceThoughTheOnlyReplicaIsKilled(t *testing.T) {
 	dir := t.TempDir()
 	build := exec.Command("go", "build", "-o", dir+"/", "../replicore", "../repliagent")
 	if out, err := build.CombinedOutput(); err != nil {
@@ -51,9 +50,9 @@ data_dir: %s
 actions:
   append: {command: [/bin/sh, -c, 'echo "$REPLICANTE_ACTION_ID" >> %s && sleep 0.2'], timeout: 30s}
 probe: {command: [/bin/echo, '{"status": "HEALTHY", "role": "SECONDARY"}'], interval: 1s}
-`, id, free(t), etcd.Endpoint, filepath.Join(dir, id), starts), id)
+`, id, freeAddress(t), etcd.Endpoint, filepath.Join(dir, id), starts), id)
 	}
-	listen := free(t)
+	listen := freeAddress(t)
 	core := func() *exec.Cmd {
 		return program(t, dir, "replicore", fmt.Sprintf(`
 name: core-1
@@ -63,30 +62,30 @@ store: {url: "sqlite://%s/core.db"}
 `, listen, etcd.Endpoint, dir), "core", "server")
 	}
 	running := core()
-	plane, err := client.New(client.Config{Servers: []string{"http://" + listen}, Patience: time.Minute})
+	api, err := client.New(client.Config{Servers: []string{"http://" + listen}, Patience: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
-	await(t, "the nodes are known", func() bool {
-		nodes, err := plane.Nodes(t.Context(), "c")
+	await(t, "the control plane knows the nodes", func() bool {
+		nodes, err := api.Nodes(t.Context(), "c")
 		return err == nil && len(nodes) == killNodes
 	})
-	if _, err := plane.Apply(t.Context(), []client.File{{Name: "append.yaml", Data: []byte(appendBook(2, killSteps))}}); err != nil {
+	if _, err := api.Apply(t.Context(), []client.File{{Name: "append.yaml", Data: []byte(appendPlaybook(2, killSteps))}}); err != nil {
 		t.Fatal(err)
 	}
-	run, err := plane.Start(t.Context(), record.RunRequest{Playbook: "append", Cluster: "c"})
+	run, err := api.Start(t.Context(), record.RunRequest{Playbook: "append", Cluster: "c"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i := range killTimes {
 		seen := len(lines(t, starts))
 		await(t, "another action starts", func() bool { return len(lines(t, starts)) > seen })
-		<-time.After(time.Duration(i) * 60 * time.Millisecond) // from its start to after its end
+		<-time.After(time.Duration(i) * 60 * time.Millisecond) // between its start and some time after its end
 		_ = running.Process.Kill()
 		_ = running.Wait()
 		running = core()
 	}
-	err = plane.Follow(t.Context(), run.ID, 0, func(e record.Event) error {
+	err = api.Follow(t.Context(), run.ID, 0, func(e record.Event) error {
 		if e.Type == record.EventRunFinished {
 			return context.Canceled
 		}
@@ -95,12 +94,12 @@ store: {url: "sqlite://%s/core.db"}
 	if err == nil || !errors.Is(err, context.Canceled) {
 		t.Fatalf("follow: %v", err)
 	}
-	if run, err = plane.Run(t.Context(), run.ID); err != nil || run.State != record.RunDone || run.Term != killTimes+1 {
+	if run, err = api.Run(t.Context(), run.ID); err != nil || run.State != record.RunDone || run.Term != killTimes+1 {
 		t.Errorf("the run is %s in term %d, %v", run.State, run.Term, err)
 	}
 
 	var saved []string
-	nodes, err := plane.RunNodes(t.Context(), run.ID, nil, 0)
+	nodes, err := api.RunNodes(t.Context(), run.ID, nil, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,8 +116,8 @@ store: {url: "sqlite://%s/core.db"}
 	}
 }
 
-// appendBook takes this many nodes at a time through this many steps.
-func appendBook(batch, steps int) string {
+// appendPlaybook is a playbook with this batch size and number of steps.
+func appendPlaybook(batch, steps int) string {
 	text := fmt.Sprintf(`
 apiVersion: replicante.io/v1
 kind: Playbook
@@ -135,7 +134,7 @@ spec:
 	return text
 }
 
-// program starts a program with a configuration file; it ends with the test.
+// program starts a program with a configuration file, until the test ends.
 func program(t *testing.T, dir, name, yaml, as string, args ...string) *exec.Cmd {
 	t.Helper()
 	file := filepath.Join(dir, as+".yaml")
@@ -162,15 +161,10 @@ func program(t *testing.T, dir, name, yaml, as string, args ...string) *exec.Cmd
 	return command
 }
 
-// free is an address that nobody listens on.
-func free(t *testing.T) string {
+// freeAddress is an address that nothing listens on.
+func freeAddress(t *testing.T) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = listener.Close() }()
-	return listener.Addr().String()
+	return fmt.Sprintf("127.0.0.1:%d", testenv.FreePort(t))
 }
 
 func lines(t *testing.T, file string) []string {
@@ -186,7 +180,7 @@ func await(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); !holds(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("it did not come to this: %s", what)
+			t.Fatalf("not within a minute: %s", what)
 		}
 	}
 }

@@ -25,12 +25,12 @@ import (
 	"github.com/replicante-io/playbooks/record"
 )
 
-// stopTime is how long a replica may take to end after SIGTERM, whatever is away.
-const stopTime = 8 * time.Second
+// stopTimeout bounds how long a replica takes to end after SIGTERM, whatever it cannot reach.
+const stopTimeout = 8 * time.Second
 
-// TestAStopTakesSecondsWhateverIsAway stops replicas in the middle of a run when they do not reach etcd or the store any
-// more: nothing listens there, or nothing that they send arrives.
-func TestAStopTakesSecondsWhateverIsAway(t *testing.T) {
+// TestAReplicaStopsWithinSecondsWhateverItCannotReach stops replicas in the middle of a run when they can no longer reach etcd or
+// the store: connections are refused, or nothing that they send arrives.
+func TestAReplicaStopsWithinSecondsWhateverItCannotReach(t *testing.T) {
 	mongo, err := url.Parse(testenv.Mongo(t))
 	if err != nil {
 		t.Fatal(err)
@@ -44,21 +44,21 @@ func TestAStopTakesSecondsWhateverIsAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(etcd.Close)
-	works := func(*wire) {}
+	works := func(*proxy) {}
 	for _, c := range []struct {
 		name        string
-		etcd, store func(*wire)
+		etcd, store func(*proxy)
 	}{
 		{"nothing", works, works},
-		{"etcd-refuses", (*wire).refuse, works},
-		{"etcd-is-silent", (*wire).hush, works},
-		{"store-refuses", works, (*wire).refuse},
-		{"store-is-silent", works, (*wire).hush},
-		{"both-are-silent", (*wire).hush, (*wire).hush},
+		{"etcd-refuses", (*proxy).refuse, works},
+		{"etcd-does-not-answer", (*proxy).drop, works},
+		{"store-refuses", works, (*proxy).refuse},
+		{"store-does-not-answer", works, (*proxy).drop},
+		{"neither-answers", (*proxy).drop, (*proxy).drop},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			toEtcd, toStore := newWire(t, etcd.Clients[0].Addr().String()), newWire(t, mongo.Host)
+			toEtcd, toStore := newProxy(t, etcd.Clients[0].Addr().String()), newProxy(t, mongo.Host)
 			program(t, dir, "repliagent", fmt.Sprintf(`
 node: {id: n, cluster: c}
 api: {listen: %s}
@@ -66,30 +66,30 @@ etcd: {endpoints: [%s], prefix: /%s, lease_ttl: 5s}
 data_dir: %s
 actions:
   append: {command: [/bin/sleep, "0.2"], timeout: 30s}
-`, free(t), etcd.Endpoint, c.name, filepath.Join(dir, c.name)), "agent-"+c.name)
-			listen := free(t)
+`, freeAddress(t), etcd.Endpoint, c.name, filepath.Join(dir, c.name)), "agent-"+c.name)
+			listen := freeAddress(t)
 			core := program(t, dir, "replicore", fmt.Sprintf(`
 name: core-1
 api: {listen: %s}
 etcd: {endpoints: [http://%s], prefix: /%s, lease_ttl: 5s}
 store: {url: "mongodb://%s/?directConnection=true", database: stop-%s}
 `, listen, toEtcd.Addr(), c.name, toStore.Addr(), uuid.NewString()), "core-"+c.name, "server")
-			plane, err := client.New(client.Config{Servers: []string{"http://" + listen}, Patience: time.Minute})
+			api, err := client.New(client.Config{Servers: []string{"http://" + listen}, Patience: time.Minute})
 			if err != nil {
 				t.Fatal(err)
 			}
-			await(t, "the node is known", func() bool {
-				nodes, err := plane.Nodes(t.Context(), "c")
+			await(t, "the control plane knows the node", func() bool {
+				nodes, err := api.Nodes(t.Context(), "c")
 				return err == nil && len(nodes) == 1
 			})
-			if _, err := plane.Apply(t.Context(), []client.File{{Name: "append.yaml", Data: []byte(appendBook(2, 50))}}); err != nil {
+			if _, err := api.Apply(t.Context(), []client.File{{Name: "append.yaml", Data: []byte(appendPlaybook(2, 50))}}); err != nil {
 				t.Fatal(err)
 			}
-			run, err := plane.Start(t.Context(), record.RunRequest{Playbook: "append", Cluster: "c"})
+			run, err := api.Start(t.Context(), record.RunRequest{Playbook: "append", Cluster: "c"})
 			if err != nil {
 				t.Fatal(err)
 			}
-			err = plane.Follow(t.Context(), run.ID, 0, func(e record.Event) error {
+			err = api.Follow(t.Context(), run.ID, 0, func(e record.Event) error {
 				if e.Type == record.EventBatchStarted {
 					return context.Canceled
 				}
@@ -101,12 +101,12 @@ store: {url: "mongodb://%s/?directConnection=true", database: stop-%s}
 
 			c.etcd(toEtcd)
 			c.store(toStore)
-			<-time.After(time.Second) // the replica has begun to miss them
-			began := time.Now()
+			<-time.After(time.Second) // the replica has noticed
+			begin := time.Now()
 			_ = core.Process.Signal(syscall.SIGTERM)
-			late := time.AfterFunc(2*stopTime, func() { _ = core.Process.Signal(syscall.SIGQUIT) })
+			timeout := time.AfterFunc(2*stopTimeout, func() { _ = core.Process.Signal(syscall.SIGQUIT) })
 			err = core.Wait()
-			if took := time.Since(began); !late.Stop() || took > stopTime || err != nil {
+			if took := time.Since(begin); !timeout.Stop() || took > stopTimeout || err != nil {
 				t.Errorf("it took %v: %v", took, err)
 			} else {
 				t.Logf("it took %v", took)
@@ -115,51 +115,51 @@ store: {url: "mongodb://%s/?directConnection=true", database: stop-%s}
 	}
 }
 
-// wire carries connections to a server, until it refuses them or drops what they carry.
-type wire struct {
+// proxy forwards connections to a server, until it refuses them or drops their data.
+type proxy struct {
 	net.Listener
-	to     string
-	silent atomic.Bool
-	mu     sync.Mutex
-	conns  []net.Conn
+	to       string
+	dropping atomic.Bool
+	mu       sync.Mutex
+	conns    []net.Conn
 }
 
-func newWire(t *testing.T, to string) *wire {
+func newProxy(t *testing.T, to string) *proxy {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &wire{Listener: listener, to: to}
-	var carrying sync.WaitGroup
+	p := &proxy{Listener: listener, to: to}
+	var forwarding sync.WaitGroup
 	t.Cleanup(func() {
-		w.refuse()
-		carrying.Wait()
+		p.refuse()
+		forwarding.Wait()
 	})
-	carrying.Go(func() {
+	forwarding.Go(func() {
 		for {
 			near, err := listener.Accept()
 			if err != nil {
 				return
 			}
-			carrying.Go(func() { w.carry(near) })
+			forwarding.Go(func() { p.forward(near) })
 		}
 	})
-	return w
+	return p
 }
 
-func (w *wire) carry(near net.Conn) {
-	far, err := net.Dial("tcp", w.to)
+func (p *proxy) forward(near net.Conn) {
+	far, err := net.Dial("tcp", p.to)
 	if err != nil {
 		_ = near.Close()
 		return
 	}
-	w.mu.Lock()
-	w.conns = append(w.conns, near, far)
-	w.mu.Unlock()
+	p.mu.Lock()
+	p.conns = append(p.conns, near, far)
+	p.mu.Unlock()
 	var both sync.WaitGroup
 	one := func(to, from net.Conn) {
-		_, _ = io.Copy(quiet{to, w}, from)
+		_, _ = io.Copy(dropper{to, p}, from)
 		_ = to.Close()
 	}
 	both.Go(func() { one(near, far) })
@@ -167,26 +167,26 @@ func (w *wire) carry(near net.Conn) {
 	both.Wait()
 }
 
-// quiet drops what is written while its wire is silent.
-type quiet struct {
+// dropper drops what is written while its proxy does.
+type dropper struct {
 	io.Writer
-	wire *wire
+	proxy *proxy
 }
 
-func (q quiet) Write(p []byte) (int, error) {
-	if q.wire.silent.Load() {
-		return len(p), nil
+func (d dropper) Write(data []byte) (int, error) {
+	if d.proxy.dropping.Load() {
+		return len(data), nil
 	}
-	return q.Writer.Write(p)
+	return d.Writer.Write(data)
 }
 
-func (w *wire) refuse() {
-	_ = w.Close()
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, conn := range w.conns {
+func (p *proxy) refuse() {
+	_ = p.Close()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, conn := range p.conns {
 		_ = conn.Close()
 	}
 }
 
-func (w *wire) hush() { w.silent.Store(true) }
+func (p *proxy) drop() { p.dropping.Store(true) }

@@ -28,13 +28,13 @@ import (
 const (
 	upgradeNodes = 4
 	upgradeSteps = 25
-	// upgradePatience is how long an operator's call may go on trying while replicas are restarted.
+	// upgradePatience is how long an operator's client tries again while replicas are restarted.
 	upgradePatience = 20 * time.Second
 )
 
-// TestThreeReplicasAreUpgradedUnderARunningPlaybook replaces the program of one replica after the other, the leader's
-// last, while a run goes on and operators go on asking and writing. The run's last stage waits until the upgrade is over.
-func TestThreeReplicasAreUpgradedUnderARunningPlaybook(t *testing.T) {
+// TestThreeReplicasAreUpgradedDuringARun replaces the program of one replica after the other, the leader's last, while operators
+// read the run and write. The last stage of the run does not end before the upgrade.
+func TestThreeReplicasAreUpgradedDuringARun(t *testing.T) {
 	store, database := testenv.Mongo(t), "upgrade-"+uuid.NewString()
 	dir := t.TempDir()
 	for _, version := range []string{"old", "new"} {
@@ -61,13 +61,13 @@ actions:
   append: {command: [/bin/sh, -c, 'echo "$REPLICANTE_ACTION_ID" >> %[5]s && sleep 0.1'], timeout: 30s}
   hold: {command: [/bin/sh, -c, 'echo "$REPLICANTE_ACTION_ID" >> %[5]s && until [ -e %[6]s ]; do sleep 0.1; done'], timeout: 3m}
 probe: {command: [/bin/echo, '{"status": "HEALTHY", "role": "SECONDARY"}'], interval: 1s}
-`, id, free(t), etcd.Endpoint, filepath.Join(dir, id), starts, upgraded), id)
+`, id, freeAddress(t), etcd.Endpoint, filepath.Join(dir, id), starts, upgraded), id)
 	}
 
-	replicas := make([]*upgrading, 3)
+	replicas := make([]*upgradedReplica, 3)
 	var servers []string
 	for i := range replicas {
-		r := &upgrading{name: fmt.Sprintf("core-%d", i+1), listen: fmt.Sprintf("127.0.0.1:%d", testenv.FreePort(t))}
+		r := &upgradedReplica{name: fmt.Sprintf("core-%d", i+1), listen: fmt.Sprintf("127.0.0.1:%d", testenv.FreePort(t))}
 		r.config = fmt.Sprintf(`
 name: %s
 api: {listen: %s}
@@ -80,29 +80,29 @@ store: {url: "%s", database: %s}
 	for _, r := range replicas {
 		r.await(t, "old")
 	}
-	plane, err := client.New(client.Config{Servers: servers, Patience: upgradePatience})
+	api, err := client.New(client.Config{Servers: servers, Patience: upgradePatience})
 	if err != nil {
 		t.Fatal(err)
 	}
-	await(t, "the nodes are known", func() bool {
-		nodes, err := plane.Nodes(t.Context(), "c")
+	await(t, "the control plane knows the nodes", func() bool {
+		nodes, err := api.Nodes(t.Context(), "c")
 		return err == nil && len(nodes) == upgradeNodes
 	})
-	book := []client.File{{Name: "append.yaml", Data: []byte(appendBook(2, upgradeSteps) + `
+	playbook := []client.File{{Name: "append.yaml", Data: []byte(appendPlaybook(2, upgradeSteps) + `
     - name: hold
       batch: 2
       steps: [{name: hold, action: external.agent.replicante.io/hold}]
 `)}}
-	if _, err := plane.Apply(t.Context(), book); err != nil {
+	if _, err := api.Apply(t.Context(), playbook); err != nil {
 		t.Fatal(err)
 	}
-	run, err := plane.Start(t.Context(), record.RunRequest{Playbook: "append", Cluster: "c"})
+	run, err := api.Start(t.Context(), record.RunRequest{Playbook: "append", Cluster: "c"})
 	if err != nil {
 		t.Fatal(err)
 	}
 
 	// Operators, each with a client of its own.
-	asking, enough := context.WithCancel(t.Context())
+	operating, stopOperators := context.WithCancel(t.Context())
 	var operators sync.WaitGroup
 	operator := func(what string, call func(*client.Client) error) {
 		own, err := client.New(client.Config{Servers: servers, Patience: upgradePatience})
@@ -112,31 +112,31 @@ store: {url: "%s", database: %s}
 		operators.Go(func() {
 			var longest time.Duration
 			calls := 0
-			for ; asking.Err() == nil; calls++ {
-				began := time.Now()
-				if err := call(own); err != nil && asking.Err() == nil {
-					t.Errorf("%s, after %v: %v", what, time.Since(began), err)
+			for ; operating.Err() == nil; calls++ {
+				begin := time.Now()
+				if err := call(own); err != nil && operating.Err() == nil {
+					t.Errorf("%s, after %v: %v", what, time.Since(begin), err)
 				}
-				longest = max(longest, time.Since(began))
+				longest = max(longest, time.Since(begin))
 			}
 			t.Logf("%s: %d calls, the longest took %v", what, calls, longest)
 		})
 	}
 	defer func() {
-		enough()
+		stopOperators()
 		operators.Wait()
 	}()
 	id := run.ID
-	operator("reading the run", func(c *client.Client) error { _, err := c.Run(asking, id); return err })
-	operator("applying a playbook", func(c *client.Client) error { _, err := c.Apply(asking, book); return err })
+	operator("reading the run", func(c *client.Client) error { _, err := c.Run(operating, id); return err })
+	operator("applying a playbook", func(c *client.Client) error { _, err := c.Apply(operating, playbook); return err })
 
-	leader, err := plane.Leader(t.Context())
+	leader, err := api.Leader(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	last := slices.IndexFunc(replicas, func(r *upgrading) bool { return r.name == leader.Name })
+	last := slices.IndexFunc(replicas, func(r *upgradedReplica) bool { return r.name == leader.Name })
 	replicas = append(slices.Delete(slices.Clone(replicas), last, last+1), replicas[last])
-	began := time.Now()
+	begin := time.Now()
 	for _, r := range replicas {
 		r.stop(t)
 		seen := len(lines(t, starts))
@@ -144,25 +144,25 @@ store: {url: "%s", database: %s}
 		r.await(t, "new")
 		await(t, "another action starts", func() bool { return len(lines(t, starts)) > seen })
 	}
-	t.Logf("three replicas were upgraded in %v", time.Since(began))
-	if run, err = plane.Run(t.Context(), run.ID); err != nil || run.State != record.RunRunning {
-		t.Errorf("when the upgrade is over the run is %s, %v", run.State, err)
+	t.Logf("three replicas were upgraded in %v", time.Since(begin))
+	if run, err = api.Run(t.Context(), run.ID); err != nil || run.State != record.RunRunning {
+		t.Errorf("after the upgrade the run is %s, %v", run.State, err)
 	}
-	if now, err := plane.Leader(t.Context()); err != nil || now.Name == leader.Name || now.Term != leader.Term+1 {
+	if now, err := api.Leader(t.Context()); err != nil || now.Name == leader.Name || now.Term != leader.Term+1 {
 		t.Errorf("%s led in term %d; now %s leads in term %d, %v", leader.Name, leader.Term, now.Name, now.Term, err)
 	}
 	if err := os.WriteFile(upgraded, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	await(t, "the run ends", func() bool {
-		run, err = plane.Run(t.Context(), run.ID)
+		run, err = api.Run(t.Context(), run.ID)
 		return err == nil && run.FinishTS != nil
 	})
 	if run.State != record.RunDone {
 		t.Errorf("the run is %s: %+v", run.State, run.Error)
 	}
 
-	nodes, err := plane.RunNodes(t.Context(), run.ID, nil, 0)
+	nodes, err := api.RunNodes(t.Context(), run.ID, nil, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,30 +180,30 @@ store: {url: "%s", database: %s}
 	}
 }
 
-// upgrading is one replica, whose program is replaced.
-type upgrading struct {
+// upgradedReplica is one replica, whose program is replaced.
+type upgradedReplica struct {
 	name, listen, config string
 	process              *exec.Cmd
 }
 
-func (r *upgrading) start(t *testing.T, dir, version string) {
+func (r *upgradedReplica) start(t *testing.T, dir, version string) {
 	t.Helper()
 	r.process = program(t, dir, version+"/replicore", r.config, r.name, "server")
 }
 
-// stop ends the replica as systemd does.
-func (r *upgrading) stop(t *testing.T) {
+// stop stops the replica as systemd does.
+func (r *upgradedReplica) stop(t *testing.T) {
 	t.Helper()
-	began := time.Now()
+	begin := time.Now()
 	_ = r.process.Process.Signal(syscall.SIGTERM)
-	late := time.AfterFunc(stopTime, func() { _ = r.process.Process.Kill() })
-	if err := r.process.Wait(); !late.Stop() || err != nil {
-		t.Errorf("%s stopped after %v: %v", r.name, time.Since(began), err)
+	timeout := time.AfterFunc(stopTimeout, func() { _ = r.process.Process.Kill() })
+	if err := r.process.Wait(); !timeout.Stop() || err != nil {
+		t.Errorf("%s stopped after %v: %v", r.name, time.Since(begin), err)
 	}
 }
 
-// await waits until the replica is ready, and says that it is of this version.
-func (r *upgrading) await(t *testing.T, version string) {
+// await waits until the replica is ready and reports this version.
+func (r *upgradedReplica) await(t *testing.T, version string) {
 	t.Helper()
 	await(t, fmt.Sprintf("%s is ready and %s", r.name, version), func() bool {
 		answer, err := http.Get("http://" + r.listen + "/readyz")

@@ -14,7 +14,7 @@ import (
 	"github.com/replicante-io/playbooks/tests/robustness/cluster"
 )
 
-// FailoverConfig says which failovers are measured.
+// FailoverConfig is which failovers are measured.
 type FailoverConfig struct {
 	Fleet    Fleet
 	Store    string // URL of a primary store that several replicas can use
@@ -23,7 +23,7 @@ type FailoverConfig struct {
 	Kills    int
 	LeaseTTL time.Duration
 	Version  string
-	// Killed is called after each kill with the time to the next dispatch. It may be nil.
+	// Killed is called after each kill with the time until the next dispatch. It may be nil.
 	Killed func(name string, took time.Duration)
 }
 
@@ -36,12 +36,12 @@ type FailoverResult struct {
 	DispatchS []float64 `json:"dispatch_s"`
 	MedianS   float64   `json:"median_s"`
 	MaxS      float64   `json:"max_s"`
-	// Starts is how many actions the fleet's agents have started; none twice.
+	// Starts is how many actions the agents have started, each once.
 	Starts int `json:"starts"`
 }
 
-// failoverText is a playbook that keeps a few nodes at work at every moment.
-const failoverText = `apiVersion: replicante.io/v1
+// failoverPlaybook keeps a few nodes busy at every moment.
+const failoverPlaybook = `apiVersion: replicante.io/v1
 kind: Playbook
 metadata: {name: failover}
 spec:
@@ -53,8 +53,8 @@ spec:
         - {name: act, action: agent.replicante.io/test.loop, args: {count: 2, delay: 100ms}}
 `
 
-// Failover starts replicas in processes of their own on the fleet's etcd, and kills the one that leads in the middle of
-// runs, again and again.
+// Failover starts replicas on the fleet's etcd, each in a process of its own, and repeatedly kills the leader in the middle of
+// runs.
 func Failover(ctx context.Context, c FailoverConfig) (FailoverResult, error) {
 	dir, err := os.MkdirTemp("", "replibench-")
 	if err != nil {
@@ -69,30 +69,30 @@ func Failover(ctx context.Context, c FailoverConfig) (FailoverResult, error) {
 		return FailoverResult{}, err
 	}
 	defer in.Stop()
-	plane, err := client.New(client.Config{Servers: in.Servers(), Actor: "replibench", Version: c.Version})
+	api, err := client.New(client.Config{Servers: in.Servers(), Actor: "replibench", Version: c.Version})
 	if err != nil {
 		return FailoverResult{}, err
 	}
-	if err := c.Fleet.settle(ctx, plane); err != nil {
+	if err := c.Fleet.awaitKnown(ctx, api); err != nil {
 		return FailoverResult{}, err
 	}
-	if _, err := plane.Apply(ctx, []client.File{{Name: "failover", Data: []byte(failoverText)}}); err != nil {
+	if _, err := api.Apply(ctx, []client.File{{Name: "failover", Data: []byte(failoverPlaybook)}}); err != nil {
 		return FailoverResult{}, fmt.Errorf("apply the playbook: %w", err)
 	}
 
 	var took []time.Duration
 	runs := 0
 	for len(took) < c.Kills {
-		run, err := plane.Start(ctx, record.RunRequest{Playbook: "failover", Cluster: c.Fleet.Cluster})
+		run, err := api.Start(ctx, record.RunRequest{Playbook: "failover", Cluster: c.Fleet.Cluster})
 		if err != nil {
 			return FailoverResult{}, fmt.Errorf("start a run: %w", err)
 		}
 		runs++
-		err = until(ctx, pollEvery, "the run to end", func(ctx context.Context) (bool, error) {
-			if run, err = plane.Run(ctx, run.ID); err != nil || run.FinishTS != nil {
+		err = await(ctx, pollInterval, "the run to end", func(ctx context.Context) (bool, error) {
+			if run, err = api.Run(ctx, run.ID); err != nil || run.FinishTS != nil {
 				return true, err
 			}
-			// Only where enough is left to do for the next leader.
+			// Only while the next leader still has actions to send.
 			if len(took) < c.Kills && run.State == record.RunRunning && run.Counts[record.NodePending] > c.Fleet.Nodes/2 {
 				dispatch, err := c.kill(ctx, in)
 				if err != nil {
@@ -114,7 +114,7 @@ func Failover(ctx context.Context, c FailoverConfig) (FailoverResult, error) {
 		return FailoverResult{}, err
 	}
 	if starts.Distinct != starts.Starts || starts.Starts != runs*c.Fleet.Nodes {
-		return FailoverResult{}, fmt.Errorf("the fleet started %d actions, %d different ones, for %d runs over %d nodes",
+		return FailoverResult{}, fmt.Errorf("the agents started %d actions, %d of them different, for %d runs over %d nodes",
 			starts.Starts, starts.Distinct, runs, c.Fleet.Nodes)
 	}
 	result := FailoverResult{Nodes: c.Fleet.Nodes, Replicas: c.Replicas, LeaseTTLS: c.LeaseTTL.Seconds(), Starts: starts.Starts}
@@ -125,20 +125,20 @@ func Failover(ctx context.Context, c FailoverConfig) (FailoverResult, error) {
 	return result, nil
 }
 
-// kill kills the leader of a run that goes on, and starts it again once an agent has started an action of the next term:
-// after the time that is returned.
+// kill kills the leader, and starts it again once an agent has started an action of the next term. It returns how long that
+// took.
 func (c FailoverConfig) kill(ctx context.Context, in *cluster.Installation) (time.Duration, error) {
 	leader, err := in.Leader(ctx)
 	if err != nil {
 		return 0, err
 	}
-	term, _, err := c.dispatched(ctx, 0)
+	term, _, err := c.awaitDispatch(ctx, 0)
 	if err != nil {
 		return 0, err
 	}
 	killed := time.Now()
 	leader.Kill()
-	_, at, err := c.dispatched(ctx, term)
+	_, at, err := c.awaitDispatch(ctx, term)
 	if err != nil {
 		return 0, err
 	}
@@ -149,10 +149,10 @@ func (c FailoverConfig) kill(ctx context.Context, in *cluster.Installation) (tim
 	return took, leader.Start(ctx)
 }
 
-// dispatched waits until the fleet has started an action of a term after this one, and returns the latest term and when
-// its first action was started.
-func (c FailoverConfig) dispatched(ctx context.Context, after int64) (term int64, at time.Time, err error) {
-	err = until(ctx, 2*time.Millisecond, "the next dispatch", func(ctx context.Context) (bool, error) {
+// awaitDispatch waits until the fleet has started an action of a later term, and returns the latest term and when its first
+// action was started.
+func (c FailoverConfig) awaitDispatch(ctx context.Context, after int64) (term int64, at time.Time, err error) {
+	err = await(ctx, 2*time.Millisecond, "the next dispatch", func(ctx context.Context) (bool, error) {
 		starts, err := c.Fleet.count(ctx)
 		if err != nil {
 			return false, err

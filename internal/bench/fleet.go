@@ -1,7 +1,7 @@
 // Package bench measures a run over a simulated fleet against the bare fan-out.
 //
-// The fleet and its etcd live in one process, the control plane in another: what the latter takes is its own. Both are
-// as they are elsewhere: real agents (with journals in memory), real HTTP, one key per node in etcd.
+// The fleet and its etcd are in one process and the control plane is in another, so that its memory and processor time can be
+// measured. The agents are real, with journals in memory, and are called by HTTP; every node has its key in etcd.
 package bench
 
 import (
@@ -27,12 +27,12 @@ import (
 	"github.com/replicante-io/playbooks/membership"
 )
 
-// FleetConfig says what a fleet consists of, and where it is registered.
+// FleetConfig describes a fleet, and where it is registered.
 type FleetConfig struct {
 	Nodes     int
 	Cluster   string
 	Listen    string   // address; port 0 takes any
-	Endpoints []string // of etcd; none: the fleet has an etcd of its own, in Dir
+	Endpoints []string // of etcd; without any the fleet starts an etcd of its own, in Dir
 	Prefix    string   // of the installation in etcd
 	Dir       string
 	Version   string
@@ -41,9 +41,9 @@ type FleetConfig struct {
 	Ready func(Fleet)
 }
 
-// Fleet says where a fleet is.
+// Fleet is the address of a fleet.
 type Fleet struct {
-	URL       string   `json:"url"` // the agent of a node is at <url>/agents/<node>; <url>/starts counts what they started
+	URL       string   `json:"url"` // the agent of a node is at <url>/agents/<node>; <url>/starts counts the actions they have started
 	Endpoints []string `json:"endpoints"`
 	Prefix    string   `json:"prefix"`
 	Cluster   string   `json:"cluster"`
@@ -58,16 +58,16 @@ type Starts struct {
 	FirstTS map[int64]time.Time `json:"first_ts"`
 }
 
-// nodeID names the fleet's nodes so that they sort as they are numbered.
+// nodeID is the ID of a node: in the order of their numbers.
 func nodeID(i int) string { return fmt.Sprintf("node-%06d", i+1) }
 
-// agentURL is where a fleet at url serves its node number i.
+// agentURL is the URL of the agent of a node, in a fleet at url.
 func agentURL(url string, i int) string { return url + "/agents/" + nodeID(i) }
 
 const (
 	leaseTTL = 30 * time.Second
-	// putMany is how many keys are put by one transaction: etcd takes at most 128.
-	putMany = 100
+	// maxPuts bounds the keys that one transaction writes: etcd accepts at most 128.
+	maxPuts = 100
 )
 
 // RunFleet serves the fleet until ctx ends (nil).
@@ -102,11 +102,11 @@ func RunFleet(ctx context.Context, c FleetConfig) error {
 	return work.Wait()
 }
 
-// fleet is the agents, by node.
+// fleet are the agents, by node.
 type fleet struct {
 	config FleetConfig
 	agents map[string]*agent.Agent
-	begun  time.Time
+	begin  time.Time
 
 	mu      sync.Mutex
 	starts  int
@@ -115,7 +115,7 @@ type fleet struct {
 }
 
 func newFleet(ctx context.Context, c FleetConfig) (*fleet, error) {
-	f := &fleet{config: c, agents: make(map[string]*agent.Agent, c.Nodes), started: map[string]struct{}{}, firstTS: map[int64]time.Time{}, begun: time.Now().UTC()}
+	f := &fleet{config: c, agents: make(map[string]*agent.Agent, c.Nodes), started: map[string]struct{}{}, firstTS: map[int64]time.Time{}, begin: time.Now().UTC()}
 	for i := range c.Nodes {
 		a := agent.New(agent.Config{NodeID: nodeID(i), ClusterID: c.Cluster, OnStart: f.start, Version: wire.AgentVersion{Number: c.Version}})
 		if err := a.Open(ctx); err != nil {
@@ -148,7 +148,7 @@ func (f *fleet) handler() http.Handler {
 	return mux
 }
 
-// register keeps the keys of all nodes on one lease, and puts them again whenever that is lost.
+// register keeps the keys of all nodes on one lease, and writes them again whenever the lease is lost.
 func (f *fleet) register(ctx context.Context, client *clientv3.Client, at Fleet) error {
 	ready := sync.OnceFunc(func() {
 		if f.config.Ready != nil {
@@ -167,7 +167,7 @@ func (f *fleet) register(ctx context.Context, client *clientv3.Client, at Fleet)
 			return nil
 		})
 		if err != nil && ctx.Err() == nil {
-			f.config.Log.Warn("the nodes cannot be registered; trying again", "error", err)
+			f.config.Log.Warn("cannot register the nodes; trying again", "error", err)
 		}
 		backoff.Wait(ctx)
 	}
@@ -181,18 +181,18 @@ func (f *fleet) put(ctx context.Context, client *clientv3.Client, lease clientv3
 		value, err := json.Marshal(membership.Node{
 			NodeID: id, ClusterID: f.config.Cluster, AgentURL: agentURL(url, i), JournalID: f.agents[id].JournalID(),
 			Attributes: map[string]any{"zone": string("abc"[i%3])}, StoreID: id, StoreVersion: "1.0.0", Status: wire.StatusHealthy,
-			Role: "SECONDARY", AgentVersion: f.config.Version, StartTS: f.begun,
+			Role: "SECONDARY", AgentVersion: f.config.Version, StartTS: f.begin,
 		})
 		if err != nil {
 			return fmt.Errorf("encode the key of node %s: %w", id, err)
 		}
 		key := strings.TrimSuffix(f.config.Prefix, "/") + "/clusters/" + f.config.Cluster + "/nodes/" + id
 		puts = append(puts, clientv3.OpPut(key, string(value), clientv3.WithLease(lease)))
-		if len(puts) < putMany && i < f.config.Nodes-1 {
+		if len(puts) < maxPuts && i < f.config.Nodes-1 {
 			continue
 		}
 		if _, err := client.Txn(ctx).Then(puts...).Commit(); err != nil {
-			return fmt.Errorf("put the keys of the nodes: %w", err)
+			return fmt.Errorf("write the keys of the nodes: %w", err)
 		}
 		puts = puts[:0]
 	}

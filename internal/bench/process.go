@@ -8,18 +8,18 @@ import (
 	"time"
 )
 
-// processorTime is what this process has used so far.
+// processorTime is the processor time that this process has used so far.
 func processorTime() time.Duration {
 	var usage syscall.Rusage
 	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &usage)
 	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
-// peakMemory is the most memory, in MiB, that this process has had resident since it began (proc(5), VmHWM).
+// peakMemory is the largest resident memory that this process has had, in MiB (proc(5), VmHWM).
 func peakMemory() (int, error) {
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {
-		return 0, fmt.Errorf("find out how much memory this took: %w", err)
+		return 0, fmt.Errorf("read the memory of this process: %w", err)
 	}
 	for line := range strings.Lines(string(status)) {
 		var kib int
@@ -27,5 +27,5 @@ func peakMemory() (int, error) {
 			return kib / 1024, nil
 		}
 	}
-	return 0, fmt.Errorf("find out how much memory this took: /proc/self/status does not say")
+	return 0, fmt.Errorf("read the memory of this process: /proc/self/status has no VmHWM")
 }

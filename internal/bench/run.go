@@ -19,42 +19,45 @@ import (
 	"github.com/replicante-io/playbooks/controller"
 	"github.com/replicante-io/playbooks/internal/config"
 	"github.com/replicante-io/playbooks/internal/replica"
+	"github.com/replicante-io/playbooks/internal/retry"
 	"github.com/replicante-io/playbooks/record"
 )
 
-// Config says what is measured.
+// Config is what is measured.
 type Config struct {
 	Fleet   Fleet
-	Store   string // URL of the primary store; "" for SQLite in a directory that is gone at the end
+	Store   string // URL of the primary store; "" takes SQLite in a temporary directory
 	Version string
 	Log     hclog.Logger
-	// Measuring is called around the run that is measured. It may be nil.
+	// Measuring is called before the run that is measured, and what it returns after it. It may be nil.
 	Measuring func() (measured func())
 }
 
 // Result is what was measured.
 type Result struct {
 	Nodes int `json:"nodes"`
-	// FloorS is the bare fan-out: the median of several, some before the run and some after it.
+	// FloorS is how long the bare fan-out takes: the median of several, before and after the run.
 	FloorS float64 `json:"floor_s"`
-	// RunS is from asking for the run to seeing it DONE, both by the HTTP interface.
+	// RunS is how long the run takes, from the request to the answer that it is DONE, both by HTTP.
 	RunS  float64 `json:"run_s"`
 	Ratio float64 `json:"ratio"`
-	// Starts is how many actions of the run the fleet's agents have started.
+	// Starts is how many actions the agents started for the run.
 	Starts int `json:"starts"`
-	// RSSMB is the most memory that the control plane's process has had until the run was DONE, in MiB.
+	// RSSMB is the largest memory of the control plane's process until the run was DONE, in MiB.
 	RSSMB int `json:"rss_mb"`
 }
 
 const (
-	// patience bounds what should take a moment, on a busy machine.
-	patience = time.Minute
-	// pollEvery is how exactly the end of a run is seen.
-	pollEvery    = 10 * time.Millisecond
-	floorsBefore = 3
-	floorsAfter  = 2
-	// warmNodes is how many nodes the run before the one that is measured acts on: connections are there, files have grown.
-	warmNodes = 512
+	// awaitTimeout bounds waiting for the control plane.
+	awaitTimeout = 10 * time.Minute
+	// actionTimeout bounds one action of the bare fan-out.
+	actionTimeout = time.Minute
+	// pollInterval is how exactly the end of a run is measured.
+	pollInterval  = 10 * time.Millisecond
+	fanOutsBefore = 3
+	fanOutsAfter  = 2
+	// warmUpNodes is how many nodes a first run acts on, so that connections exist and files have grown.
+	warmUpNodes = 512
 )
 
 const playbookText = `apiVersion: replicante.io/v1
@@ -69,8 +72,7 @@ spec:
         - {name: act, action: agent.replicante.io/test.success}
 `
 
-// Run starts a control plane in this process on the fleet's etcd, and measures one run over the whole fleet. Its SQLite
-// file is in a directory of its own.
+// Run starts a control plane in this process on the fleet's etcd, and measures one run over all nodes.
 func Run(ctx context.Context, c Config) (result Result, err error) {
 	dir, err := os.MkdirTemp("", "replibench-")
 	if err != nil {
@@ -89,10 +91,10 @@ func Run(ctx context.Context, c Config) (result Result, err error) {
 		Membership: config.Membership{Grace: 30 * time.Second, ForgetAfter: 72 * time.Hour},
 	}
 	serving, ended := make(chan string, 1), make(chan error, 1)
-	running, stop := context.WithCancel(ctx)
+	replicaCtx, stop := context.WithCancel(ctx)
 	go func() {
 		ended <- replica.New(replica.Config{Core: core, BindStore: true, Version: c.Version, Log: c.Log,
-			Serving: func(url string) { serving <- url }}).Run(running)
+			Serving: func(url string) { serving <- url }}).Run(replicaCtx)
 	}()
 	defer func() {
 		stop()
@@ -110,26 +112,26 @@ func Run(ctx context.Context, c Config) (result Result, err error) {
 }
 
 func (c Config) measure(ctx context.Context, url string) (Result, error) {
-	plane, err := client.New(client.Config{Servers: []string{url}, Actor: "replibench", Version: c.Version})
+	api, err := client.New(client.Config{Servers: []string{url}, Actor: "replibench", Version: c.Version})
 	if err != nil {
 		return Result{}, err
 	}
-	if err := c.Fleet.settle(ctx, plane); err != nil {
+	if err := c.Fleet.awaitKnown(ctx, api); err != nil {
 		return Result{}, err
 	}
-	if _, err := c.run(ctx, plane, "warm", fmt.Sprintf("      targets: 'node.id <= %q'\n", nodeID(warmNodes-1))); err != nil {
+	if _, err := c.run(ctx, api, "warm-up", fmt.Sprintf("      targets: 'node.id <= %q'\n", nodeID(warmUpNodes-1))); err != nil {
 		return Result{}, err
 	}
 	agents := agentclient.New(agentclient.Config{})
 	defer agents.Close()
-	if _, err := fanOut(ctx, agents, c.Fleet, controller.Concurrency); err != nil { // the floor's connections are there, too
+	if _, err := fanOut(ctx, agents, c.Fleet, controller.Concurrency); err != nil { // its warm-up
 		return Result{}, err
 	}
-	floors, err := c.floors(ctx, agents, floorsBefore)
+	fanOuts, err := c.fanOuts(ctx, agents, fanOutsBefore)
 	if err != nil {
 		return Result{}, err
 	}
-	if err := idle(ctx); err != nil {
+	if err := awaitIdle(ctx); err != nil {
 		return Result{}, err
 	}
 	before, err := c.Fleet.count(ctx)
@@ -140,7 +142,7 @@ func (c Config) measure(ctx context.Context, url string) (Result, error) {
 	if c.Measuring != nil {
 		measured = c.Measuring()
 	}
-	took, err := c.run(ctx, plane, "measured", "")
+	took, err := c.run(ctx, api, "measured", "")
 	if measured != nil {
 		measured()
 	}
@@ -155,31 +157,31 @@ func (c Config) measure(ctx context.Context, url string) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	if err := idle(ctx); err != nil { // the run's records are still being stamped
+	if err := awaitIdle(ctx); err != nil { // the records of the run are still being stamped
 		return Result{}, err
 	}
-	more, err := c.floors(ctx, agents, floorsAfter)
+	more, err := c.fanOuts(ctx, agents, fanOutsAfter)
 	if err != nil {
 		return Result{}, err
 	}
 	starts := after.Starts - before.Starts
 	if distinct := after.Distinct - before.Distinct; starts != c.Fleet.Nodes || distinct != starts {
-		return Result{}, fmt.Errorf("the fleet started %d actions, %d different ones, for a run over %d nodes", starts, distinct, c.Fleet.Nodes)
+		return Result{}, fmt.Errorf("the agents started %d actions, %d of them different, for a run over %d nodes", starts, distinct, c.Fleet.Nodes)
 	}
-	floor := median(append(floors, more...))
+	floor := median(append(fanOuts, more...))
 	return Result{
 		Nodes: c.Fleet.Nodes, FloorS: floor.Seconds(), RunS: took.Seconds(), Ratio: took.Seconds() / floor.Seconds(),
 		Starts: starts, RSSMB: rss,
 	}, nil
 }
 
-// settle waits until the control plane leads and has saved that all nodes of the fleet are there.
-func (f Fleet) settle(ctx context.Context, plane *client.Client) error {
-	return until(ctx, 50*time.Millisecond, "all nodes to be known", func(ctx context.Context) (bool, error) {
-		clusters, err := plane.Clusters(ctx)
+// awaitKnown waits until the control plane has a leader that knows all nodes of the fleet.
+func (f Fleet) awaitKnown(ctx context.Context, api *client.Client) error {
+	return await(ctx, 50*time.Millisecond, "the control plane to know all nodes", func(ctx context.Context) (bool, error) {
+		clusters, err := api.Clusters(ctx)
 		for _, cluster := range clusters {
 			if cluster.ClusterID == f.Cluster && cluster.Present == f.Nodes {
-				_, leaderErr := plane.Leader(ctx)
+				_, leaderErr := api.Leader(ctx)
 				return leaderErr == nil, nil
 			}
 		}
@@ -187,43 +189,43 @@ func (f Fleet) settle(ctx context.Context, plane *client.Client) error {
 	})
 }
 
-// run runs a playbook over the nodes that targets matches, to its end.
-func (c Config) run(ctx context.Context, plane *client.Client, name, targets string) (time.Duration, error) {
+// run runs a playbook over the nodes that targets matches, and returns how long that takes.
+func (c Config) run(ctx context.Context, api *client.Client, name, targets string) (time.Duration, error) {
 	text := fmt.Sprintf(playbookText, name, targets)
-	if _, err := plane.Apply(ctx, []client.File{{Name: name, Data: []byte(text)}}); err != nil {
+	if _, err := api.Apply(ctx, []client.File{{Name: name, Data: []byte(text)}}); err != nil {
 		return 0, fmt.Errorf("apply playbook %s: %w", name, err)
 	}
-	begun, busy := time.Now(), processorTime()
-	run, err := plane.Start(ctx, record.RunRequest{Playbook: name, Cluster: c.Fleet.Cluster})
+	begin, used := time.Now(), processorTime()
+	run, err := api.Start(ctx, record.RunRequest{Playbook: name, Cluster: c.Fleet.Cluster})
 	if err != nil {
 		return 0, fmt.Errorf("start a run: %w", err)
 	}
-	err = until(ctx, pollEvery, "the run to end", func(ctx context.Context) (bool, error) {
-		run, err = plane.Run(ctx, run.ID)
+	err = await(ctx, pollInterval, "the run to end", func(ctx context.Context) (bool, error) {
+		run, err = api.Run(ctx, run.ID)
 		return run.FinishTS != nil, err
 	})
-	took := time.Since(begun)
-	c.Log.Info("run", "playbook", name, "took", took, "processor", processorTime()-busy)
+	took := time.Since(begin)
+	c.Log.Info("run", "playbook", name, "took", took, "processor", processorTime()-used)
 	if err == nil && run.State != record.RunDone {
 		err = fmt.Errorf("run %s ended %s: %+v", run.ID, run.State, run.Error)
 	}
 	return took, err
 }
 
-func (c Config) floors(ctx context.Context, agents *agentclient.Client, n int) ([]time.Duration, error) {
+func (c Config) fanOuts(ctx context.Context, agents *agentclient.Client, n int) ([]time.Duration, error) {
 	all := make([]time.Duration, n)
 	for i := range all {
 		var err error
-		busy := processorTime()
+		used := processorTime()
 		if all[i], err = fanOut(ctx, agents, c.Fleet, controller.Concurrency); err != nil {
 			return nil, err
 		}
-		c.Log.Info("bare fan-out", "took", all[i], "processor", processorTime()-busy)
+		c.Log.Info("bare fan-out", "took", all[i], "processor", processorTime()-used)
 	}
 	return all, nil
 }
 
-// count asks what the fleet has started.
+// count asks the fleet how many actions it has started.
 func (f Fleet) count(ctx context.Context) (starts Starts, err error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, f.URL+"/starts", nil)
 	if err != nil {
@@ -231,40 +233,36 @@ func (f Fleet) count(ctx context.Context) (starts Starts, err error) {
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return starts, fmt.Errorf("ask the fleet what it has started: %w", err)
+		return starts, fmt.Errorf("ask the fleet for its starts: %w", err)
 	}
 	defer response.Body.Close()
 	if err := json.NewDecoder(response.Body).Decode(&starts); err != nil {
-		return starts, fmt.Errorf("ask the fleet what it has started: %w", err)
+		return starts, fmt.Errorf("ask the fleet for its starts: %w", err)
 	}
 	return starts, nil
 }
 
-// until asks again and again until it is so; an error ends it.
-func until(ctx context.Context, every time.Duration, what string, so func(context.Context) (bool, error)) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*patience)
+// await calls check until it returns true or an error.
+func await(ctx context.Context, every time.Duration, what string, check func(context.Context) (bool, error)) error {
+	ctx, cancel := context.WithTimeout(ctx, awaitTimeout)
 	defer cancel()
-	tick := time.NewTicker(every)
-	defer tick.Stop()
 	for {
-		if yes, err := so(ctx); yes || err != nil {
+		if done, err := check(ctx); done || err != nil {
 			return err
 		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
+		if !retry.Sleep(ctx, every) {
 			return fmt.Errorf("wait for %s: %w", what, context.Cause(ctx))
 		}
 	}
 }
 
-// idle waits until this process has nothing to do.
-func idle(ctx context.Context) error {
-	busy := processorTime()
-	return until(ctx, 200*time.Millisecond, "the control plane to be idle", func(context.Context) (bool, error) {
-		was := busy
-		busy = processorTime()
-		return was != busy && busy-was < 20*time.Millisecond, nil
+// awaitIdle waits until this process uses hardly any processor time.
+func awaitIdle(ctx context.Context) error {
+	used := processorTime()
+	return await(ctx, 200*time.Millisecond, "the control plane to be idle", func(context.Context) (bool, error) {
+		before := used
+		used = processorTime()
+		return before != used && used-before < 20*time.Millisecond, nil
 	})
 }
 

@@ -14,12 +14,12 @@ import (
 	"github.com/replicante-io/playbooks/agent/wire"
 )
 
-// fanOut gives every node of the fleet one fresh action and hears of its end, with nothing in between: one POST and one
-// GET per node, width at a time.
+// fanOut sends every node one action and waits for its end, without a control plane: one POST and one GET per node, for width
+// nodes at a time.
 func fanOut(ctx context.Context, agents *agentclient.Client, fleet Fleet, width int) (time.Duration, error) {
 	work, ctx := errgroup.WithContext(ctx)
 	var next atomic.Int64
-	begun := time.Now()
+	begin := time.Now()
 	for range width {
 		work.Go(func() error {
 			for i := int(next.Add(1)) - 1; i < fleet.Nodes && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
@@ -31,10 +31,10 @@ func fanOut(ctx context.Context, agents *agentclient.Client, fleet Fleet, width 
 		})
 	}
 	err := work.Wait()
-	return time.Since(begun), err
+	return time.Since(begin), err
 }
 
-// act is one action on one node.
+// act executes one action on one node.
 func act(ctx context.Context, agents *agentclient.Client, url string) error {
 	id := uuid.NewString()
 	err := agents.Post(ctx, url, wire.ActionRequest{
@@ -43,7 +43,7 @@ func act(ctx context.Context, agents *agentclient.Client, url string) error {
 	if err != nil {
 		return err
 	}
-	action, err := agents.Get(ctx, url, id, patience)
+	action, err := agents.Get(ctx, url, id, actionTimeout)
 	if err == nil && action.State.Phase != wire.PhaseDone {
 		err = fmt.Errorf("action %s on %s is %s", id, url, action.State.Phase)
 	}
