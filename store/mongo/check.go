@@ -19,32 +19,32 @@ import (
 )
 
 const (
-	oldest     = 6 // the first major version that will do
-	probeStep  = 2 * time.Second
-	standalone = "this mongod is a standalone, which has no transactions: start it with --replSet rs0 and run rs.initiate() once; a set of one member will do for a trial"
+	minMajorVersion = 6
+	probeTimeout    = 2 * time.Second
+	standalone      = "this mongod is a standalone, which has no transactions: start it with --replSet rs0 and run rs.initiate() once; a set of one member is enough for a trial"
 )
 
-// needed are the actions on the database that readWrite grants and we use.
-var needed = []string{"find", "insert", "update", "remove", "createCollection", "createIndex", "listIndexes", "changeStream"}
+// requiredActions are the privileges on the database that this program uses; readWrite grants them.
+var requiredActions = []string{"find", "insert", "update", "remove", "createCollection", "createIndex", "listIndexes", "changeStream"}
 
-// Check implements store.Store. What keeps it from looking is an error, with what to do where that is known.
+// Check implements store.Store. It returns an error, with what to do where that is known, where it cannot find out.
 func (s *Store) Check(ctx context.Context) ([]string, error) {
-	ctx, cancel := bounded(ctx)
+	ctx, cancel := withTimeout(ctx)
 	defer cancel()
 	wrong, err := s.checkServer(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("check the store: %w", err)
 	}
 	if len(wrong) > 0 {
-		return wrong, nil // nothing else can be looked at
+		return wrong, nil // nothing else can be checked
 	}
 	if wrong, err = s.checkSchema(ctx); err != nil {
-		return nil, fmt.Errorf("check the store: %w", explain(err))
+		return nil, fmt.Errorf("check the store: %w", translate(err))
 	}
 	return wrong, nil
 }
 
-// checkServer says what keeps the server from being used at all.
+// checkServer lists what prevents any use of the server.
 func (s *Store) checkServer(ctx context.Context) ([]string, error) {
 	admin := s.client.Database("admin")
 	var hello struct {
@@ -58,7 +58,7 @@ func (s *Store) checkServer(ctx context.Context) ([]string, error) {
 		if err == nil {
 			break
 		}
-		// A pool that an earlier failure has cleared hides the reason: it is told by a connection of one's own.
+		// A connection pool that an earlier failure has cleared hides the reason: another try shows it.
 		var cleared driver.RetryablePoolError
 		if !errors.As(err, &cleared) || !tries.Wait(ctx) {
 			return nil, s.unreachable(ctx, err)
@@ -78,20 +78,20 @@ func (s *Store) checkServer(ctx context.Context) ([]string, error) {
 		Parts   []int32 `bson:"versionArray"`
 	}
 	if err := admin.RunCommand(ctx, bson.D{{Key: "buildInfo", Value: 1}}).Decode(&build); err != nil {
-		return nil, explain(err)
+		return nil, translate(err)
 	}
-	if len(build.Parts) > 0 && build.Parts[0] < oldest {
-		wrong = append(wrong, fmt.Sprintf("MongoDB is version %s: %d.0 or later is needed, upgrade it", build.Version, oldest))
+	if len(build.Parts) > 0 && build.Parts[0] < minMajorVersion {
+		wrong = append(wrong, fmt.Sprintf("MongoDB is version %s: %d.0 or later is needed, upgrade it", build.Version, minMajorVersion))
 	}
-	lacks, err := s.lacks(ctx, admin)
+	missing, err := s.missingPrivileges(ctx, admin)
 	if err != nil {
-		return nil, explain(err)
+		return nil, translate(err)
 	}
-	return append(wrong, lacks...), nil
+	return append(wrong, missing...), nil
 }
 
-// lacks says which rights the user has not, by what the server tells every user about itself.
-func (s *Store) lacks(ctx context.Context, admin *mongo.Database) ([]string, error) {
+// missingPrivileges lists what the user may not do, by what the server reports to every user about itself.
+func (s *Store) missingPrivileges(ctx context.Context, admin *mongo.Database) ([]string, error) {
 	var status struct {
 		Info struct {
 			Users []struct {
@@ -113,10 +113,10 @@ func (s *Store) lacks(ctx context.Context, admin *mongo.Database) ([]string, err
 		return nil, err
 	}
 	if len(status.Info.Users) == 0 {
-		// Either nothing asks for rights, or everything will be refused: a read tells.
+		// Either the server needs no user, or it refuses everything: a read shows which.
 		err := s.terms.FindOne(ctx, byID(termsID)).Err()
 		if hasCode(err, codeUnauthorized) {
-			return []string{fmt.Sprintf("MongoDB asks for a user: put one with the role readWrite on database %s into store.url, mongodb://USER:PASSWORD@…", s.config.Database)}, nil
+			return []string{fmt.Sprintf("MongoDB requires a user: put one with the role readWrite on database %s into store.url, mongodb://USER:PASSWORD@…", s.config.Database)}, nil
 		}
 		return nil, nil
 	}
@@ -129,7 +129,7 @@ func (s *Store) lacks(ctx context.Context, admin *mongo.Database) ([]string, err
 			}
 		}
 	}
-	missing := slices.DeleteFunc(slices.Clone(needed), func(action string) bool { return granted[action] })
+	missing := slices.DeleteFunc(slices.Clone(requiredActions), func(action string) bool { return granted[action] })
 	if len(missing) == 0 {
 		return nil, nil
 	}
@@ -138,7 +138,7 @@ func (s *Store) lacks(ctx context.Context, admin *mongo.Database) ([]string, err
 		user.User, strings.Join(missing, ", "), s.config.Database, user.DB, user.User, s.config.Database)}, nil
 }
 
-// checkSchema says what Init would make or change.
+// checkSchema lists what Init would create or change.
 func (s *Store) checkSchema(ctx context.Context) ([]string, error) {
 	doc, err := s.readTerms(ctx)
 	if errors.Is(err, store.ErrNotFound) {
@@ -165,16 +165,16 @@ func (s *Store) checkSchema(ctx context.Context) ([]string, error) {
 			return nil, err
 		}
 		for _, d := range differences {
-			wrong = append(wrong, d.what)
+			wrong = append(wrong, d.text)
 		}
 	}
 	return wrong, nil
 }
 
-// unreachable makes of a failure to find a primary what each member that the URL names says about itself.
+// unreachable explains a failure to find a primary by what each member that the URL names reports about itself.
 func (s *Store) unreachable(ctx context.Context, err error) error {
 	var selection topology.ServerSelectionError
-	if known := explain(err); !errors.As(err, &selection) && !errors.Is(known, store.ErrUnavailable) || errors.Is(known, store.ErrUnusable) {
+	if known := translate(err); !errors.As(err, &selection) && !errors.Is(known, store.ErrUnavailable) || errors.Is(known, store.ErrUnusable) {
 		return known
 	}
 	opts := options.Client().ApplyURI(s.config.URL)
@@ -182,41 +182,41 @@ func (s *Store) unreachable(ctx context.Context, err error) error {
 	if opts.ReplicaSet != nil {
 		wanted = *opts.ReplicaSet
 	}
-	var says []string
+	var reports []string
 	for _, host := range opts.Hosts {
 		set, probeErr := probe(context.WithoutCancel(ctx), s.config.URL, host)
 		switch {
 		case hasCode(probeErr, codeAuthenticationFailed):
-			return explain(probeErr)
+			return translate(probeErr)
 		case probeErr != nil:
-			says = append(says, fmt.Sprintf("%s does not answer (%v)", host, probeErr))
+			reports = append(reports, fmt.Sprintf("%s does not answer (%v)", host, probeErr))
 		case set == "":
 			return fmt.Errorf("%w: %s: %s: %w", store.ErrUnusable, host, standalone, err)
 		case wanted != "" && set != wanted:
-			return fmt.Errorf("%w: %s belongs to replica set %q and store.url says replicaSet=%s: correct it: %w", store.ErrUnusable, host, set, wanted, err)
+			return fmt.Errorf("%w: %s belongs to replica set %q and store.url has replicaSet=%s: correct it: %w", store.ErrUnusable, host, set, wanted, err)
 		default:
-			says = append(says, fmt.Sprintf("%s answers", host))
+			reports = append(reports, fmt.Sprintf("%s answers", host))
 		}
 	}
-	todo := "check that mongod runs on these hosts and that the network lets this one reach them"
-	if slices.ContainsFunc(says, func(s string) bool { return strings.HasSuffix(s, " answers") }) {
-		todo = "the set has no primary, or its members have host names (rs.conf()) that this host cannot reach"
+	advice := "check that mongod runs on these hosts and that the network lets this one reach them"
+	if slices.ContainsFunc(reports, func(s string) bool { return strings.HasSuffix(s, " answers") }) {
+		advice = "the set has no primary, or its members have host names (rs.conf()) that this host cannot reach"
 	}
-	return fmt.Errorf("%w: %s: %s: %w", store.ErrUnavailable, strings.Join(says, ", "), todo, err)
+	return fmt.Errorf("%w: %s: %s: %w", store.ErrUnavailable, strings.Join(reports, ", "), advice, err)
 }
 
-// probe asks one host which set it belongs to.
+// probe asks one host which replica set it belongs to.
 func probe(ctx context.Context, url, host string) (set string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, probeStep)
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	connection, err := new(net.Dialer).DialContext(ctx, "tcp", host)
-	if err != nil { // the driver would try again until the time is over
+	if err != nil { // the driver would try again until the timeout
 		return "", err
 	}
 	connection.Close()
 	opts := options.Client().ApplyURI(url)
 	opts.ReplicaSet = nil
-	client, err := mongo.Connect(opts.SetHosts([]string{host}).SetDirect(true).SetServerSelectionTimeout(probeStep))
+	client, err := mongo.Connect(opts.SetHosts([]string{host}).SetDirect(true).SetServerSelectionTimeout(probeTimeout))
 	if err != nil {
 		return "", err
 	}

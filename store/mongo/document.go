@@ -11,9 +11,10 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/replicante-io/playbooks/record"
+	"github.com/replicante-io/playbooks/store"
 )
 
-// maxDocument is what one document may take in MongoDB.
+// maxDocument is the size limit of a document in MongoDB.
 const maxDocument = 16 << 20
 
 // registry reads whole numbers as int64, lists as []any and objects as map[string]any wherever the type leaves it open.
@@ -27,14 +28,14 @@ var registry = func() *bson.Registry {
 
 var bsonOptions = &options.BSONOptions{UseJSONStructTags: true, DefaultDocumentMap: true}
 
-// The documents are the records under an _id. The ids of what belongs to a run start with the run's: a range of ids is
-// one run's, in order.
+// Each document is a record with an _id. The ids of what belongs to a run start with the run's id: a run's documents are a
+// range of ids, in order.
 type (
 	runDocument struct {
 		ID         string `bson:"_id"`
 		record.Run `bson:",inline"`
-		// InWork is Run.Open: what the leader lists.
-		InWork bool `bson:"open"`
+		// IsOpen is Run.Open: the runs that the leader lists.
+		IsOpen bool `bson:"open"`
 	}
 	nodeDocument struct {
 		ID             string `bson:"_id"`
@@ -48,11 +49,11 @@ type (
 		ID              string `bson:"_id"`
 		record.Playbook `bson:",inline"`
 	}
-	knownDocument struct {
-		ID          knownID `bson:"_id"`
+	clusterNodeDocument struct {
+		ID          clusterNodeID `bson:"_id"`
 		record.Node `bson:",inline"`
 	}
-	knownID struct {
+	clusterNodeID struct {
 		ClusterID string `bson:"cluster_id"`
 		NodeID    string `bson:"node_id"`
 	}
@@ -64,9 +65,9 @@ type (
 	termDocument struct {
 		ID          string `bson:"_id"`
 		record.Term `bson:",inline"`
-		// Fences counts the transactions that were fenced by this document: a fence must change a field.
+		// Fences counts the transactions that this document fenced: a fence must change a field.
 		Fences int64 `bson:"fences"`
-		// Leaders are the sessions of the latest leaders, the last one's last.
+		// Leaders are the sessions of the latest leaders, the latest one last.
 		Leaders []leaderSessions `bson:"leaders,omitempty"`
 	}
 	leaderSessions struct {
@@ -75,26 +76,26 @@ type (
 	}
 )
 
-func agentID(run, node string) string { return run + "/" + node }
+func runNodeID(run, node string) string { return run + "/" + node }
 
 func eventID(run string, seq int64) string { return fmt.Sprintf("%s/%012d", run, seq) }
 
-// eventRun reads the run back from an event's _id.
-func eventRun(id string) string {
+// runOfEvent reads the run's id from an event's _id.
+func runOfEvent(id string) string {
 	run, _, _ := strings.Cut(id, "/")
 	return run
 }
 
 func revisionID(name string, revision int64) string { return fmt.Sprintf("%s/%09d", name, revision) }
 
-// ofRun chooses, by _id, what belongs to a run and comes after the id given.
-func ofRun(run, after string) bson.E {
+// belongsTo selects, by _id, what belongs to a run and comes after the id given.
+func belongsTo(run, after string) bson.E {
 	return bson.E{Key: "_id", Value: bson.D{{Key: "$gt", Value: run + "/" + after}, {Key: "$lt", Value: run + "0"}}} // '0' follows '/'
 }
 
 func byID(id any) bson.D { return bson.D{{Key: "_id", Value: id}} }
 
-// encode makes the document that will be stored, once for all attempts. what names it in an error.
+// encode makes the document that is stored. what names it in an error.
 func encode(what string, value any) (bson.Raw, error) {
 	buffer := new(bytes.Buffer)
 	encoder := bson.NewEncoder(bson.NewDocumentWriter(buffer))
@@ -109,23 +110,10 @@ func encode(what string, value any) (bson.Raw, error) {
 	return buffer.Bytes(), nil
 }
 
-// runFields are the names of a run's fields that commits write.
-var runFields = func() []string {
-	immutable := map[string]bool{
-		"id": true, "cluster": true, "playbook": true, "params": true, "reason": true, "requested_by": true,
-		"idempotency_key": true, "created_ts": true, "concurrency": true,
-	}
-	var names []string
-	for field := range reflect.TypeFor[record.Run]().Fields() {
-		if name, _, _ := strings.Cut(field.Tag.Get("json"), ","); !immutable[name] {
-			names = append(names, name)
-		}
-	}
-	return names
-}()
+var mutableRunFields = store.MutableRunFields()
 
-// runUpdate sets every mutable field of the run that is there, and takes away those that are not. The run becomes work
-// for the leader again: every commit leaves something to stamp.
+// runUpdate sets every mutable field of the run that is not empty, and removes the others. The run is open again: every commit
+// leaves something to stamp.
 func runUpdate(run record.Run) (bson.D, error) {
 	run.Playbook, run.Params, run.Stamped = record.PlaybookCopy{}, nil, false
 	raw, err := encode("run "+run.ID, run)
@@ -133,7 +121,7 @@ func runUpdate(run record.Run) (bson.D, error) {
 		return nil, err
 	}
 	set, unset := bson.D{{Key: "open", Value: true}}, bson.D{}
-	for _, name := range runFields {
+	for _, name := range mutableRunFields {
 		if value, err := raw.LookupErr(name); err == nil {
 			set = append(set, bson.E{Key: name, Value: value})
 		} else {

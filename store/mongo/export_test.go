@@ -22,5 +22,5 @@ func (s *Store) Hold(ctx context.Context, term int64, runID string, held func())
 	})
 }
 
-// Monitor has the commands of a store seen.
+// Monitor observes the commands of a store.
 func (c *Config) Monitor(m *event.CommandMonitor) { c.monitor = m }

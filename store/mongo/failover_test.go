@@ -21,8 +21,8 @@ import (
 	"github.com/replicante-io/playbooks/store/mongo"
 )
 
-// insist repeats a write that may have landed, as its callers do.
-func insist(t testing.TB, write func(ctx context.Context) error) error {
+// untilKnown repeats a write while its result is unknown, as the callers of a store do.
+func untilKnown(t testing.TB, write func(ctx context.Context) error) error {
 	for {
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		err := write(ctx)
@@ -33,14 +33,14 @@ func insist(t testing.TB, write func(ctx context.Context) error) error {
 	}
 }
 
-func TestAPrimaryKilledAmongCommitsLosesNothingAndLandsEachOnce(t *testing.T) {
+func TestAPrimaryKilledAmongCommitsLosesNoneAndEachIsAppliedOnce(t *testing.T) {
 	const (
 		writers = 4
 		nodes   = 50
 		kills   = 3
 	)
 	set := testenv.MongoSet(t, 3)
-	a := at{set.URL, "replicante"}
+	a := address{set.URL, "replicante"}
 	s := a.open(t)
 	reader, err := mongo.Open(a.config(24 * time.Hour)) // another replica
 	must(t, err)
@@ -68,7 +68,7 @@ func TestAPrimaryKilledAmongCommitsLosesNothingAndLandsEachOnce(t *testing.T) {
 			err := reader.Follow(maintaining, create.Run.ID, 0, func(events []record.Event) error {
 				for _, event := range events {
 					if seq++; event.Seq != seq {
-						return fmt.Errorf("event %d came as the %d.", event.Seq, seq)
+						return fmt.Errorf("event %d was delivered as number %d", event.Seq, seq)
 					}
 					if event.Type == record.EventRunFinished {
 						return errFollowed
@@ -89,7 +89,7 @@ func TestAPrimaryKilledAmongCommitsLosesNothingAndLandsEachOnce(t *testing.T) {
 					commit.Events[0].Type = record.EventRunFinished
 				default:
 				}
-				if err := insist(t, func(ctx context.Context) error { return s.Commit(ctx, term.Term, commit) }); err != nil {
+				if err := untilKnown(t, func(ctx context.Context) error { return s.Commit(ctx, term.Term, commit) }); err != nil {
 					t.Errorf("commit: %v", err)
 					return
 				}
@@ -107,7 +107,7 @@ func TestAPrimaryKilledAmongCommitsLosesNothingAndLandsEachOnce(t *testing.T) {
 		until := acknowledged.Load() + n
 		for deadline := time.Now().Add(time.Minute); acknowledged.Load() < until; time.Sleep(5 * time.Millisecond) {
 			if time.Now().After(deadline) || t.Failed() {
-				t.Fatal("commits do not go on")
+				t.Fatal("no further commits")
 			}
 		}
 	}
@@ -117,7 +117,7 @@ func TestAPrimaryKilledAmongCommitsLosesNothingAndLandsEachOnce(t *testing.T) {
 		set.Kill(primary)
 		killed := time.Now()
 		progress(1)
-		t.Logf("commits go on %s after their primary was killed, at %d", time.Since(killed), acknowledged.Load())
+		t.Logf("commits continue %s after the primary was killed, at %d", time.Since(killed), acknowledged.Load())
 		progress(50)
 		set.Start(t, primary)
 	}
@@ -134,7 +134,7 @@ func TestAPrimaryKilledAmongCommitsLosesNothingAndLandsEachOnce(t *testing.T) {
 		must(t, err)
 		for i, event := range events {
 			if event.Seq != int64(i)+1 {
-				t.Fatalf("event %d is the %d.", event.Seq, i+1)
+				t.Fatalf("event %d is at position %d", event.Seq, i+1)
 			}
 		}
 		if int64(len(events)) != run.Seq {
@@ -153,8 +153,8 @@ func TestAPrimaryKilledAmongCommitsLosesNothingAndLandsEachOnce(t *testing.T) {
 	// The next leader takes over a set that has just lost its primary.
 	set.Kill(set.Primary(t))
 	var next record.Term
-	must(t, insist(t, func(ctx context.Context) (err error) { next, err = reader.BeginTerm(ctx, 0); return err }))
-	must(t, insist(t, func(ctx context.Context) error {
+	must(t, untilKnown(t, func(ctx context.Context) (err error) { next, err = reader.BeginTerm(ctx, 0); return err }))
+	must(t, untilKnown(t, func(ctx context.Context) error {
 		_, found, err := reader.Claim(ctx, next.Term, last[0].ID)
 		if err == nil && len(found) != nodes {
 			t.Errorf("%d nodes", len(found))
@@ -163,13 +163,11 @@ func TestAPrimaryKilledAmongCommitsLosesNothingAndLandsEachOnce(t *testing.T) {
 	}))
 }
 
-// A commit is in doubt because no majority has it yet. When it is repeated, the majority gets it while the repetition asks
-// why it was refused: between its look at the run and its look at the key.
-// TestAPrimaryWithoutRoomIsWaitedFor has the server answer as it does when it refuses to write on a disk that is full. One
-// whose journal cannot be written at all ends itself, and another becomes primary.
+// The server answers as it does when it refuses to write on a full disk. A server that cannot write its journal at all ends
+// itself, and another one becomes primary.
 func TestAPrimaryWithoutRoomIsWaitedFor(t *testing.T) {
 	set := testenv.MongoSet(t, 1, "--setParameter", "enableTestCommands=1")
-	a := at{set.URL, "replicante"}
+	a := address{set.URL, "replicante"}
 	s := a.open(t)
 	ctx := soon(t)
 	term, err := s.BeginTerm(ctx, 0)
@@ -186,18 +184,20 @@ func TestAPrimaryWithoutRoomIsWaitedFor(t *testing.T) {
 	commit := next(create.Run)
 	err = s.Commit(ctx, term.Term, commit)
 	if !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), "is full, make room on it") {
-		t.Errorf("a commit without room: %v", err)
+		t.Errorf("a commit on a full disk: %v", err)
 	}
-	if _, err := s.Term(ctx); !errors.Is(err, store.ErrUnavailable) { // by which readiness is told
-		t.Errorf("a question without room: %v", err)
+	if _, err := s.Term(ctx); !errors.Is(err, store.ErrUnavailable) { // as readiness is checked
+		t.Errorf("reading the term on a full disk: %v", err)
 	}
 	full("off")
 	must(t, s.Commit(ctx, term.Term, commit))
 }
 
-func TestACommitThatLandsWhileItsRepetitionAsksWhyHasLandedOnce(t *testing.T) {
+// The result of a commit is unknown because no majority has it yet. When it is repeated, the majority gets it while the
+// repetition looks for the reason of its refusal, between the reads of the key and of the run.
+func TestACommitThatIsAppliedWhileItsRepetitionIsExplainedIsAppliedOnce(t *testing.T) {
 	set := testenv.MongoSet(t, 3, "--setParameter", "enableTestCommands=1")
-	a := at{set.URL, "replicante"}
+	a := address{set.URL, "replicante"}
 	replicate := func(on bool) {
 		primary := set.Primary(t)
 		for i := range 3 {
@@ -209,18 +209,18 @@ func TestACommitThatLandsWhileItsRepetitionAsksWhyHasLandedOnce(t *testing.T) {
 		}
 	}
 	raw := a.raw(t)
-	var asks atomic.Bool
+	var repeating atomic.Bool
 	var heal sync.Once
-	healed := func() { // by when the majority has everything
+	healed := func() { // returns when a majority has everything
 		replicate(true)
 		if _, err := raw.Collection("heal").InsertOne(t.Context(), bson.D{}); err != nil {
-			t.Errorf("a write after replication goes on: %v", err)
+			t.Errorf("a write after replication continued: %v", err)
 		}
 	}
 	config := a.config(time.Hour)
 	config.Monitor(&event.CommandMonitor{Succeeded: func(_ context.Context, e *event.CommandSucceededEvent) {
 		cursor, _ := e.Reply.Lookup("cursor", "ns").StringValueOK()
-		if asks.Load() && e.CommandName == "find" && cursor == "replicante.playbook_runs" {
+		if repeating.Load() && e.CommandName == "find" && cursor == "replicante.playbook_runs" {
 			heal.Do(healed)
 		}
 	}})
@@ -239,9 +239,9 @@ func TestACommitThatLandsWhileItsRepetitionAsksWhyHasLandedOnce(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	if err := s.Commit(ctx, term.Term, commit); !errors.Is(err, store.ErrUnavailable) {
-		t.Fatalf("a commit that no majority has is answered with %v", err)
+		t.Fatalf("a commit that no majority has returns %v", err)
 	}
-	asks.Store(true)
+	repeating.Store(true)
 	healing := time.AfterFunc(2*time.Second, func() { heal.Do(healed) })
 	defer healing.Stop()
 	if err := s.Commit(soon(t), term.Term, commit); err != nil {

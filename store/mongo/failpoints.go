@@ -12,7 +12,7 @@ import (
 )
 
 func init() {
-	dial := failpoint.Dial(failpoint.Store, (&net.Dialer{Timeout: selection}).DialContext)
+	dial := failpoint.Dial(failpoint.Store, (&net.Dialer{Timeout: selectionTimeout}).DialContext)
 	failpoint.Replace(failpoint.StoreOptions, func(opts *options.ClientOptions) *options.ClientOptions {
 		return opts.SetDialer(dialer(dial))
 	})

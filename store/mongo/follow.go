@@ -4,83 +4,83 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/replicante-io/playbooks/record"
+	"github.com/replicante-io/playbooks/store"
 )
 
-// hub tells followers of runs that there are new events. One change stream of the process feeds it, once somebody follows.
-type hub struct {
-	wanted chan struct{} // closed when the first follower came
-
-	mu        sync.Mutex
-	followers map[string]map[chan struct{}]struct{} // by run; each holds one word: look again
-	announced bson.Timestamp                        // a read that knows this moment finds all that was announced
-}
-
-func newHub() *hub {
-	return &hub{wanted: make(chan struct{}), followers: map[string]map[chan struct{}]struct{}{}}
-}
-
-func (h *hub) join(run string) chan struct{} {
-	wake := make(chan struct{}, 1)
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.followers[run] == nil {
-		h.followers[run] = map[chan struct{}]struct{}{}
+// Follow implements store.Store. It delivers what it reads from the collection; the change stream only says when to read.
+func (s *Store) Follow(ctx context.Context, runID string, after int64, deliver func([]record.Event) error) error {
+	if ctx.Err() != nil {
+		return nil
 	}
-	h.followers[run][wake] = struct{}{}
-	select {
-	case <-h.wanted:
-	default:
-		close(h.wanted)
-	}
-	return wake
-}
-
-func (h *hub) leave(run string, wake chan struct{}) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	delete(h.followers[run], wake)
-	if len(h.followers[run]) == 0 {
-		delete(h.followers, run)
-	}
-}
-
-func (h *hub) last() bson.Timestamp {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.announced
-}
-
-// announce has those who follow the runs look again: there are events up to this moment. nil means all runs.
-func (h *hub) announce(runs map[string]bool, moment bson.Timestamp) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if moment.After(h.announced) {
-		h.announced = moment
-	}
-	for run, wakes := range h.followers {
-		if runs != nil && !runs[run] {
+	wake := s.notifier.subscribe(runID)
+	defer s.notifier.unsubscribe(runID, wake)
+	first := true
+	tries := backoff()
+	for {
+		events, err := s.eventsSince(ctx, runID, after)
+		if err == nil && first {
+			err = s.existsWithTimeout(ctx, runID)
+			first = err != nil
+		}
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, store.ErrUnavailable):
+			tries.Wait(ctx)
+			continue
+		case err != nil:
+			return fmt.Errorf("follow run %s: %w", runID, err)
+		}
+		tries.Reset()
+		if len(events) > 0 {
+			if err := deliver(events); err != nil {
+				return err
+			}
+			after = events[len(events)-1].Seq
 			continue
 		}
-		for wake := range wakes {
-			select {
-			case wake <- struct{}{}:
-			default:
-			}
+		select {
+		case <-wake:
+		case <-ctx.Done():
+			return nil
 		}
 	}
 }
 
-// Maintain implements store.Store: it feeds Follow. Expiry is the TTL indexes'.
+// eventsSince reads the next events, on a server that has everything that the notifier has announced.
+func (s *Store) eventsSince(ctx context.Context, runID string, after int64) (events []record.Event, err error) {
+	ctx, cancel := withTimeout(ctx)
+	defer cancel()
+	err = s.client.UseSession(ctx, func(ctx context.Context) error {
+		if announced := s.notifier.last(); !announced.IsZero() {
+			if err := mongo.SessionFromContext(ctx).AdvanceOperationTime(&announced); err != nil {
+				return err
+			}
+		}
+		events, err = s.eventsAfter(ctx, runID, after, followLimit)
+		return err
+	})
+	return events, translate(err)
+}
+
+func (s *Store) existsWithTimeout(ctx context.Context, runID string) error {
+	ctx, cancel := withTimeout(ctx)
+	defer cancel()
+	return s.exists(ctx, runID)
+}
+
+// Maintain implements store.Store: it feeds Follow. Expiry is done by TTL indexes.
 func (s *Store) Maintain(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 		return nil
-	case <-s.hub.wanted:
+	case <-s.notifier.needed:
 	}
 	tries := backoff()
 	for {
@@ -91,15 +91,15 @@ func (s *Store) Maintain(ctx context.Context) error {
 		if opened {
 			tries.Reset()
 		}
-		s.log.Warn("the change stream of events was lost; it is opened again", "error", err)
+		s.log.Warn("the change stream of events was lost; will open it again", "error", err)
 		if !tries.Wait(ctx) {
 			return nil
 		}
 	}
 }
 
-// watch reads a change stream until it is lost. It begins at a moment up to which a majority knows everything; all
-// followers then look, knowing that moment, for what came before it. So a stream needs no place to go on from.
+// watch reads a change stream until it is lost. The stream begins at a time up to which a majority has everything; all
+// followers are woken to read what came before that time. So a new stream need not continue where the last one ended.
 func (s *Store) watch(ctx context.Context) (opened bool, err error) {
 	session, err := s.client.StartSession()
 	if err != nil {
@@ -109,7 +109,7 @@ func (s *Store) watch(ctx context.Context) (opened bool, err error) {
 	// The operation time of a majority read is that of the last commit that it could see.
 	err = s.events.FindOne(mongo.NewSessionContext(ctx, session), byID("")).Err()
 	if err != nil && !errors.Is(err, mongo.ErrNoDocuments) {
-		return false, fmt.Errorf("find where to begin: %w", explain(err))
+		return false, fmt.Errorf("find where to begin: %w", translate(err))
 	}
 	begin := session.OperationTime()
 	stream, err := s.events.Watch(ctx, mongo.Pipeline{
@@ -117,30 +117,30 @@ func (s *Store) watch(ctx context.Context) (opened bool, err error) {
 		{{Key: "$project", Value: bson.D{{Key: "documentKey", Value: 1}, {Key: "clusterTime", Value: 1}}}},
 	}, options.ChangeStream().SetStartAtOperationTime(begin))
 	if err != nil {
-		return false, fmt.Errorf("open: %w", explain(err))
+		return false, fmt.Errorf("open: %w", translate(err))
 	}
 	defer func() {
-		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 		defer cancel()
 		_ = stream.Close(closing)
 	}()
-	s.hub.announce(nil, *begin)
-	runs := map[string]bool{} // that the batch at hand names
+	s.notifier.announce(nil, *begin)
+	runs := map[string]bool{} // of the current batch
 	for stream.Next(ctx) {
 		var change struct {
 			Key struct {
 				ID string `bson:"_id"`
 			} `bson:"documentKey"`
-			Moment bson.Timestamp `bson:"clusterTime"`
+			Time bson.Timestamp `bson:"clusterTime"`
 		}
 		if err := stream.Decode(&change); err != nil {
 			return true, err
 		}
-		runs[eventRun(change.Key.ID)] = true
+		runs[runOfEvent(change.Key.ID)] = true
 		if stream.RemainingBatchLength() == 0 {
-			s.hub.announce(runs, change.Moment)
+			s.notifier.announce(runs, change.Time)
 			clear(runs)
 		}
 	}
-	return true, explain(stream.Err())
+	return true, translate(stream.Err())
 }

@@ -37,14 +37,14 @@ var expiryIndex = index{
 	partial: bson.D{{Key: "finish_ts", Value: bson.D{{Key: "$exists", Value: true}}}}, // open runs need no entries
 }
 
-// schema is what the database must hold.
-type schema struct {
+// collectionSchema is a collection that the database must have.
+type collectionSchema struct {
 	collection *mongo.Collection
 	indexes    []index
 }
 
-func (s *Store) schema() []schema {
-	return []schema{
+func (s *Store) schema() []collectionSchema {
+	return []collectionSchema{
 		{s.playbooks, []index{{name: "revisions", keys: newestFirst, unique: true}}},
 		{s.runs, []index{
 			expiryIndex,
@@ -60,8 +60,8 @@ func (s *Store) schema() []schema {
 	}
 }
 
-// seconds is FinishedTTL as TTL indexes hold it; for ever is the most that they can.
-func (s *Store) seconds() int32 {
+// ttlSeconds is FinishedTTL as TTL indexes hold it; forever is the most that they can hold.
+func (s *Store) ttlSeconds() int32 {
 	ttl := s.config.FinishedTTL
 	if ttl <= 0 {
 		return math.MaxInt32
@@ -71,7 +71,7 @@ func (s *Store) seconds() int32 {
 
 // Init implements store.Store.
 func (s *Store) Init(ctx context.Context) error {
-	ctx, cancel := bounded(ctx)
+	ctx, cancel := withTimeout(ctx)
 	defer cancel()
 	if wrong, err := s.checkServer(ctx); err != nil {
 		return fmt.Errorf("set up the store: %w", err)
@@ -79,24 +79,24 @@ func (s *Store) Init(ctx context.Context) error {
 		return fmt.Errorf("set up the store: %w: %s", store.ErrUnusable, wrong[0])
 	}
 	if err := s.init(ctx); err != nil {
-		return fmt.Errorf("set up the store: %w", explain(err))
+		return fmt.Errorf("set up the store: %w", translate(err))
 	}
 	return nil
 }
 
 func (s *Store) init(ctx context.Context) error {
-	// Nothing is touched in a store that is not ours to touch.
+	// A store of a newer schema is not changed.
 	if doc, err := s.readTerms(ctx); err == nil && doc.Schema > schemaVersion {
 		return newerSchema(doc.Schema)
 	} else if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return err
 	}
 	for _, want := range s.schema() {
-		if err := s.build(ctx, want); err != nil {
+		if err := s.createCollection(ctx, want); err != nil {
 			return err
 		}
 	}
-	// The terms record is last: a store that has it is whole.
+	// The terms record is last: a store that has it is complete.
 	for _, doc := range []struct {
 		id     string
 		fields any
@@ -106,14 +106,15 @@ func (s *Store) init(ctx context.Context) error {
 	} {
 		_, err := s.terms.UpdateOne(ctx, byID(doc.id), bson.D{{Key: "$setOnInsert", Value: doc.fields}}, options.UpdateOne().SetUpsert(true))
 		if err != nil && !duplicate(err) {
-			return fmt.Errorf("make the terms record: %w", err)
+			return fmt.Errorf("create the terms record: %w", err)
 		}
 	}
 	return nil
 }
 
-// build makes a collection and its indexes as they must be. What is not ours is left, and told.
-func (s *Store) build(ctx context.Context, want schema) error {
+// createCollection creates a collection and its indexes, or changes them to what they must be. An index that is not ours is
+// not changed, and is an error.
+func (s *Store) createCollection(ctx context.Context, want collectionSchema) error {
 	name := want.collection.Name()
 	differences, err := s.compare(ctx, want)
 	if err != nil {
@@ -123,30 +124,30 @@ func (s *Store) build(ctx context.Context, want schema) error {
 	for _, d := range differences {
 		switch {
 		case d.missing != nil:
-			missing = append(missing, s.model(*d.missing))
+			missing = append(missing, s.indexModel(*d.missing))
 		case d.expiry != nil:
-			if err := s.expire(ctx, want.collection, *d.expiry); err != nil {
+			if err := s.changeExpiry(ctx, want.collection, *d.expiry); err != nil {
 				return fmt.Errorf("change the expiry of collection %s: %w", name, err)
 			}
 		default:
-			return fmt.Errorf("%w: %s", store.ErrUnusable, d.what)
+			return fmt.Errorf("%w: %s", store.ErrUnusable, d.text)
 		}
 	}
-	if len(missing) > 0 { // that makes the collection too
+	if len(missing) > 0 { // this creates the collection too
 		if _, err := want.collection.Indexes().CreateMany(ctx, missing); err != nil {
-			return fmt.Errorf("make the indexes of collection %s: %w", name, err)
+			return fmt.Errorf("create the indexes of collection %s: %w", name, err)
 		}
 	}
 	if len(want.indexes) == 0 {
 		if err := s.db.CreateCollection(ctx, name); err != nil && !hasCode(err, codeNamespaceExists) {
-			return fmt.Errorf("make collection %s: %w", name, err)
+			return fmt.Errorf("create collection %s: %w", name, err)
 		}
 	}
 	return nil
 }
 
-// model describes an index to the driver.
-func (s *Store) model(want index) mongo.IndexModel {
+// indexModel describes an index to the driver.
+func (s *Store) indexModel(want index) mongo.IndexModel {
 	opts := options.Index().SetName(want.name)
 	if want.unique {
 		opts.SetUnique(true)
@@ -155,21 +156,20 @@ func (s *Store) model(want index) mongo.IndexModel {
 		opts.SetPartialFilterExpression(want.partial)
 	}
 	if want.expires {
-		opts.SetExpireAfterSeconds(s.seconds())
+		opts.SetExpireAfterSeconds(s.ttlSeconds())
 	}
 	return mongo.IndexModel{Keys: want.keys, Options: opts}
 }
 
-// difference is an index that is not as it must be, in plain words with what to do. It is one of: missing; there with
-// another expiry; not ours.
+// difference is how an index is not as it must be. It is missing, has another expiry, or is not ours.
 type difference struct {
-	what    string
+	text    string // with what to do
 	missing *index
-	expiry  *found
+	expiry  *existingIndex
 }
 
-// found is an index as the server describes it.
-type found struct {
+// existingIndex is an index as the server describes it.
+type existingIndex struct {
 	Name    string   `bson:"name"`
 	Key     bson.D   `bson:"key"`
 	Unique  bool     `bson:"unique"`
@@ -178,57 +178,58 @@ type found struct {
 }
 
 // compare lists how the indexes of a collection differ from what is wanted.
-func (s *Store) compare(ctx context.Context, want schema) ([]difference, error) {
+func (s *Store) compare(ctx context.Context, want collectionSchema) ([]difference, error) {
 	name := want.collection.Name()
 	cursor, err := want.collection.Indexes().List(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list the indexes of %s: %w", name, err)
 	}
-	var all []found
+	var all []existingIndex
 	if err := cursor.All(ctx, &all); err != nil {
 		return nil, fmt.Errorf("list the indexes of %s: %w", name, err)
 	}
 	var differences []difference
 	for _, index := range want.indexes {
-		if d, differs := s.differs(want.collection, index, all); differs {
+		if d, differs := s.compareIndex(want.collection, index, all); differs {
 			differences = append(differences, d)
 		}
 	}
 	return differences, nil
 }
 
-func (s *Store) differs(collection *mongo.Collection, want index, all []found) (difference, bool) {
+// compareIndex is how the index of a collection differs from what is wanted, if it does.
+func (s *Store) compareIndex(collection *mongo.Collection, want index, all []existingIndex) (difference, bool) {
 	name := collection.Name()
 	for _, have := range all {
-		same := sameKeys(have.Key, want.keys)
+		same := formatKeys(have.Key) == formatKeys(want.keys)
 		switch {
 		case !same && have.Name != want.name:
 			continue
 		case !same, have.Unique != want.unique, (len(have.Partial) > 0) != (len(want.partial) > 0):
-			what := fmt.Sprintf("index %q of collection %s is not ours: it has keys %s, unique %t, partial %t instead of keys %s, unique %t, partial %t: drop it with db.%s.dropIndex(%q), then run `replicore store init`",
-				have.Name, name, keys(have.Key), have.Unique, len(have.Partial) > 0, keys(want.keys), want.unique, len(want.partial) > 0, name, have.Name)
-			return difference{what: what}, true
-		case want.expires && (have.Expires == nil || int32(*have.Expires) != s.seconds()):
-			what := fmt.Sprintf("what has finished expires from collection %s after %s instead of %d s: run `replicore store init`", name, expiry(have.Expires), s.seconds())
-			return difference{what: what, expiry: &have}, true
+			text := fmt.Sprintf("index %q of collection %s is not ours: it has keys %s, unique %t, partial %t instead of keys %s, unique %t, partial %t: drop it with db.%s.dropIndex(%q), then run `replicore store init`",
+				have.Name, name, formatKeys(have.Key), have.Unique, len(have.Partial) > 0, formatKeys(want.keys), want.unique, len(want.partial) > 0, name, have.Name)
+			return difference{text: text}, true
+		case want.expires && (have.Expires == nil || int32(*have.Expires) != s.ttlSeconds()):
+			text := fmt.Sprintf("finished records expire from collection %s after %s instead of %d s: run `replicore store init`", name, formatExpiry(have.Expires), s.ttlSeconds())
+			return difference{text: text, expiry: &have}, true
 		default:
 			return difference{}, false
 		}
 	}
-	return difference{what: fmt.Sprintf("index %q of collection %s is missing: run `replicore store init`", want.name, name), missing: &want}, true
+	return difference{text: fmt.Sprintf("index %q of collection %s is missing: run `replicore store init`", want.name, name), missing: &want}, true
 }
 
-func expiry(seconds *float64) string {
+func formatExpiry(seconds *float64) string {
 	if seconds == nil {
 		return "no time"
 	}
 	return fmt.Sprintf("%.0f s", *seconds)
 }
 
-// expire brings a TTL index to the configured time: by collMod, or by making it anew where only readWrite is granted.
-func (s *Store) expire(ctx context.Context, collection *mongo.Collection, have found) error {
+// changeExpiry changes a TTL index to the configured time: by collMod, or by creating it again where only readWrite is granted.
+func (s *Store) changeExpiry(ctx context.Context, collection *mongo.Collection, have existingIndex) error {
 	err := s.db.RunCommand(ctx, bson.D{{Key: "collMod", Value: collection.Name()}, {Key: "index", Value: bson.D{
-		{Key: "name", Value: have.Name}, {Key: "expireAfterSeconds", Value: s.seconds()},
+		{Key: "name", Value: have.Name}, {Key: "expireAfterSeconds", Value: s.ttlSeconds()},
 	}}}).Err()
 	if !hasCode(err, codeUnauthorized) {
 		return err
@@ -236,14 +237,12 @@ func (s *Store) expire(ctx context.Context, collection *mongo.Collection, have f
 	if err := collection.Indexes().DropOne(ctx, have.Name); err != nil {
 		return err
 	}
-	_, err = collection.Indexes().CreateOne(ctx, s.model(expiryIndex))
+	_, err = collection.Indexes().CreateOne(ctx, s.indexModel(expiryIndex))
 	return err
 }
 
-func sameKeys(have, want bson.D) bool { return keys(have) == keys(want) }
-
-// keys writes an index's keys as the shell does.
-func keys(of bson.D) string {
+// formatKeys writes an index's keys as the shell does.
+func formatKeys(of bson.D) string {
 	text := "{"
 	for i, e := range of {
 		if i > 0 {

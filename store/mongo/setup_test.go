@@ -19,8 +19,8 @@ import (
 	"github.com/replicante-io/playbooks/store/mongo"
 )
 
-func TestAURLThatWouldUndoAPromiseIsRefused(t *testing.T) {
-	for _, test := range []struct{ url, says string }{
+func TestAURLThatWouldBreakAPromiseIsRefused(t *testing.T) {
+	for _, test := range []struct{ url, message string }{
 		{"http://db-1", "mongodb://"},
 		{"mongodb://db-1/?replicaSet=rs0&w=1", `remove "w=1"`},
 		{"mongodb://db-1/?W=majority", `remove "W=majority"`},
@@ -31,60 +31,60 @@ func TestAURLThatWouldUndoAPromiseIsRefused(t *testing.T) {
 		{"mongodb://db-1/?loadBalanced=true", "members"},
 		{"mongodb://", "store.url"},
 	} {
-		a := at{test.url, "replicante"}
+		a := address{test.url, "replicante"}
 		_, err := mongo.Open(a.config(time.Hour))
-		if !errors.Is(err, store.ErrUnusable) || !strings.Contains(err.Error(), test.says) {
+		if !errors.Is(err, store.ErrUnusable) || !strings.Contains(err.Error(), test.message) {
 			t.Errorf("%s: %v", test.url, err)
 		}
 	}
-	if _, err := mongo.Open(at{url: "mongodb://db-1"}.config(0)); !errors.Is(err, store.ErrUnusable) {
+	if _, err := mongo.Open(address{url: "mongodb://db-1"}.config(0)); !errors.Is(err, store.ErrUnusable) {
 		t.Errorf("no database: %v", err)
 	}
-	s, err := mongo.Open(at{"mongodb://db-1/?replicaSet=rs0&readPreference=primary&retryWrites=true&w", "replicante"}.config(0))
+	s, err := mongo.Open(address{"mongodb://db-1/?replicaSet=rs0&readPreference=primary&retryWrites=true&w", "replicante"}.config(0))
 	if err == nil {
 		must(t, s.Close())
 		t.Error("an option without a value was not refused")
 	}
 }
 
-// refused checks what Check and Init say of a store that cannot be used.
-func refused(t *testing.T, url string, want error, says string) {
+// wantProblem checks what Check and Init report about a store that cannot be used.
+func wantProblem(t *testing.T, url string, want error, message string) {
 	t.Helper()
-	s, err := mongo.Open(at{url, "replicante"}.config(time.Hour))
+	s, err := mongo.Open(address{url, "replicante"}.config(time.Hour))
 	must(t, err)
 	defer s.Close()
 	ctx := soon(t)
-	if err := s.Init(ctx); !errors.Is(err, want) || !strings.Contains(err.Error(), says) {
+	if err := s.Init(ctx); !errors.Is(err, want) || !strings.Contains(err.Error(), message) {
 		t.Errorf("init of %s: %v", url, err)
 	}
 	wrong, err := s.Check(ctx)
 	if err != nil {
 		wrong = append(wrong, err.Error())
 	}
-	if !strings.Contains(strings.Join(wrong, "\n"), says) {
+	if !strings.Contains(strings.Join(wrong, "\n"), message) {
 		t.Errorf("check of %s: %q", url, wrong)
 	}
 }
 
-func TestAServerThatCannotBeUsedIsToldWithWhatToDo(t *testing.T) {
+func TestAServerThatCannotBeUsedIsReportedWithWhatToDo(t *testing.T) {
 	t.Run("standalone", func(t *testing.T) {
 		t.Parallel()
 		alone := testenv.NewMongod(t)
-		refused(t, "mongodb://"+alone.Addr, store.ErrUnusable, "--replSet")
-		refused(t, "mongodb://"+alone.Addr+"/?replicaSet=rs0&serverSelectionTimeoutMS=500", store.ErrUnusable, "--replSet")
+		wantProblem(t, "mongodb://"+alone.Addr, store.ErrUnusable, "--replSet")
+		wantProblem(t, "mongodb://"+alone.Addr+"/?replicaSet=rs0&serverSelectionTimeoutMS=500", store.ErrUnusable, "--replSet")
 	})
 	t.Run("wrong set name", func(t *testing.T) {
 		t.Parallel()
 		url := strings.Replace(testenv.Mongo(t), "replicaSet=rs0", "replicaSet=other", 1)
-		refused(t, url+"&serverSelectionTimeoutMS=500", store.ErrUnusable, `belongs to replica set "rs0"`)
+		wantProblem(t, url+"&serverSelectionTimeoutMS=500", store.ErrUnusable, `belongs to replica set "rs0"`)
 	})
 	t.Run("unreachable", func(t *testing.T) {
 		t.Parallel()
-		refused(t, "mongodb://127.0.0.1:1/?replicaSet=rs0&serverSelectionTimeoutMS=500", store.ErrUnavailable, "127.0.0.1:1 does not answer (dial tcp 127.0.0.1:1: connect: connection refused): check that mongod runs")
+		wantProblem(t, "mongodb://127.0.0.1:1/?replicaSet=rs0&serverSelectionTimeoutMS=500", store.ErrUnavailable, "127.0.0.1:1 does not answer (dial tcp 127.0.0.1:1: connect: connection refused): check that mongod runs")
 	})
 }
 
-func TestRightsThatAreMissingAreToldWithWhatToDo(t *testing.T) {
+func TestMissingPrivilegesAreReportedWithWhatToDo(t *testing.T) {
 	key := filepath.Join(t.TempDir(), "key")
 	must(t, os.WriteFile(key, []byte("c2VjcmV0IG9mIGEgdGVzdA=="), 0o400))
 	set := testenv.MongoSet(t, 1, "--keyFile", key)
@@ -105,12 +105,12 @@ func TestRightsThatAreMissingAreToldWithWhatToDo(t *testing.T) {
 	user(admin, "core", bson.D{{Key: "role", Value: "readWrite"}, {Key: "db", Value: "replicante"}})
 	user(admin, "reader", bson.D{{Key: "role", Value: "read"}, {Key: "db", Value: "replicante"}})
 
-	refused(t, as("core:wrong"), store.ErrUnusable, "refuses the user or its password")
-	refused(t, set.URL, store.ErrUnusable, "asks for a user")
-	refused(t, as("reader:secret"), store.ErrUnusable, `db.grantRolesToUser("reader", [{role: "readWrite", db: "replicante"}])`)
+	wantProblem(t, as("core:wrong"), store.ErrUnusable, "refuses the user or its password")
+	wantProblem(t, set.URL, store.ErrUnusable, "requires a user")
+	wantProblem(t, as("reader:secret"), store.ErrUnusable, `db.grantRolesToUser("reader", [{role: "readWrite", db: "replicante"}])`)
 
-	// readWrite on the database is all that is needed: also for another TTL, and to end what an earlier leader holds.
-	a := at{as("core:secret"), "replicante"}
+	// readWrite on the database is enough, also to change the TTL and to kill what an earlier leader holds.
+	a := address{as("core:secret"), "replicante"}
 	old, s := a.open(t), a.open(t)
 	other, err := mongo.Open(a.config(time.Hour))
 	must(t, err)
@@ -121,16 +121,14 @@ func TestRightsThatAreMissingAreToldWithWhatToDo(t *testing.T) {
 	create := newRun(1)
 	must(t, old.Create(ctx, term.Term, create))
 	held := make(chan struct{})
-	holding, letGo := context.WithCancel(ctx)
-	defer letGo()
+	holding, release := context.WithCancel(ctx)
+	defer release()
 	go func() { _ = old.Hold(holding, term.Term, create.Run.ID, func() { close(held) }) }()
 	<-held
-	begun := time.Now()
-	term, err = s.BeginTerm(ctx, 0)
+	term, err = s.BeginTerm(ctx, 0) // ctx ends before the transaction would end by itself
 	must(t, err)
-	if _, _, err := s.Claim(ctx, term.Term, create.Run.ID); err != nil || time.Since(begun) > time.Second {
-		t.Errorf("lead and claim took %s: %v", time.Since(begun), err)
-	}
+	_, _, err = s.Claim(ctx, term.Term, create.Run.ID)
+	must(t, err)
 }
 
 // ttls are the expiry times of the collections, in seconds.
@@ -149,8 +147,8 @@ func ttls(t *testing.T, db *driver.Database) map[string]int64 {
 	return found
 }
 
-func TestAChangedTTLIsToldByCheckAndBroughtByInit(t *testing.T) {
-	a := place(t)
+func TestAChangedTTLIsReportedByCheckAndAppliedByInit(t *testing.T) {
+	a := newDatabase(t)
 	s := a.open(t)
 	ctx := soon(t)
 	if wrong, err := s.Check(ctx); err != nil || len(wrong) > 0 {
@@ -182,8 +180,8 @@ func TestAChangedTTLIsToldByCheckAndBroughtByInit(t *testing.T) {
 	}
 }
 
-func TestAnIndexThatIsNotOursIsToldAndLeft(t *testing.T) {
-	a := place(t)
+func TestAnIndexThatIsNotOursIsReportedAndKept(t *testing.T) {
+	a := newDatabase(t)
 	ctx := soon(t)
 	runs := a.raw(t).Collection("playbook_runs")
 	_, err := runs.Indexes().CreateOne(ctx, driver.IndexModel{Keys: bson.D{{Key: "cluster", Value: 1}}, Options: options.Index().SetName("newest")})
@@ -203,8 +201,8 @@ func TestAnIndexThatIsNotOursIsToldAndLeft(t *testing.T) {
 	must(t, s.Init(ctx))
 }
 
-func TestARecordThatIsTooLargeIsToldInPlainWords(t *testing.T) {
-	a := place(t)
+func TestARecordThatIsTooLargeIsRefusedWithItsSize(t *testing.T) {
+	a := newDatabase(t)
 	s := a.open(t)
 	ctx := soon(t)
 	term, err := s.BeginTerm(ctx, 0)
@@ -214,7 +212,7 @@ func TestARecordThatIsTooLargeIsToldInPlainWords(t *testing.T) {
 	commit := next(create.Run)
 	commit.Nodes = create.Nodes
 	commit.Nodes[0].State = "RUNNING"
-	commit.Nodes[0].History = append(commit.Nodes[0].History, history(17<<20))
+	commit.Nodes[0].History = append(commit.Nodes[0].History, longHistory(17<<20))
 	if err := s.Commit(ctx, term.Term, commit); err == nil || !strings.Contains(err.Error(), "node node-00000 takes 1") {
 		t.Errorf("a node record of 17 MiB: %v", err)
 	}

@@ -13,16 +13,16 @@ import (
 	"github.com/replicante-io/playbooks/store"
 )
 
-// sealStep is how many documents one transaction of StampFinished stamps.
-const sealStep = 1000
+// stampLimit is how many documents one transaction of StampFinished stamps.
+const stampLimit = 1000
 
-// StampFinished implements store.Store. Each step is a transaction that also touches the run, so that none can follow the commit
-// that reopens it.
+// StampFinished implements store.Store. Each step is a transaction that also writes the run, so that none can follow the
+// commit that reopens it.
 func (s *Store) StampFinished(ctx context.Context, term int64, runID string) error {
-	ctx, cancel := bounded(ctx)
+	ctx, cancel := withTimeout(ctx)
 	defer cancel()
-	// Refused: it has moved; see where it is now.
-	err := s.settle(ctx, func() error { return s.stamp(ctx, term, runID) }, func(context.Context) error { return nil })
+	// Where it is refused the run has changed: it is read again.
+	err := s.writeOrExplain(ctx, func() error { return s.stamp(ctx, term, runID) }, func(context.Context) error { return nil })
 	if err != nil {
 		return fmt.Errorf("stamp run %s: %w", runID, err)
 	}
@@ -30,35 +30,35 @@ func (s *Store) StampFinished(ctx context.Context, term int64, runID string) err
 }
 
 func (s *Store) stamp(ctx context.Context, term int64, runID string) error {
-	was, err := s.place(ctx, runID)
+	stored, err := s.runVersion(ctx, runID)
 	switch {
 	case err != nil:
 		return err
-	case was.Term > term:
-		return fmt.Errorf("%w: term %d has claimed it, this is %d", store.ErrStaleTerm, was.Term, term)
-	case was.FinishTS == nil:
+	case stored.Term > term:
+		return staleTerm(stored, term)
+	case stored.FinishTS == nil:
 		return fmt.Errorf("%w: it has not ended", store.ErrConflict)
 	}
-	same := bson.D{{Key: "_id", Value: runID}, {Key: "rev", Value: was.Rev}, {Key: "term", Value: was.Term}, {Key: "finish_ts", Value: *was.FinishTS}}
-	touch := func(ctx context.Context, update any) error {
-		result, err := s.runs.UpdateOne(ctx, same, update)
+	unchanged := bson.D{{Key: "_id", Value: runID}, {Key: "rev", Value: stored.Rev}, {Key: "term", Value: stored.Term}, {Key: "finish_ts", Value: *stored.FinishTS}}
+	updateRun := func(ctx context.Context, update any) error {
+		result, err := s.runs.UpdateOne(ctx, unchanged, update)
 		if err == nil && result.MatchedCount == 0 {
 			err = errRefused
 		}
 		return err
 	}
-	for _, part := range s.owned(runID) {
-		ids, err := unstamped(ctx, part.collection, part.of)
+	for _, records := range s.recordsOf(runID) {
+		ids, err := unstamped(ctx, records.collection, records.ofRun)
 		if err != nil {
-			return explain(err)
+			return translate(err)
 		}
 		for len(ids) > 0 {
-			step := ids[:min(sealStep, len(ids))]
+			step := ids[:min(stampLimit, len(ids))]
 			err := s.transact(ctx, func(ctx context.Context) error {
-				if err := touch(ctx, bson.D{{Key: "$inc", Value: bson.D{{Key: "stamps", Value: 1}}}}); err != nil {
+				if err := updateRun(ctx, bson.D{{Key: "$inc", Value: bson.D{{Key: "stamps", Value: 1}}}}); err != nil {
 					return err
 				}
-				return stamp(ctx, part.collection, step, *was.FinishTS)
+				return stamp(ctx, records.collection, step, *stored.FinishTS)
 			})
 			if err != nil {
 				return err
@@ -66,17 +66,17 @@ func (s *Store) stamp(ctx context.Context, term int64, runID string) error {
 			ids = ids[len(step):]
 		}
 	}
-	// Open, as record.Run has it: an unsettled action keeps the leader busy with a stamped run.
+	// As record.Run.Open has it: a stamped run with an unsettled action is still open.
 	unsettled := bson.D{{Key: "$gt", Value: bson.A{"$unsettled", 0}}}
 	return s.transact(ctx, func(ctx context.Context) error {
-		for _, part := range s.owned(runID) { // which the lists above may not have shown
-			if err := part.collection.FindOne(ctx, bson.D{part.of, absent}).Err(); err == nil {
+		for _, records := range s.recordsOf(runID) { // of which the reads above may have missed some
+			if err := records.collection.FindOne(ctx, bson.D{records.ofRun, withoutFinishTS}).Err(); err == nil {
 				return errRefused
 			} else if !errors.Is(err, mongo.ErrNoDocuments) {
 				return err
 			}
 		}
-		return touch(ctx, bson.A{
+		return updateRun(ctx, bson.A{
 			bson.D{{Key: "$set", Value: bson.D{{Key: "stamped", Value: true}, {Key: "open", Value: unsettled}}}},
 			bson.D{{Key: "$unset", Value: "stamps"}},
 		})
@@ -84,8 +84,8 @@ func (s *Store) stamp(ctx context.Context, term int64, runID string) error {
 }
 
 // unstamped lists the ids of documents without a finish_ts.
-func unstamped(ctx context.Context, collection *mongo.Collection, of bson.E) ([]string, error) {
-	cursor, err := collection.Find(ctx, bson.D{of, absent}, options.Find().SetProjection(byID(1)).SetSort(byID(1)))
+func unstamped(ctx context.Context, collection *mongo.Collection, ofRun bson.E) ([]string, error) {
+	cursor, err := collection.Find(ctx, bson.D{ofRun, withoutFinishTS}, options.Find().SetProjection(byID(1)).SetSort(byID(1)))
 	if err != nil {
 		return nil, err
 	}
@@ -103,19 +103,37 @@ func unstamped(ctx context.Context, collection *mongo.Collection, of bson.E) ([]
 }
 
 func stamp(ctx context.Context, collection *mongo.Collection, ids []string, finish time.Time) error {
-	_, err := collection.UpdateMany(ctx, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}, absent},
+	_, err := collection.UpdateMany(ctx, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}, withoutFinishTS},
 		bson.D{{Key: "$set", Value: bson.D{{Key: "finish_ts", Value: finish}}}})
 	return err
 }
 
-// unstamp takes back, in the transaction that reopens a run, what StampFinished has stamped.
-func (s *Store) unstamp(ctx context.Context, runID string) error {
-	for _, part := range s.owned(runID) {
-		_, err := part.collection.UpdateMany(ctx, bson.D{part.of, {Key: "finish_ts", Value: bson.D{{Key: "$ne", Value: nil}}}},
+// removeStamps removes, in the transaction that reopens a run, what StampFinished has stamped.
+func (s *Store) removeStamps(ctx context.Context, runID string) error {
+	for _, records := range s.recordsOf(runID) {
+		_, err := records.collection.UpdateMany(ctx, bson.D{records.ofRun, {Key: "finish_ts", Value: bson.D{{Key: "$ne", Value: nil}}}},
 			bson.D{{Key: "$unset", Value: bson.D{{Key: "finish_ts", Value: ""}}}})
 		if err != nil {
-			return fmt.Errorf("take back finish_ts: %w", err)
+			return fmt.Errorf("remove finish_ts: %w", err)
 		}
 	}
 	return nil
+}
+
+// withoutFinishTS selects documents without a finish_ts.
+var withoutFinishTS = bson.E{Key: "finish_ts", Value: nil}
+
+// runRecords are the records of a run in one collection.
+type runRecords struct {
+	collection *mongo.Collection
+	ofRun      bson.E // selects them
+}
+
+// recordsOf is where a run has records.
+func (s *Store) recordsOf(runID string) []runRecords {
+	return []runRecords{
+		{s.agents, belongsTo(runID, "")},
+		{s.events, belongsTo(runID, "")},
+		{s.keys, bson.E{Key: "run_id", Value: runID}},
+	}
 }

@@ -2,16 +2,14 @@
 //
 // Everything that changes together is one transaction with majority and journaled writes; what a leader writes about a
 // run is filtered on the run's term, revision and last commit. Transactions run on sessions whose ids a leader publishes
-// in the terms record before it uses them, so that its successor can end what it left open. Records are the documents:
-// fields have the names of their JSON tags, times are BSON dates.
+// in the terms record before it uses them, so that its successor can kill what it left open. Documents are records: fields
+// have the names of their JSON tags, times are BSON dates.
 package mongo
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
-	"strings"
 	"sync"
 	"time"
 
@@ -28,15 +26,15 @@ import (
 )
 
 const (
-	// patience bounds a call whose context has no deadline.
-	patience = 30 * time.Second
-	// selection is how long one attempt waits for a primary, where the URL does not say.
-	selection = 10 * time.Second
-	// farewell is how long a database may take to answer when the store closes.
-	farewell = time.Second
+	// defaultTimeout bounds a call whose context has no deadline.
+	defaultTimeout = 30 * time.Second
+	// selectionTimeout is how long one attempt waits for a primary, unless the URL says otherwise.
+	selectionTimeout = 10 * time.Second
+	// closeTimeout is how long a database may take to answer when the store or a change stream closes.
+	closeTimeout = time.Second
 )
 
-// Config says where the store is.
+// Config is the configuration of a store.
 type Config struct {
 	store.Config
 	Log hclog.Logger
@@ -53,21 +51,26 @@ type Store struct {
 
 	playbooks, runs, agents, events, nodes, terms, keys *mongo.Collection
 
-	// fencing admits one transaction at a time that changes the terms record: two would only conflict.
-	fencing chan struct{}
-	hub     *hub
+	// Locks are taken in this order: fencing, then a session of sessions.free. mu and the notifier's lock are taken last and
+	// held only for moments.
 
-	mu      sync.Mutex
-	writers *writers   // the sessions of the latest term
-	retired []*writers // of earlier ones
-	rivals  []lsid     // the sessions of earlier leaders
-	closing chan struct{}
-	pending sync.WaitGroup // transactions whose end is still being asked for
+	// fencing holds a token while a transaction that changes the terms record runs: two of them would only conflict.
+	fencing  chan struct{}
+	notifier *notifier
+
+	mu       sync.Mutex  // guards the following three
+	sessions *sessions   // of the latest term
+	retired  []*sessions // of this process's earlier terms
+	earlier  []sessionID // of the leaders before
+	closing  chan struct{}
+	// transactions are those in progress, with the goroutines that wait for the end of one whose caller has gone: Close
+	// waits for them.
+	transactions sync.WaitGroup
 }
 
 var _ store.Store = (*Store)(nil)
 
-// Open prepares to use the store. It does not ask for an answer from it: Check and Init do, and say what is wrong.
+// Open returns a store. It does not wait for the database to answer: Check and Init do, and report what is wrong.
 func Open(config Config) (*Store, error) {
 	if config.Log == nil {
 		config.Log = hclog.NewNullLogger()
@@ -79,7 +82,7 @@ func Open(config Config) (*Store, error) {
 		return nil, fmt.Errorf("%w: store.url: %w", store.ErrUnusable, err)
 	}
 	majority := &writeconcern.WriteConcern{W: writeconcern.WCMajority, Journal: new(true)}
-	opts := options.Client().SetServerSelectionTimeout(selection).SetConnectTimeout(selection).ApplyURI(config.URL).
+	opts := options.Client().SetServerSelectionTimeout(selectionTimeout).SetConnectTimeout(selectionTimeout).ApplyURI(config.URL).
 		SetAppName("replicore").SetRegistry(registry).SetBSONOptions(bsonOptions).
 		SetRetryWrites(true).SetRetryReads(true).SetMonitor(config.monitor).
 		SetReadPreference(readpref.Primary()).SetReadConcern(readconcern.Majority()).SetWriteConcern(majority)
@@ -93,52 +96,16 @@ func Open(config Config) (*Store, error) {
 		playbooks: db.Collection("playbooks"), runs: db.Collection("playbook_runs"),
 		agents: db.Collection("playbook_run_agents"), events: db.Collection("playbook_run_events"),
 		nodes: db.Collection("nodes"), terms: db.Collection("terms"), keys: db.Collection("idempotency_keys"),
-		fencing: make(chan struct{}, 1), hub: newHub(), closing: make(chan struct{}),
+		fencing: make(chan struct{}, 1), notifier: newNotifier(), closing: make(chan struct{}),
 	}
-	if s.writers, err = newWriters(client); err != nil {
+	if s.sessions, err = newSessions(client); err != nil {
 		return nil, errors.Join(err, client.Disconnect(context.Background()))
 	}
 	return s, nil
 }
 
-// checkURL refuses what in a URL would undo a promise of ours. Names of options are not case-sensitive.
-func checkURL(text string) error {
-	scheme, rest, found := strings.Cut(text, "://")
-	if !found || (scheme != "mongodb" && scheme != "mongodb+srv") {
-		return errors.New("a MongoDB URL starts with mongodb:// or mongodb+srv://")
-	}
-	_, query, _ := strings.Cut(rest, "?")
-	for _, option := range strings.Split(query, "&") {
-		key, value, _ := strings.Cut(option, "=")
-		if plain, err := url.QueryUnescape(value); err == nil {
-			value = plain
-		}
-		switch name := strings.ToLower(key); name {
-		case "w", "wtimeout", "wtimeoutms", "journal", "j", "safe", "fsync":
-			return fmt.Errorf("remove %q: writes are always acknowledged by a majority, in its journals", option)
-		case "readpreference", "readpreferencetags", "maxstalenessseconds", "slaveok":
-			if name != "readpreference" || !strings.EqualFold(value, "primary") {
-				return fmt.Errorf("remove %q: reads always go to the primary", option)
-			}
-		case "retrywrites", "retryreads":
-			if !strings.EqualFold(value, "true") {
-				return fmt.Errorf("remove %q: retries are needed when a primary goes", option)
-			}
-		case "loadbalanced":
-			if !strings.EqualFold(value, "false") {
-				return fmt.Errorf("remove %q: name the members of the replica set", option)
-			}
-		default:
-			if strings.HasPrefix(name, "readconcern") {
-				return fmt.Errorf("remove %q: how reads are made sure is decided for each of them", option)
-			}
-		}
-	}
-	return nil
-}
-
-// Close ends the sessions and connections. What is still waiting for an answer gets ErrUnavailable. It takes a moment
-// where the database answers, and a little more than twice farewell where it does not.
+// Close ends the sessions and connections. Calls in progress return ErrUnavailable. It takes a little more than twice
+// closeTimeout where the database does not answer.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	select {
@@ -148,36 +115,36 @@ func (s *Store) Close() error {
 	default:
 	}
 	close(s.closing)
-	all := append(s.retired, s.writers)
+	all := append(s.retired, s.sessions)
 	s.mu.Unlock()
 
-	settled := make(chan struct{})
+	ended := make(chan struct{})
 	go func() {
-		defer close(settled)
-		s.pending.Wait()
+		defer close(ended)
+		s.transactions.Wait()
 	}()
-	late := time.NewTimer(farewell)
+	late := time.NewTimer(closeTimeout)
 	defer late.Stop()
 	select {
-	case <-settled:
-		ctx, cancel := context.WithTimeout(context.Background(), farewell)
+	case <-ended:
+		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 		defer cancel()
-		for _, w := range all {
-			w.end(ctx)
+		for _, sessions := range all {
+			sessions.end(ctx)
 		}
 	case <-late.C:
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), farewell)
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	err := s.client.Disconnect(ctx)
-	<-settled // without connections nothing waits for an answer
+	<-ended // without connections no transaction waits for an answer
 	return err
 }
 
-// bounded gives a context that has a deadline.
-func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+// withTimeout gives a context that has a deadline.
+func withTimeout(ctx context.Context) (context.Context, context.CancelFunc) {
 	if _, ok := ctx.Deadline(); ok {
 		return context.WithCancel(ctx)
 	}
-	return context.WithTimeout(ctx, patience)
+	return context.WithTimeout(ctx, defaultTimeout)
 }

@@ -12,7 +12,7 @@ import (
 )
 
 func backend(tb testing.TB) storetest.Database {
-	a := place(tb)
+	a := newDatabase(tb)
 	return storetest.Database{
 		Shared: true,
 		Open:   func(ttl time.Duration) (store.Store, error) { return mongo.Open(a.config(ttl)) },
@@ -23,4 +23,4 @@ func backend(tb testing.TB) storetest.Database {
 	}
 }
 
-func TestAStoreInMongoKeepsThePromises(t *testing.T) { storetest.Run(t, backend) }
+func TestMongoPassesTheSuite(t *testing.T) { storetest.Run(t, backend) }

@@ -13,45 +13,30 @@ import (
 )
 
 const (
-	// commitStep is how long the driver may take over one attempt to commit.
-	commitStep = 5 * time.Second
-	// abortStep is how long it may take over an abort.
-	abortStep = 2 * time.Second
+	// commitTimeout is how long the driver may take for one attempt to commit.
+	commitTimeout = 5 * time.Second
+	// abortTimeout is how long it may take for an abort.
+	abortTimeout = 2 * time.Second
 )
+
+// backoff spaces the tries of what another transaction or the loss of a server prevented.
+func backoff() *retry.Backoff { return retry.New(2*time.Millisecond, 100*time.Millisecond) }
 
 // transact runs body in a transaction until that is committed, body fails for good, or ctx ends. body may run several
 // times, each time on what is stored then; it must return every error of the database, and must use its context.
 //
-// The end of a commit is waited for even after ctx has ended, by a goroutine that keeps the session until then: the
-// caller gets ErrUnavailable, and the commit may land.
+// Where ctx ends during a commit, the caller gets ErrUnavailable and the commit may be applied: a goroutine waits for its
+// end, keeps the session until then, and is waited for by Close.
 func (s *Store) transact(ctx context.Context, body func(ctx context.Context) error) error {
-	return s.insist(ctx, body, nil)
+	return s.transactNotifying(ctx, body, func(int) {})
 }
 
-// insist is transact; blocked is called after each attempt that was in the way of another transaction or lost its server.
-func (s *Store) insist(ctx context.Context, body func(ctx context.Context) error, blocked func(attempt int)) error {
-	s.mu.Lock()
-	w := s.writers
-	select {
-	case <-s.closing:
-		s.mu.Unlock()
-		return fmt.Errorf("%w: the store is closed", store.ErrUnavailable)
-	default:
+// transactNotifying is transact. It calls retrying before each further attempt, with the number of attempts that failed.
+func (s *Store) transactNotifying(ctx context.Context, body func(ctx context.Context) error, retrying func(attempts int)) error {
+	session, release, err := s.takeSession(ctx)
+	if err != nil {
+		return err
 	}
-	s.pending.Add(1)
-	s.mu.Unlock()
-	var session *mongo.Session
-	select {
-	case session = <-w.free:
-	case <-ctx.Done():
-		s.pending.Done()
-		return fmt.Errorf("%w: waiting for other transactions: %w", store.ErrUnavailable, ctx.Err())
-	}
-	release := func() {
-		w.free <- session
-		s.pending.Done()
-	}
-
 	tries := backoff()
 	for attempt := 1; ; attempt++ {
 		if err := session.StartTransaction(); err != nil {
@@ -62,55 +47,80 @@ func (s *Store) insist(ctx context.Context, body func(ctx context.Context) error
 		if err != nil {
 			switch {
 			case ctx.Err() != nil || mongo.IsTimeout(err):
-				go s.clear(context.WithoutCancel(ctx), session, release)
+				go s.endTransaction(context.WithoutCancel(ctx), session, release)
 				return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
-			case !again(err):
-				step, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortStep)
-				_ = session.AbortTransaction(step)
+			case !retryable(err):
+				abort, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTimeout)
+				_ = session.AbortTransaction(abort)
 				cancel()
 				release()
-				return explain(err)
+				return translate(err)
 			}
-			// The server has given the transaction up, or will when the session's next one starts.
-			ended, cancel := context.WithCancel(ctx)
-			cancel()
-			_ = session.AbortTransaction(ended)
+			// The server has aborted the transaction, or will when the session's next one starts.
+			abortLocally(ctx, session)
 		} else {
 			ended := make(chan error, 1)
-			go s.finish(context.WithoutCancel(ctx), session, ended)
+			go s.finishCommit(context.WithoutCancel(ctx), session, ended)
 			select {
 			case err = <-ended:
-				if err == nil || !again(err) {
+				if err == nil || !retryable(err) {
 					release()
-					return explain(err)
+					return translate(err)
 				}
 			case <-ctx.Done():
 				go func() {
 					<-ended
 					release()
 				}()
-				return fmt.Errorf("%w: the end of a transaction was not told in time: %w", store.ErrUnavailable, ctx.Err())
+				return fmt.Errorf("%w: no answer to the commit of a transaction: %w", store.ErrUnavailable, ctx.Err())
 			}
 		}
-		if blocked != nil {
-			blocked(attempt)
-		}
+		retrying(attempt)
 		if !tries.Wait(ctx) {
-			go s.clear(context.WithoutCancel(ctx), session, release)
+			go s.endTransaction(context.WithoutCancel(ctx), session, release)
 			return fmt.Errorf("%w: %w: %w", store.ErrUnavailable, ctx.Err(), err)
 		}
 	}
 }
 
-// again tells whether a transaction that ended so may be run once more, from its start.
-func again(err error) bool { return hasLabel(err, labelTransient) || hasCode(err, codeInterrupted) }
+// takeSession waits for a session of the latest term. Close waits until release is called.
+func (s *Store) takeSession(ctx context.Context) (session *mongo.Session, release func(), err error) {
+	s.mu.Lock()
+	if s.closed() {
+		s.mu.Unlock()
+		return nil, nil, fmt.Errorf("%w: the store is closed", store.ErrUnavailable)
+	}
+	sessions := s.sessions
+	s.transactions.Add(1)
+	s.mu.Unlock()
+	select {
+	case session = <-sessions.free:
+	case <-ctx.Done():
+		s.transactions.Done()
+		return nil, nil, fmt.Errorf("%w: waiting for other transactions: %w", store.ErrUnavailable, ctx.Err())
+	}
+	return session, func() {
+		sessions.free <- session
+		s.transactions.Done()
+	}, nil
+}
 
-// finish commits, and asks until it knows whether that has happened or the store closes.
-func (s *Store) finish(ctx context.Context, session *mongo.Session, ended chan<- error) {
+// retryable tells whether a transaction that failed with err may be run again, from its start.
+func retryable(err error) bool { return hasLabel(err, labelTransient) || hasCode(err, codeInterrupted) }
+
+// abortLocally ends the transaction for the driver, without telling the server.
+func abortLocally(ctx context.Context, session *mongo.Session) {
+	ended, cancel := context.WithCancel(ctx)
+	cancel()
+	_ = session.AbortTransaction(ended)
+}
+
+// finishCommit commits, and repeats that until the result is known or the store closes.
+func (s *Store) finishCommit(ctx context.Context, session *mongo.Session, ended chan<- error) {
 	tries := backoff()
 	for {
-		step, cancel := context.WithTimeout(ctx, commitStep)
-		err := session.CommitTransaction(step)
+		commit, cancel := context.WithTimeout(ctx, commitTimeout)
+		err := session.CommitTransaction(commit)
 		cancel()
 		if err == nil || !(hasLabel(err, labelUnknown) || mongo.IsTimeout(err)) || s.closed() {
 			ended <- err
@@ -120,21 +130,19 @@ func (s *Store) finish(ctx context.Context, session *mongo.Session, ended chan<-
 	}
 }
 
-// clear makes sure that nothing stays open on the session of a transaction that was given up while a statement was on
-// its way: an abort might overtake the statement, which would then begin the transaction again. A later transaction of
-// the same session ends an earlier one, and has what comes of it afterwards refused.
-func (s *Store) clear(ctx context.Context, session *mongo.Session, release func()) {
+// endTransaction makes sure that no transaction stays open on the session of one that was abandoned during a statement. An
+// abort alone could overtake the statement, which would then begin the transaction again. A later transaction of the same
+// session ends the earlier one, and its late statements are then refused.
+func (s *Store) endTransaction(ctx context.Context, session *mongo.Session, release func()) {
 	defer release()
-	ended, cancel := context.WithCancel(ctx)
-	cancel()
-	_ = session.AbortTransaction(ended)
+	abortLocally(ctx, session)
 	tries := backoff()
 	for !s.closed() {
 		if err := session.StartTransaction(); err != nil {
 			s.log.Error("a session cannot be used again", "error", err)
 			return
 		}
-		step, cancel := context.WithTimeout(ctx, abortStep)
+		step, cancel := context.WithTimeout(ctx, abortTimeout)
 		err := s.terms.FindOne(mongo.NewSessionContext(step, session), byID(termsID)).Err()
 		if err == nil || errors.Is(err, mongo.ErrNoDocuments) {
 			_ = session.AbortTransaction(step)
@@ -142,7 +150,7 @@ func (s *Store) clear(ctx context.Context, session *mongo.Session, release func(
 			return
 		}
 		cancel()
-		_ = session.AbortTransaction(ended)
+		abortLocally(ctx, session)
 		tries.Wait(ctx)
 	}
 }
@@ -155,6 +163,3 @@ func (s *Store) closed() bool {
 		return false
 	}
 }
-
-// backoff spaces the tries of what another transaction or the loss of a server was in the way of.
-func backoff() *retry.Backoff { return retry.New(2*time.Millisecond, 100*time.Millisecond) }

@@ -85,8 +85,8 @@ func (c *counted) document() record.Document { return document() }
 func (c *counted) size() int                 { return 2 }
 func (c *counted) present() bool             { return true }
 
-// filled is a record without an empty field.
-func filled[T any]() T {
+// Filled is a record without an empty field.
+func Filled[T any]() T {
 	var value T
 	fill(reflect.ValueOf(&value).Elem(), &counted{})
 	return value
@@ -103,8 +103,10 @@ func (r random) number() int64 { return rapid.Int64().Draw(r.t, "number") }
 func (r random) boolean() bool { return rapid.Bool().Draw(r.t, "boolean") }
 func (r random) size() int     { return rapid.IntRange(0, 2).Draw(r.t, "size") }
 func (r random) present() bool { return rapid.IntRange(0, 3).Draw(r.t, "present") > 0 }
+
+// time is in the future, so that no record expires.
 func (r random) time() time.Time {
-	return time.UnixMilli(rapid.Int64Range(0, 1<<42).Draw(r.t, "ms")).UTC()
+	return *startPlus(time.Duration(rapid.Int64Range(0, 1<<40).Draw(r.t, "ms")) * time.Millisecond)
 }
 
 var randomDocuments = func() *rapid.Generator[map[string]any] {

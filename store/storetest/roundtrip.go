@@ -14,8 +14,8 @@ import (
 // full is the creation of a run with a node and an event, all of whose fields are filled.
 func full(term int64) record.Commit {
 	commit := record.Commit{
-		Run: filled[record.Run](), Nodes: []record.RunNode{filled[record.RunNode]()}, Events: []record.Event{filled[record.Event]()},
-		Idempotency: []record.IdempotencyRecord{filled[record.IdempotencyRecord]()},
+		Run: Filled[record.Run](), Nodes: []record.RunNode{Filled[record.RunNode]()}, Events: []record.Event{Filled[record.Event]()},
+		Idempotency: []record.IdempotencyRecord{Filled[record.IdempotencyRecord]()},
 	}
 	identify(&commit, term)
 	return commit
@@ -102,7 +102,7 @@ func everyFieldSurvives(t *testing.T, backend Backend) {
 	next.Nodes = nodes
 	checkCommit(t, s, term, next)
 
-	node := filled[record.Node]()
+	node := Filled[record.Node]()
 	must(t, s.SaveNodes(ctx, term, []record.Node{node}))
 	got, err := s.Node(ctx, node.Key())
 	must(t, err)
@@ -169,13 +169,13 @@ func emptyFieldsAreAbsent(t *testing.T, backend Backend) {
 	same(t, "run", run, commit.Run)
 	same(t, "nodes", nodes, commit.Nodes)
 
-	known := filled[record.Node]()
-	must(t, s.SaveNodes(ctx, term, []record.Node{known}))
-	known = record.Node{NodeID: known.NodeID, ClusterID: known.ClusterID, AgentURL: "x", Status: record.StatusUnknown}
-	must(t, s.SaveNodes(ctx, term, []record.Node{known}))
-	got, err := s.Node(ctx, known.Key())
+	saved := Filled[record.Node]()
+	must(t, s.SaveNodes(ctx, term, []record.Node{saved}))
+	saved = record.Node{NodeID: saved.NodeID, ClusterID: saved.ClusterID, AgentURL: "x", Status: record.StatusUnknown}
+	must(t, s.SaveNodes(ctx, term, []record.Node{saved}))
+	got, err := s.Node(ctx, saved.Key())
 	must(t, err)
-	same(t, "node", got, known)
+	same(t, "node", got, saved)
 }
 
 func nothingIsShared(t *testing.T, backend Backend) {
@@ -203,14 +203,14 @@ func nothingIsShared(t *testing.T, backend Backend) {
 	}
 	claimed, nodes, err := s.Claim(ctx, term, want.Run.ID)
 	must(t, err)
-	spoil(claimed, nodes[0], filled[record.Event]())
+	spoil(claimed, nodes[0], Filled[record.Event]())
 	_, nodes, _ = readAll(t, s, want.Run.ID)
 	same(t, "nodes after a claim", nodes, want.Nodes)
 }
 
 func playbookSurvives(t *testing.T, backend Backend) {
 	s := open(t, backend)
-	want := filled[record.Playbook]()
+	want := Filled[record.Playbook]()
 	applied, err := s.Apply(t.Context(), []record.Playbook{want}, nil, nil)
 	must(t, err)
 	want.Revision = 1

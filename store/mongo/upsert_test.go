@@ -12,7 +12,7 @@ import (
 )
 
 func TestArgumentsThatLookLikeExpressionsAreStoredAsTheyAre(t *testing.T) {
-	a := place(t)
+	a := newDatabase(t)
 	s := a.open(t)
 	ctx := soon(t)
 	term, err := s.BeginTerm(ctx, 0)
@@ -34,7 +34,7 @@ func TestArgumentsThatLookLikeExpressionsAreStoredAsTheyAre(t *testing.T) {
 }
 
 func TestRecordsOfAllSizesAreReplacedAndInsertedTogether(t *testing.T) {
-	a := place(t)
+	a := newDatabase(t)
 	s := a.open(t)
 	ctx := soon(t)
 	term, err := s.BeginTerm(ctx, 0)
@@ -47,9 +47,9 @@ func TestRecordsOfAllSizesAreReplacedAndInsertedTogether(t *testing.T) {
 		node.RunID, node.Node, node.State = create.Run.ID, fmt.Sprintf("node-%05d", i), record.NodeRunning
 		switch {
 		case i%50 == 49:
-			node.History = []record.NodeChange{history(1200 << 10)}
+			node.History = []record.NodeChange{longHistory(1200 << 10)}
 		case i%10 == 9:
-			node.History = []record.NodeChange{history(300 << 10)}
+			node.History = []record.NodeChange{longHistory(300 << 10)}
 		}
 		commit.Nodes = append(commit.Nodes, node)
 	}

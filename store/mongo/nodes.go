@@ -2,7 +2,6 @@ package mongo
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -13,36 +12,27 @@ import (
 	"github.com/replicante-io/playbooks/store"
 )
 
-// latest refuses the transaction unless term is the latest.
-func (s *Store) latest(ctx context.Context, term int64) error {
-	err := s.terms.FindOne(ctx, bson.D{{Key: "_id", Value: termsID}, {Key: "term", Value: term}}, options.FindOne().SetProjection(byID(1))).Err()
-	if errors.Is(err, mongo.ErrNoDocuments) {
-		return errRefused
-	}
-	return err
-}
-
 // SaveNodes implements store.Store.
 func (s *Store) SaveNodes(ctx context.Context, term int64, nodes []record.Node) error {
-	ctx, cancel := bounded(ctx)
+	ctx, cancel := withTimeout(ctx)
 	defer cancel()
-	var docs []stored
+	var docs []encodedDocument
 	for i := range nodes {
-		id := knownID{ClusterID: nodes[i].ClusterID, NodeID: nodes[i].NodeID}
-		raw, err := encode("known node "+nodes[i].NodeID, knownDocument{ID: id, Node: nodes[i]})
+		id := clusterNodeID{ClusterID: nodes[i].ClusterID, NodeID: nodes[i].NodeID}
+		raw, err := encode("node "+nodes[i].NodeID, clusterNodeDocument{ID: id, Node: nodes[i]})
 		if err != nil {
 			return fmt.Errorf("save nodes: %w", err)
 		}
-		docs = append(docs, stored{id, raw})
+		docs = append(docs, encodedDocument{id, raw})
 	}
-	err := s.settle(ctx, func() error {
+	err := s.writeOrExplain(ctx, func() error {
 		return s.transact(ctx, func(ctx context.Context) error {
-			if err := s.latest(ctx, term); err != nil {
+			if err := s.requireLatest(ctx, term); err != nil {
 				return err
 			}
-			return s.put(ctx, s.nodes, docs)
+			return s.upsert(ctx, s.nodes, docs)
 		})
-	}, func(ctx context.Context) error { return s.fenceOut(ctx, term) })
+	}, func(ctx context.Context) error { return s.explainFence(ctx, term) })
 	if err != nil {
 		return fmt.Errorf("save nodes: %w", err)
 	}
@@ -50,54 +40,59 @@ func (s *Store) SaveNodes(ctx context.Context, term int64, nodes []record.Node) 
 }
 
 // ForgetNode implements store.Store.
-func (s *Store) ForgetNode(ctx context.Context, term int64, key record.NodeKey, effect *record.IdempotencyRecord) error {
-	ctx, cancel := bounded(ctx)
+func (s *Store) ForgetNode(ctx context.Context, term int64, node record.NodeKey, key *record.IdempotencyRecord) error {
+	ctx, cancel := withTimeout(ctx)
 	defer cancel()
-	err := s.settle(ctx, func() error {
+	keys := store.KeyList(key)
+	docs, err := encodeKeys(keys)
+	if err != nil {
+		return err
+	}
+	err = s.writeOrExplain(ctx, func() error {
 		return s.transact(ctx, func(ctx context.Context) error {
-			if err := s.latest(ctx, term); err != nil {
+			if err := s.requireLatest(ctx, term); err != nil {
 				return err
 			}
-			if err := s.insertKey(ctx, effect); err != nil {
+			if err := s.insertKeys(ctx, docs); err != nil {
 				return err
 			}
-			result, err := s.nodes.DeleteOne(ctx, byID(knownID{ClusterID: key.Cluster, NodeID: key.Node}))
+			result, err := s.nodes.DeleteOne(ctx, byID(clusterNodeID{ClusterID: node.Cluster, NodeID: node.Node}))
 			if err == nil && result.DeletedCount == 0 {
 				err = store.ErrNotFound
 			}
 			return err
 		})
 	}, func(ctx context.Context) error {
-		if err := s.fenceOut(ctx, term); err != nil || effect == nil {
+		if err := s.explainFence(ctx, term); err != nil {
 			return err
 		}
-		return s.used(ctx, []record.IdempotencyRecord{*effect})
+		return s.explainKeys(ctx, keys)
 	})
 	if err != nil {
-		return fmt.Errorf("forget node %s of cluster %s: %w", key.Node, key.Cluster, err)
+		return fmt.Errorf("forget node %s of cluster %s: %w", node.Node, node.Cluster, err)
 	}
 	return nil
 }
 
 // Node implements store.Store.
 func (s *Store) Node(ctx context.Context, key record.NodeKey) (record.Node, error) {
-	ctx, cancel := bounded(ctx)
+	ctx, cancel := withTimeout(ctx)
 	defer cancel()
-	var doc knownDocument
-	if err := s.nodes.FindOne(ctx, byID(knownID{ClusterID: key.Cluster, NodeID: key.Node})).Decode(&doc); err != nil {
-		return record.Node{}, fmt.Errorf("node %s of cluster %s: %w", key.Node, key.Cluster, explain(err))
+	var doc clusterNodeDocument
+	if err := s.nodes.FindOne(ctx, byID(clusterNodeID{ClusterID: key.Cluster, NodeID: key.Node})).Decode(&doc); err != nil {
+		return record.Node{}, fmt.Errorf("node %s of cluster %s: %w", key.Node, key.Cluster, translate(err))
 	}
 	return doc.Node, nil
 }
 
 // Nodes implements store.Store.
 func (s *Store) Nodes(ctx context.Context, cluster string, page store.Page) ([]record.Node, string, error) {
-	ctx, cancel := bounded(ctx)
+	ctx, cancel := withTimeout(ctx)
 	defer cancel()
-	list := "known nodes of " + cluster
-	at, ok, err := from(list, page.Cursor)
+	list := "nodes of cluster " + cluster
+	after, ok, err := parseCursor(list, page.Cursor)
 	if err != nil {
-		return nil, "", fmt.Errorf("list known nodes: %w", err)
+		return nil, "", fmt.Errorf("list nodes: %w", err)
 	}
 	where := bson.D{}
 	if cluster != "" {
@@ -105,23 +100,23 @@ func (s *Store) Nodes(ctx context.Context, cluster string, page store.Page) ([]r
 	}
 	if ok {
 		where = append(where, bson.E{Key: "$or", Value: bson.A{
-			bson.D{{Key: "cluster_id", Value: bson.D{{Key: "$gt", Value: at.Key}}}},
-			bson.D{{Key: "cluster_id", Value: at.Key}, {Key: "node_id", Value: bson.D{{Key: "$gt", Value: at.More}}}},
+			bson.D{{Key: "cluster_id", Value: bson.D{{Key: "$gt", Value: after.Key}}}},
+			bson.D{{Key: "cluster_id", Value: after.Key}, {Key: "node_id", Value: bson.D{{Key: "$gt", Value: after.More}}}},
 		}})
 	}
 	find := options.Find().SetSort(bson.D{{Key: "cluster_id", Value: 1}, {Key: "node_id", Value: 1}})
-	nodes, next, err := part(ctx, s.nodes, where, find, page.Limit, func(node *record.Node) position {
+	nodes, next, err := readPage(ctx, s.nodes, where, find, page.Limit, func(node *record.Node) position {
 		return position{List: list, Key: node.ClusterID, More: node.NodeID}
 	})
 	if err != nil {
-		return nil, "", fmt.Errorf("list known nodes: %w", err)
+		return nil, "", fmt.Errorf("list nodes: %w", err)
 	}
 	return nodes, next, nil
 }
 
 // Clusters implements store.Store.
 func (s *Store) Clusters(ctx context.Context) ([]store.Cluster, error) {
-	ctx, cancel := bounded(ctx)
+	ctx, cancel := withTimeout(ctx)
 	defer cancel()
 	cursor, err := s.nodes.Aggregate(ctx, mongo.Pipeline{
 		{{Key: "$group", Value: bson.D{
@@ -133,11 +128,11 @@ func (s *Store) Clusters(ctx context.Context) ([]store.Cluster, error) {
 		{{Key: "$project", Value: bson.D{{Key: "cluster_id", Value: "$_id"}, {Key: "nodes", Value: 1}, {Key: "present", Value: 1}}}},
 	})
 	if err != nil {
-		return nil, fmt.Errorf("count clusters: %w", explain(err))
+		return nil, fmt.Errorf("count clusters: %w", translate(err))
 	}
 	var clusters []store.Cluster
 	if err := cursor.All(ctx, &clusters); err != nil {
-		return nil, fmt.Errorf("count clusters: %w", explain(err))
+		return nil, fmt.Errorf("count clusters: %w", translate(err))
 	}
 	return clusters, nil
 }

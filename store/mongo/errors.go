@@ -29,8 +29,8 @@ const (
 	codeReplaceTooLarge      = 17420
 )
 
-// gone are the codes of a server that is no longer primary, is going down, has too much to do, or ran out of time.
-var gone = []int{6, 7, 50, 64, 89, 91, 112, 189, 251, 262, 365, 9001, 10107, 11600, codeInterrupted, 11602, 13435, 13436}
+// unavailableCodes are those of a server that is no longer primary, shuts down, is overloaded, or ran out of time.
+var unavailableCodes = []int{6, 7, 50, 64, 89, 91, 112, 189, 251, 262, 365, 9001, 10107, 11600, codeInterrupted, 11602, 13435, 13436}
 
 func hasCode(err error, codes ...int) bool {
 	var server mongo.ServerError
@@ -45,8 +45,8 @@ func hasLabel(err error, label string) bool {
 	return errors.As(err, &labeled) && labeled.HasErrorLabel(label)
 }
 
-// explain makes of what the driver says one of the store's errors where one fits.
-func explain(err error) error {
+// translate wraps an error of the driver in the error of a store that fits, with what to do.
+func translate(err error) error {
 	if err == nil {
 		return nil
 	}
@@ -74,7 +74,7 @@ func explain(err error) error {
 	return err
 }
 
-// unavailable tells whether asking again, later or elsewhere, may help.
+// unavailable tells whether trying again, later or on another server, may help.
 func unavailable(err error) bool {
 	var selection topology.ServerSelectionError
 	var connection topology.ConnectionError
@@ -86,5 +86,5 @@ func unavailable(err error) bool {
 	case errors.As(err, &write) && write.WriteConcernError != nil:
 		return true
 	}
-	return hasLabel(err, labelTransient) || hasLabel(err, labelUnknown) || hasLabel(err, "RetryableWriteError") || hasCode(err, gone...)
+	return hasLabel(err, labelTransient) || hasLabel(err, labelUnknown) || hasLabel(err, "RetryableWriteError") || hasCode(err, unavailableCodes...)
 }

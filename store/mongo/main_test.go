@@ -21,19 +21,20 @@ import (
 
 func TestMain(m *testing.M) {
 	if os.Getenv(holderURL) != "" {
-		hold()
+		holdTransaction()
 	}
 	os.Exit(testenv.Main(m))
 }
 
-// at is a store's place: a database of its own.
-type at struct{ url, database string }
+// address is where a store keeps its data.
+type address struct{ url, database string }
 
-func place(t testing.TB) at {
-	return at{testenv.Mongo(t), "test_" + uuid.NewString()[:8]}
+// newDatabase is the address of a database of its own.
+func newDatabase(t testing.TB) address {
+	return address{testenv.Mongo(t), "test_" + uuid.NewString()[:8]}
 }
 
-func (a at) config(ttl time.Duration) mongo.Config {
+func (a address) config(ttl time.Duration) mongo.Config {
 	return mongo.Config{
 		Config: store.Config{URL: a.url, Database: a.database, FinishedTTL: ttl},
 		Log:    hclog.New(&hclog.LoggerOptions{Level: hclog.Warn, Output: os.Stderr}),
@@ -41,7 +42,7 @@ func (a at) config(ttl time.Duration) mongo.Config {
 }
 
 // open opens a store that is set up.
-func (a at) open(t testing.TB) *mongo.Store {
+func (a address) open(t testing.TB) *mongo.Store {
 	t.Helper()
 	s, err := mongo.Open(a.config(24 * time.Hour))
 	must(t, err)
@@ -50,8 +51,8 @@ func (a at) open(t testing.TB) *mongo.Store {
 	return s
 }
 
-// raw is the database as any client sees it.
-func (a at) raw(t testing.TB) *driver.Database {
+// raw is the database as any other client has it.
+func (a address) raw(t testing.TB) *driver.Database {
 	t.Helper()
 	client, err := driver.Connect(options.Client().ApplyURI(a.url))
 	must(t, err)
@@ -66,14 +67,14 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// soon is a context that ends before a test is thought to hang.
+// soon is a context that ends when a test must be hanging.
 func soon(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	t.Cleanup(cancel)
 	return ctx
 }
 
-// newRun makes a run of n nodes that was not created yet.
+// newRun is the creation of a run of n nodes.
 func newRun(n int) record.Commit {
 	id := uuid.NewString()
 	now := record.Now()
@@ -100,7 +101,7 @@ func next(run record.Run) record.Commit {
 	return commit
 }
 
-// history is an entry of a history that takes this many bytes.
-func history(bytes int) record.NodeChange {
+// longHistory is an entry of a node's history that takes this many bytes.
+func longHistory(bytes int) record.NodeChange {
 	return record.NodeChange{State: record.NodeRunning, TS: record.Now(), Reason: strings.Repeat("x", bytes)}
 }

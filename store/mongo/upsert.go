@@ -10,25 +10,25 @@ import (
 )
 
 const (
-	putTogether = 64      // documents of one statement
-	putCommand  = 8 << 20 // bytes of one command, roughly
-	putAlone    = 1 << 20 // bytes of a document that goes alone
+	statementDocuments = 64      // at most, of one statement
+	statementBytes     = 1 << 20 // about at most, of one statement; a larger document has a write of its own
+	commandBytes       = 8 << 20 // about at most, of one command
 )
 
-// stored is a document as it will be stored.
-type stored struct {
+// encodedDocument is a document as it will be stored.
+type encodedDocument struct {
 	id  any
 	raw bson.Raw
 }
 
-// put stores whole documents in a transaction: it replaces those that are there and inserts the others.
+// upsert replaces the documents that exist and inserts the others, in a transaction.
 //
-// One statement replaces many documents: an update of all their ids by a pipeline that picks each one's successor out of
-// a constant. That takes the server less than half the time of a statement for each.
-func (s *Store) put(ctx context.Context, collection *mongo.Collection, docs []stored) error {
+// One statement replaces many documents: an update of all their ids by a pipeline that picks the new document out of a
+// constant. That takes the server less than half the time of a statement for each.
+func (s *Store) upsert(ctx context.Context, collection *mongo.Collection, docs []encodedDocument) error {
 	var alone []mongo.WriteModel
 	var statements bson.A
-	var missing []stored
+	var missing []encodedDocument
 	size, expected := 0, 0
 	flush := func() error {
 		if len(statements) == 0 {
@@ -45,8 +45,8 @@ func (s *Store) put(ctx context.Context, collection *mongo.Collection, docs []st
 	for len(docs) > 0 {
 		var ids, raws bson.A
 		bytes := 0
-		for len(docs) > 0 && len(ids) < putTogether && bytes < putAlone {
-			if doc := docs[0]; len(doc.raw) > putAlone {
+		for len(docs) > 0 && len(ids) < statementDocuments && bytes < statementBytes {
+			if doc := docs[0]; len(doc.raw) > statementBytes {
 				alone = append(alone, mongo.NewReplaceOneModel().SetFilter(byID(doc.id)).SetReplacement(doc.raw).SetUpsert(true))
 			} else {
 				ids, raws, bytes = append(ids, doc.id), append(raws, doc.raw), bytes+len(doc.raw)
@@ -66,7 +66,7 @@ func (s *Store) put(ctx context.Context, collection *mongo.Collection, docs []st
 			{Key: "c", Value: bson.D{{Key: "ids", Value: ids}, {Key: "docs", Value: raws}}},
 		})
 		expected += len(ids)
-		if size += bytes; size > putCommand {
+		if size += bytes; size > commandBytes {
 			if err := flush(); err != nil {
 				return err
 			}
@@ -86,7 +86,7 @@ func (s *Store) put(ctx context.Context, collection *mongo.Collection, docs []st
 	return s.insertMissing(ctx, collection, missing, expected)
 }
 
-// update runs an update command, whose statements may have constants as the driver's own may not.
+// update runs an update command whose statements have constants, which the driver's own updates cannot have.
 func (s *Store) update(ctx context.Context, collection *mongo.Collection, statements bson.A) (matched int, err error) {
 	var answer struct {
 		N      int `bson:"n"`
@@ -103,9 +103,9 @@ func (s *Store) update(ctx context.Context, collection *mongo.Collection, statem
 	return answer.N, err
 }
 
-// insertMissing inserts those of docs, count in all, that are not there.
-func (s *Store) insertMissing(ctx context.Context, collection *mongo.Collection, docs []stored, count int) error {
-	there := map[string]bool{}
+// insertMissing inserts those of docs, count in all, that do not exist.
+func (s *Store) insertMissing(ctx context.Context, collection *mongo.Collection, docs []encodedDocument, count int) error {
+	existing := map[string]bool{}
 	if count < len(docs) {
 		ids := make(bson.A, len(docs))
 		for i, doc := range docs {
@@ -116,7 +116,7 @@ func (s *Store) insertMissing(ctx context.Context, collection *mongo.Collection,
 			return err
 		}
 		for cursor.Next(ctx) {
-			there[cursor.Current.Lookup("_id").String()] = true
+			existing[cursor.Current.Lookup("_id").String()] = true
 		}
 		if err := cursor.Err(); err != nil {
 			return err
@@ -124,7 +124,7 @@ func (s *Store) insertMissing(ctx context.Context, collection *mongo.Collection,
 	}
 	var raws []any
 	for _, doc := range docs {
-		if !there[doc.raw.Lookup("_id").String()] {
+		if !existing[doc.raw.Lookup("_id").String()] {
 			raws = append(raws, doc.raw)
 		}
 	}

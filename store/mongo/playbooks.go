@@ -17,33 +17,27 @@ import (
 var newestFirst = bson.D{{Key: "name", Value: 1}, {Key: "revision", Value: -1}}
 
 // Apply implements store.Store.
-func (s *Store) Apply(ctx context.Context, playbooks []record.Playbook, effect *record.IdempotencyRecord, answer func([]record.Playbook) string) ([]record.Playbook, error) {
-	ctx, cancel := bounded(ctx)
+func (s *Store) Apply(ctx context.Context, playbooks []record.Playbook, key *record.IdempotencyRecord, answer func([]record.Playbook) string) ([]record.Playbook, error) {
+	ctx, cancel := withTimeout(ctx)
 	defer cancel()
 	var applied []record.Playbook
-	err := s.settle(ctx, func() error {
+	err := s.writeOrExplain(ctx, func() error {
 		return s.transact(ctx, func(ctx context.Context) error {
 			applied = make([]record.Playbook, len(playbooks))
 			for i, playbook := range playbooks {
 				var err error
-				if applied[i], err = s.revise(ctx, playbook); err != nil {
+				if applied[i], err = s.applyPlaybook(ctx, playbook); err != nil {
 					return fmt.Errorf("%s: %w", playbook.Name, err)
 				}
 			}
-			if effect == nil {
-				return nil
+			docs, err := encodeKeys(store.AppliedKey(key, answer, applied))
+			if err != nil {
+				return err
 			}
-			kept := *effect
-			if answer != nil {
-				kept.Answer = answer(applied)
-			}
-			return s.insertKey(ctx, &kept)
+			return s.insertKeys(ctx, docs)
 		})
-	}, func(ctx context.Context) error { // where it is not the key, somebody made the same revision
-		if effect == nil {
-			return nil
-		}
-		return s.used(ctx, []record.IdempotencyRecord{*effect})
+	}, func(ctx context.Context) error { // where it is not the key, another write has stored the same revision
+		return s.explainKeys(ctx, store.KeyList(key))
 	})
 	if err != nil {
 		return nil, fmt.Errorf("apply playbooks: %w", err)
@@ -51,8 +45,8 @@ func (s *Store) Apply(ctx context.Context, playbooks []record.Playbook, effect *
 	return applied, nil
 }
 
-// revise stores playbook as the next revision of its name, in a transaction, unless the latest is the same.
-func (s *Store) revise(ctx context.Context, playbook record.Playbook) (record.Playbook, error) {
+// applyPlaybook stores playbook as the next revision of its name, in a transaction, unless the latest is the same.
+func (s *Store) applyPlaybook(ctx context.Context, playbook record.Playbook) (record.Playbook, error) {
 	var latest record.Playbook
 	err := s.playbooks.FindOne(ctx, bson.D{{Key: "name", Value: playbook.Name}}, options.FindOne().SetSort(newestFirst)).Decode(&latest)
 	if err != nil && !errors.Is(err, mongo.ErrNoDocuments) {
@@ -74,7 +68,7 @@ func (s *Store) revise(ctx context.Context, playbook record.Playbook) (record.Pl
 
 // Playbook implements store.Store.
 func (s *Store) Playbook(ctx context.Context, name string, revision int64) (record.Playbook, error) {
-	ctx, cancel := bounded(ctx)
+	ctx, cancel := withTimeout(ctx)
 	defer cancel()
 	where := bson.D{{Key: "name", Value: name}}
 	if revision != 0 {
@@ -82,22 +76,22 @@ func (s *Store) Playbook(ctx context.Context, name string, revision int64) (reco
 	}
 	var found record.Playbook
 	if err := s.playbooks.FindOne(ctx, where, options.FindOne().SetSort(newestFirst)).Decode(&found); err != nil {
-		return record.Playbook{}, fmt.Errorf("playbook %s, revision %d: %w", name, revision, explain(err))
+		return record.Playbook{}, fmt.Errorf("playbook %s, revision %d: %w", name, revision, translate(err))
 	}
 	return found, nil
 }
 
 // Playbooks implements store.Store.
 func (s *Store) Playbooks(ctx context.Context, page store.Page) ([]record.Playbook, string, error) {
-	ctx, cancel := bounded(ctx)
+	ctx, cancel := withTimeout(ctx)
 	defer cancel()
 	const list = "playbooks"
-	at, _, err := from(list, page.Cursor)
+	after, _, err := parseCursor(list, page.Cursor)
 	if err != nil {
 		return nil, "", fmt.Errorf("list playbooks: %w", err)
 	}
 	pipeline := mongo.Pipeline{
-		{{Key: "$match", Value: bson.D{{Key: "name", Value: bson.D{{Key: "$gt", Value: at.Key}}}}}},
+		{{Key: "$match", Value: bson.D{{Key: "name", Value: bson.D{{Key: "$gt", Value: after.Key}}}}}},
 		{{Key: "$sort", Value: newestFirst}},
 		{{Key: "$group", Value: bson.D{{Key: "_id", Value: "$name"}, {Key: "latest", Value: bson.D{{Key: "$first", Value: "$_id"}}}}}},
 		{{Key: "$sort", Value: byID(1)}},
@@ -107,24 +101,24 @@ func (s *Store) Playbooks(ctx context.Context, page store.Page) ([]record.Playbo
 	}
 	cursor, err := s.playbooks.Aggregate(ctx, pipeline)
 	if err != nil {
-		return nil, "", fmt.Errorf("list playbooks: %w", explain(err))
+		return nil, "", fmt.Errorf("list playbooks: %w", translate(err))
 	}
 	var latest []struct {
 		ID string `json:"latest"`
 	}
 	if err := cursor.All(ctx, &latest); err != nil {
-		return nil, "", fmt.Errorf("list playbooks: %w", explain(err))
+		return nil, "", fmt.Errorf("list playbooks: %w", translate(err))
 	}
 	ids := make([]string, len(latest))
 	for i, l := range latest {
 		ids[i] = l.ID
 	}
-	found, _, err := part[record.Playbook](ctx, s.playbooks, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}},
+	found, _, err := readPage[record.Playbook](ctx, s.playbooks, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}},
 		options.Find().SetSort(bson.D{{Key: "name", Value: 1}}), 0, nil)
 	if err != nil {
 		return nil, "", fmt.Errorf("list playbooks: %w", err)
 	}
-	found, next := cut(found, page.Limit, func(playbook *record.Playbook) position {
+	found, next := trim(found, page.Limit, func(playbook *record.Playbook) position {
 		return position{List: list, Key: playbook.Name}
 	})
 	return found, next, nil
@@ -132,18 +126,18 @@ func (s *Store) Playbooks(ctx context.Context, page store.Page) ([]record.Playbo
 
 // Revisions implements store.Store.
 func (s *Store) Revisions(ctx context.Context, name string, page store.Page) ([]record.Playbook, string, error) {
-	ctx, cancel := bounded(ctx)
+	ctx, cancel := withTimeout(ctx)
 	defer cancel()
 	list := "revisions of " + name
-	at, ok, err := from(list, page.Cursor)
+	after, ok, err := parseCursor(list, page.Cursor)
 	if err != nil {
 		return nil, "", fmt.Errorf("list revisions of %s: %w", name, err)
 	}
 	where := bson.D{{Key: "name", Value: name}}
 	if ok {
-		where = append(where, bson.E{Key: "revision", Value: bson.D{{Key: "$lt", Value: at.Time}}})
+		where = append(where, bson.E{Key: "revision", Value: bson.D{{Key: "$lt", Value: after.Time}}})
 	}
-	found, next, err := part(ctx, s.playbooks, where, options.Find().SetSort(newestFirst), page.Limit, func(playbook *record.Playbook) position {
+	found, next, err := readPage(ctx, s.playbooks, where, options.Find().SetSort(newestFirst), page.Limit, func(playbook *record.Playbook) position {
 		return position{List: list, Time: playbook.Revision}
 	})
 	if err == nil && len(found) == 0 && !ok {
