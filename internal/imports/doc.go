@@ -1,2 +1,3 @@
-// Package imports holds the rules of who may import whom in this house, as a test: `make check` runs it.
+// Package imports has tests of the structure of the source: which package may import which, that the policy is pure, and how
+// long its files and functions are. `make check` runs them.
 package imports

@@ -10,10 +10,10 @@ import (
 	"testing"
 )
 
-const house = "github.com/replicante-io/playbooks/"
+const module = "github.com/replicante-io/playbooks/"
 
-// allowed says which packages of the house a package may import. Every package of the house is here or under a parent
-// that is: who adds one decides what it may know.
+// allowed lists, for each package of ours, the packages of ours that it may import. A package that is not listed follows its
+// nearest parent that is.
 var allowed = map[string][]string{
 	"playbook":           {"internal/yamltree", "record"},
 	"record":             {},
@@ -60,7 +60,7 @@ var allowed = map[string][]string{
 
 var everything = []string{"*"}
 
-// only names packages of others with the places that may import them.
+// only lists packages of others, by prefix, with the packages of ours that may import them.
 var only = map[string][]string{
 	"go.etcd.io/etcd/client/":       {"election", "membership", "internal"},
 	"go.etcd.io/etcd/server/":       {"internal", "tests/robustness"},
@@ -109,14 +109,14 @@ func list(t *testing.T, patterns ...string) []pkg {
 	}
 }
 
-// under tells whether path is one of places or below one.
+// under reports whether path is one of places or below one of them.
 func under(path string, places []string) bool {
 	return slices.ContainsFunc(places, func(place string) bool {
 		return place == "*" || path == place || strings.HasPrefix(path, strings.TrimSuffix(place, "/")+"/")
 	})
 }
 
-// rule finds what a package may import: its own entry, or the nearest parent's.
+// rule returns what a package may import: its own entry, or that of its nearest parent.
 func rule(path string) ([]string, bool) {
 	for {
 		if may, ok := allowed[path]; ok {
@@ -130,23 +130,23 @@ func rule(path string) ([]string, bool) {
 	}
 }
 
-func TestPackagesImportOnlyWhatTheyMayKnow(t *testing.T) {
+func TestPackagesImportOnlyWhatTheirRuleAllows(t *testing.T) {
 	for _, p := range list(t, "./...") {
-		path := strings.TrimPrefix(p.ImportPath, house)
+		path := strings.TrimPrefix(p.ImportPath, module)
 		may, known := rule(path)
 		if !known {
-			t.Errorf("%s: there is no rule for this package: add one here", path)
+			t.Errorf("%s has no rule: add one to allowed", path)
 			continue
 		}
 		for _, imported := range p.Imports {
-			if ours, ok := strings.CutPrefix(imported, house); ok {
+			if ours, ok := strings.CutPrefix(imported, module); ok {
 				if !slices.Contains(may, ours) && !slices.Contains(may, "*") && !sameRule(path, ours) {
-					t.Errorf("%s imports %s: it may know only %v", path, ours, may)
+					t.Errorf("%s imports %s: only %v are allowed", path, ours, may)
 				}
 				continue
 			}
 			if path == "agent/wire" && strings.Contains(imported, ".") {
-				t.Errorf("agent/wire imports %s: it may know only the standard library", imported)
+				t.Errorf("agent/wire imports %s: only the standard library is allowed", imported)
 			}
 			for prefix, places := range only {
 				if strings.HasPrefix(imported, prefix) && !under(path, places) {
@@ -157,19 +157,35 @@ func TestPackagesImportOnlyWhatTheyMayKnow(t *testing.T) {
 	}
 }
 
-// sameRule tells whether both are parts of one package for the table: internal/etcd and what is below it.
+// sameRule reports whether a has no entry of its own and is below b: internal/etcd/embedded and internal/etcd.
 func sameRule(a, b string) bool {
 	return under(a, []string{b}) && allowed[a] == nil
 }
 
-// TestOnlyProgramsAndReplicasLinkEtcdsServer keeps libraries small, and most tests fast to build.
-func TestOnlyProgramsAndReplicasLinkEtcdsServer(t *testing.T) {
+// TestOnlyProgramsAndTheirTestsLinkTheServerOfEtcd keeps libraries small, and most tests fast to build.
+func TestOnlyProgramsAndTheirTestsLinkTheServerOfEtcd(t *testing.T) {
 	may := []string{"election", "membership", "internal", "cmd", "tests/robustness"}
 	for _, p := range list(t, "./...") {
-		path := strings.TrimPrefix(p.ImportPath, house)
+		path := strings.TrimPrefix(p.ImportPath, module)
 		for _, imported := range slices.Concat(p.Imports, p.TestImports, p.XTestImports) {
 			if (strings.HasPrefix(imported, "go.etcd.io/etcd/server/") || strings.HasPrefix(imported, "go.etcd.io/etcd/tests/")) && !under(path, may) {
 				t.Errorf("%s imports %s: only %v may", path, imported, may)
+			}
+		}
+	}
+}
+
+func TestReplictlLinksNeitherTheLanguageNorAStore(t *testing.T) {
+	command := exec.Command("go", "list", "-deps", "./cmd/replictl")
+	command.Dir = "../.."
+	out, err := command.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path := range strings.Lines(string(out)) {
+		for _, part := range []string{"cel.dev", "antlr", "mongo-driver", "modernc.org/sqlite"} {
+			if strings.Contains(path, part) {
+				t.Errorf("cmd/replictl links %s", path)
 			}
 		}
 	}

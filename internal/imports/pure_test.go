@@ -10,40 +10,40 @@ import (
 	"testing"
 )
 
-// pure are the packages that make up the decisions: the policy, and what it uses of the house.
+// pure are the packages that decide: the policy, and what it imports of ours.
 var pure = []string{"controller/policy", "record", "playbook", "internal/yamltree"}
 
-// impure is what none of them may import: whoever decides sees no network, disk, process, log, or waiting. Of CEL and
-// YAML, which playbook imports, it is taken on trust.
+// impure is what none of them may import: a decision uses no network, disk, process, log or waiting. What CEL and YAML import,
+// which playbook uses, is not checked.
 var impure = []string{"net", "os", "log", "syscall", "context", "database/sql", "io/ioutil", "io/fs", "embed", "plugin",
 	"runtime", "sync", "crypto/rand", "math/rand", "math/rand/v2", "testing",
 	"golang.org/x/sys", "github.com/hashicorp/go-hclog", "google.golang.org/grpc", "go.etcd.io", "go.mongodb.org"}
 
 // allowedImpure are the exceptions, each with its reason.
 var allowedImpure = map[string][]string{
-	"playbook": {"sync"}, // makes its CEL environment once
+	"playbook": {"sync"}, // it makes its CEL environment once
 }
 
-// clock is what tells or waits for the time.
+// clock is what reads the clock or waits.
 var clock = []string{"Now", "Since", "Until", "Sleep", "After", "AfterFunc", "NewTimer", "NewTicker", "Tick"}
 
-func TestPolicyImportsNothingThatReachesTheWorld(t *testing.T) {
+func TestThePolicyImportsNothingImpure(t *testing.T) {
 	seen := map[string]bool{}
 	for _, p := range list(t, patterns(pure)...) {
-		path := strings.TrimPrefix(p.ImportPath, house)
+		path := strings.TrimPrefix(p.ImportPath, module)
 		seen[path] = true
 		for _, imported := range p.Imports {
 			if under(imported, impure) && !slices.Contains(allowedImpure[path], imported) {
-				t.Errorf("%s imports %s: decisions are pure", path, imported)
+				t.Errorf("%s imports %s, which is impure", path, imported)
 			}
-			if ours, ok := strings.CutPrefix(imported, house); ok && !slices.Contains(pure, ours) {
+			if ours, ok := strings.CutPrefix(imported, module); ok && !slices.Contains(pure, ours) {
 				t.Errorf("%s imports %s, which is not among the pure packages", path, ours)
 			}
 		}
 	}
 	for _, path := range pure {
 		if !seen[path] {
-			t.Errorf("%s was not looked at", path)
+			t.Errorf("%s was not checked", path)
 		}
 	}
 }
@@ -56,13 +56,13 @@ func patterns(paths []string) []string {
 	return out
 }
 
-// TestPolicyNeverReachesTheClock follows names from every function of the policy through the house: a name stands for
-// every function or method of that name in the pure packages, so it may find too much and never too little.
-func TestPolicyNeverReachesTheClock(t *testing.T) {
+// TestThePolicyNeverReadsTheClock follows calls by name from every function of the policy. A name stands for every function or
+// method of that name in the pure packages, so the test may report too much and never too little.
+func TestThePolicyNeverReadsTheClock(t *testing.T) {
 	functions := map[string][]function{}
 	for _, p := range list(t, patterns(pure)...) {
 		for _, file := range p.GoFiles {
-			for _, f := range parse(t, strings.TrimPrefix(p.ImportPath, house), filepath.Join(p.Dir, file)) {
+			for _, f := range parse(t, strings.TrimPrefix(p.ImportPath, module), filepath.Join(p.Dir, file)) {
 				functions[f.name] = append(functions[f.name], f)
 			}
 		}
@@ -76,7 +76,7 @@ func TestPolicyNeverReachesTheClock(t *testing.T) {
 		}
 		reached[f.where] = true
 		for _, name := range f.clock {
-			t.Errorf("time.%s is reached by %s", name, way)
+			t.Errorf("time.%s is called by %s", name, way)
 		}
 		for _, name := range f.uses {
 			for _, next := range functions[name] {
@@ -94,14 +94,14 @@ func TestPolicyNeverReachesTheClock(t *testing.T) {
 		}
 	}
 	if starts == 0 {
-		t.Error("the policy has no functions: nothing was proved")
+		t.Error("the policy has no functions: nothing was checked")
 	}
 	if now := functions["Now"]; len(now) == 0 || len(now[0].clock) == 0 {
-		t.Error("that record.Now reads the clock was not seen: nothing was proved")
+		t.Error("record.Now was not seen to read the clock: nothing was checked")
 	}
 }
 
-// function is one declaration: what it mentions by name, and what of the clock.
+// function is one declaration: the names that it mentions, and those of the clock.
 type function struct {
 	name, where string
 	uses, clock []string
@@ -123,7 +123,7 @@ func parse(t *testing.T, pkg, path string) []function {
 				t.Errorf("%s imports %s by a dot", path, imported)
 			}
 		}
-		if !strings.HasPrefix(imported, house) {
+		if !strings.HasPrefix(imported, module) {
 			foreign[name] = imported
 		}
 	}
