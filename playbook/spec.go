@@ -56,52 +56,6 @@ func (w *walk) constant(o *yamltree.Object, key, want string) bool {
 	return yamltree.Nearest(text, []string{want}) != "" || strings.HasPrefix(text, strings.SplitAfter(want, "/")[0])
 }
 
-func (w *walk) metadata(n *yaml.Node, p *Playbook) *yaml.Node {
-	o, ok := w.Object(n, "metadata")
-	if !ok {
-		return nil
-	}
-	defer o.End(renamed)
-	var named *yaml.Node
-	name := o.Need("name", "write name: my-playbook")
-	if text, ok := w.String(name, o.At("name"), maxLine); ok {
-		if dnsLabel.MatchString(text) && len(text) <= maxName {
-			p.Name, named = text, name
-		} else {
-			w.Add(name, o.At("name"), yamltree.CodeBadName,
-				"%s is not a valid name; use lower-case letters, digits and -, at most %d characters (a DNS label)", yamltree.Quote(text), maxName)
-		}
-	}
-	p.Version, _ = w.String(o.Get("version"), o.At("version"), maxLine)
-	if n := o.Get("source"); n != nil {
-		source, ok := w.Object(n, o.At("source"))
-		p.Source = &record.Source{}
-		p.Source.Repository, _ = w.String(source.Get("repository"), source.At("repository"), maxDescription)
-		p.Source.Commit, _ = w.String(source.Get("commit"), source.At("commit"), maxLine)
-		p.Source.Path, _ = w.String(source.Get("path"), source.At("path"), maxDescription)
-		if ok {
-			source.End(renamed)
-		}
-	}
-	if n := o.Get("labels"); n != nil {
-		labels, _ := w.Object(n, o.At("labels"))
-		for _, key := range labels.Keys {
-			path := labels.At(key.Value)
-			if key.Value == "" {
-				w.Add(key, labels.Path, yamltree.CodeBadName, "a label has an empty name; give it one")
-				continue
-			}
-			if text, ok := w.String(labels.Get(key.Value), path, maxLine); ok {
-				if p.Labels == nil {
-					p.Labels = map[string]string{}
-				}
-				p.Labels[key.Value] = text
-			}
-		}
-	}
-	return named
-}
-
 const (
 	maxParams = 100
 	maxStages = 100
