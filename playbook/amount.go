@@ -4,8 +4,6 @@ import (
 	"strconv"
 	"strings"
 
-	"gopkg.in/yaml.v3"
-
 	"github.com/replicante-io/playbooks/internal/yamltree"
 )
 
@@ -27,10 +25,9 @@ func (a Amount) Of(total int) int {
 const maxCount = 1_000_000
 
 // amount reads a count or a percentage of at least least.
-func (w *walk) amount(n *yaml.Node, path string, least int) (Amount, bool) {
-	n = yamltree.Target(n)
-	if yamltree.IsString(n) {
-		digits, percent := strings.CutSuffix(strings.TrimSpace(n.Value), "%")
+func (w *walk) amount(v yamltree.Value, least int) (Amount, bool) {
+	if v.IsString() {
+		digits, percent := strings.CutSuffix(strings.TrimSpace(v.Text()), "%")
 		number, err := strconv.ParseUint(strings.TrimSpace(digits), 10, 32)
 		switch {
 		case err != nil || !percent:
@@ -38,18 +35,18 @@ func (w *walk) amount(n *yaml.Node, path string, least int) (Amount, bool) {
 			if err == nil {
 				hint = "; write a count without quotes"
 			}
-			w.Add(n, path, yamltree.CodeBadValue, `must be a count such as 2 or a percentage such as "25%%", not %s%s`, yamltree.Quote(n.Value), hint)
+			w.Add(v, yamltree.CodeBadValue, `must be a count such as 2 or a percentage such as "25%%", not %s%s`, yamltree.Quote(v.Text()), hint)
 			return Amount{}, false
 		case int(number) < least || number > 100:
-			w.Add(n, path, yamltree.CodeBadValue, "must be between %d%% and 100%%, not %s", least, yamltree.Quote(n.Value))
+			w.Add(v, yamltree.CodeBadValue, "must be between %d%% and 100%%, not %s", least, yamltree.Quote(v.Text()))
 			return Amount{}, false
 		}
 		return Amount{Percent: int(number)}, true
 	}
-	if !yamltree.IsInt(n) {
-		w.WrongType(n, path, `a count such as 2 or a percentage such as "25%"`)
+	if !v.IsInt() {
+		w.WrongType(v, `a count such as 2 or a percentage such as "25%"`)
 		return Amount{}, false
 	}
-	count, ok := w.Int(n, path, least, maxCount)
+	count, ok := w.Int(v, least, maxCount)
 	return Amount{Count: count}, ok
 }

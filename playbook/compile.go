@@ -12,38 +12,37 @@ import (
 	"cel.dev/cel-go/common"
 	"cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/common/types"
-	"gopkg.in/yaml.v3"
 
 	"github.com/replicante-io/playbooks/internal/yamltree"
 	"github.com/replicante-io/playbooks/record"
 )
 
-// expr reads an expression. Nil is read as nil.
-func (w *walk) expr(n *yaml.Node, path string, k want, stage int) *Expr {
-	if n == nil {
+// expr reads an expression. One that is not given is nil.
+func (w *walk) expr(v yamltree.Value, k want, stage int) *Expr {
+	if !v.Given() {
 		return nil
 	}
-	if !yamltree.IsString(n) {
-		if yamltree.IsBool(n) {
-			w.WrongType(n, path, "an expression in quotes")
+	if !v.IsString() {
+		if v.IsBool() {
+			w.WrongType(v, "an expression in quotes")
 		} else {
-			w.WrongType(n, path, "an expression")
+			w.WrongType(v, "an expression")
 		}
 		return nil
 	}
-	text := n.Value
+	text := v.Text()
 	if strings.HasPrefix(strings.TrimSpace(text), "${") {
-		w.Add(n, path, codeBadExpression, "is already an expression; write it without ${ and }")
+		w.Add(v, codeBadExpression, "is already an expression; write it without ${ and }")
 		return nil
 	}
-	return w.compile(n, path, text, 0, k, stage)
+	return w.compile(v, text, 0, k, stage)
 }
 
-// compile compiles an expression that starts at character from of n's value.
-func (w *walk) compile(n *yaml.Node, path, text string, from int, k want, stage int) *Expr {
+// compile compiles an expression that starts at character from of v.
+func (w *walk) compile(v yamltree.Value, text string, from int, k want, stage int) *Expr {
 	e, issues := w.scope.compile(text, k, stage)
 	for _, i := range issues {
-		w.AddInside(n, from+i.character, path, i.code, "%s", i.message)
+		w.AddInside(v, from+i.character, i.code, "%s", i.message)
 	}
 	return e
 }

@@ -1,65 +1,62 @@
 package playbook
 
 import (
-	"gopkg.in/yaml.v3"
-
 	"github.com/replicante-io/playbooks/internal/yamltree"
 	"github.com/replicante-io/playbooks/record"
 )
 
-// metadata returns the node of the name, if that is valid.
-func (w *walk) metadata(n *yaml.Node, p *Playbook) *yaml.Node {
-	o, ok := w.Object(n, "metadata")
+// metadata returns the value of the name, if that is valid.
+func (w *walk) metadata(v yamltree.Value, p *Playbook) (valid yamltree.Value) {
+	o, ok := w.Object(v)
 	if !ok {
-		return nil
+		return valid
 	}
 	defer o.End(renamed)
-	var named *yaml.Node
 	name := o.Need("name", "write name: my-playbook")
-	if text, ok := w.String(name, o.At("name"), maxLine); ok {
+	if text, ok := w.String(name, maxLine); ok {
 		if dnsLabel.MatchString(text) && len(text) <= maxName {
-			p.Name, named = text, name
+			p.Name, valid = text, name
 		} else {
-			w.Add(name, o.At("name"), yamltree.CodeBadName,
+			w.Add(name, yamltree.CodeBadName,
 				"%s is not a valid name; use lower-case letters, digits and -, at most %d characters (a DNS label)", yamltree.Quote(text), maxName)
 		}
 	}
-	p.Version, _ = w.String(o.Get("version"), o.At("version"), maxLine)
-	if n := o.Get("source"); n != nil {
-		p.Source = w.source(n, o.At("source"))
+	p.Version, _ = w.String(o.Get("version"), maxLine)
+	if v := o.Get("source"); v.Given() {
+		p.Source = w.source(v)
 	}
-	if n := o.Get("labels"); n != nil {
-		p.Labels = w.labels(n, o.At("labels"))
+	if v := o.Get("labels"); v.Given() {
+		p.Labels = w.labels(v)
 	}
-	return named
+	return valid
 }
 
-func (w *walk) source(n *yaml.Node, path string) *record.Source {
+func (w *walk) source(v yamltree.Value) *record.Source {
 	source := &record.Source{}
-	o, ok := w.Object(n, path)
+	o, ok := w.Object(v)
 	if !ok {
 		return source
 	}
 	defer o.End(renamed)
-	source.Repository, _ = w.String(o.Get("repository"), o.At("repository"), maxDescription)
-	source.Commit, _ = w.String(o.Get("commit"), o.At("commit"), maxLine)
-	source.Path, _ = w.String(o.Get("path"), o.At("path"), maxDescription)
+	source.Repository, _ = w.String(o.Get("repository"), maxDescription)
+	source.Commit, _ = w.String(o.Get("commit"), maxLine)
+	source.Path, _ = w.String(o.Get("path"), maxDescription)
 	return source
 }
 
-func (w *walk) labels(n *yaml.Node, path string) map[string]string {
+func (w *walk) labels(v yamltree.Value) map[string]string {
 	var labels map[string]string
-	o, _ := w.Object(n, path)
-	for _, key := range o.Keys {
-		if key.Value == "" {
-			w.Add(key, path, yamltree.CodeBadName, "a label has an empty name; give it one")
+	o, _ := w.Object(v)
+	for _, key := range o.Keys() {
+		if key == "" {
+			w.Add(o.Key(key).At(v.Path()), yamltree.CodeBadName, "a label has an empty name; give it one")
 			continue
 		}
-		if text, ok := w.String(o.Get(key.Value), o.At(key.Value), maxLine); ok {
+		if text, ok := w.String(o.Get(key), maxLine); ok {
 			if labels == nil {
 				labels = map[string]string{}
 			}
-			labels[key.Value] = text
+			labels[key] = text
 		}
 	}
 	return labels

@@ -9,8 +9,6 @@ import (
 	"strconv"
 	"time"
 
-	"gopkg.in/yaml.v3"
-
 	"github.com/replicante-io/playbooks/internal/yamltree"
 	"github.com/replicante-io/playbooks/record"
 )
@@ -34,33 +32,33 @@ const (
 	typeMap      = "map"
 )
 
-func (w *walk) param(n *yaml.Node, path string, names map[string]int) Param {
+func (w *walk) param(v yamltree.Value, names map[string]int) Param {
 	var p Param
-	o, ok := w.Object(n, path)
+	o, ok := w.Object(v)
 	if !ok {
 		return p
 	}
 	defer o.End(renamed)
-	p.Name = w.name(o.Need("name", "a param needs a name"), o.At("name"), names)
-	if n := o.Need("type", "one of string, int, float, bool, duration, list, map"); n != nil {
-		if kind, ok := yamltree.Choice(w.Reader, n, o.At("type"), typeString, typeInt, typeFloat, typeBool, typeDuration, typeList, typeMap); ok {
+	p.Name = w.name(o.Need("name", "a param needs a name"), names)
+	if v := o.Need("type", "one of string, int, float, bool, duration, list, map"); v.Given() {
+		if kind, ok := yamltree.Choice(w.Reader, v, typeString, typeInt, typeFloat, typeBool, typeDuration, typeList, typeMap); ok {
 			p.Type = kind
 		}
 	}
-	p.Required, _ = w.Bool(o.Get("required"), o.At("required"))
-	if n := o.Get("default"); n != nil {
+	p.Required, _ = w.Bool(o.Get("required"))
+	if v := o.Get("default"); v.Given() {
 		if p.Required {
-			w.Add(o.Key("default"), o.At("default"), yamltree.CodeBadValue, "a required param cannot have a default; remove one of the two")
+			w.Add(o.Key("default"), yamltree.CodeBadValue, "a required param cannot have a default; remove one of the two")
 		}
-		if p.Type == "" || w.Reported(n) {
+		if p.Type == "" || w.Reported(v) {
 			return p
 		}
 		if p.Type == typeList || p.Type == typeMap {
-			w.CheckUntyped(n, o.At("default"))
+			w.CheckUntyped(v)
 		}
-		accepted, err := p.accept(yamltree.Value(n))
+		accepted, err := p.accept(v.Decode())
 		if err != nil {
-			w.Add(n, o.At("default"), yamltree.CodeWrongType, "%s", err)
+			w.Add(v, yamltree.CodeWrongType, "%s", err)
 			return p
 		}
 		p.Default = accepted
@@ -221,7 +219,7 @@ func (p Param) read(text string) (any, error) {
 func readValue(text string) (any, error) {
 	reader, roots := yamltree.Parse("", []byte(text), record.MaxPlaybookText)
 	if len(roots) == 1 {
-		reader.CheckUntyped(roots[0], "")
+		reader.CheckUntyped(roots[0])
 	}
 	switch problems := reader.Problems(); {
 	case len(problems) > 0:
@@ -231,5 +229,5 @@ func readValue(text string) (any, error) {
 	case len(roots) > 1:
 		return nil, errors.New("must be one value, not several")
 	}
-	return yamltree.Value(roots[0]), nil
+	return roots[0].Decode(), nil
 }

@@ -27,11 +27,11 @@ func Parse(file string, data []byte) ([]*Playbook, error) {
 	names := map[string]int{}
 	for _, root := range roots {
 		p, name := w.playbook(root)
-		if name != nil {
-			if line, twice := names[name.Value]; twice {
-				w.Add(name, "metadata.name", yamltree.CodeDuplicate, "%s is already the name of the playbook at line %d", yamltree.Quote(name.Value), line)
+		if name.Given() {
+			if line, twice := names[name.Text()]; twice {
+				w.Add(name, yamltree.CodeDuplicate, "%s is already the name of the playbook at line %d", yamltree.Quote(name.Text()), line)
 			} else {
-				names[name.Value] = name.Line
+				names[name.Text()] = name.Line()
 			}
 		}
 		playbooks = append(playbooks, p)
@@ -48,11 +48,11 @@ func Load(spec record.Document) (*Spec, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the spec of a playbook: %w", err)
 	}
-	if root == nil {
+	if !root.Given() {
 		return nil, reader.Problems()
 	}
 	w := &walk{Reader: reader}
-	loaded := w.spec(root)
+	loaded := w.spec(root.At("spec"))
 	if problems := w.Problems(); len(problems) > 0 {
 		return nil, problems
 	}

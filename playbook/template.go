@@ -12,8 +12,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"gopkg.in/yaml.v3"
-
 	"github.com/replicante-io/playbooks/internal/yamltree"
 	"github.com/replicante-io/playbooks/record"
 )
@@ -183,47 +181,39 @@ func encode(v any) (string, error) {
 }
 
 // template reads the args of a step. No args are nil.
-func (w *walk) template(n *yaml.Node, path string, stage int) *Template {
-	n = yamltree.Target(n)
-	if n.Kind != yaml.MappingNode {
-		w.WrongType(n, path, "a mapping (key: value)")
+func (w *walk) template(v yamltree.Value, stage int) *Template {
+	if o, ok := w.Object(v); !ok || len(o.Keys()) == 0 {
 		return nil
 	}
-	if len(n.Content) == 0 {
-		return nil
-	}
-	w.CheckUntyped(n, path)
+	w.CheckUntyped(v)
 	t := &Template{}
-	t.root = w.part(n, path, stage, t)
+	t.root = w.part(v, stage, t)
 	return t
 }
 
-func (w *walk) part(n *yaml.Node, path string, stage int, t *Template) part {
-	n = yamltree.Target(n)
+func (w *walk) part(v yamltree.Value, stage int, t *Template) part {
 	before := len(t.exprs)
 	var built part
 	switch {
-	case n.Kind == yaml.MappingNode:
+	case v.IsMapping():
+		o, _ := w.Object(v)
 		object := objectPart{}
-		for i := 0; i+1 < len(n.Content); i += 2 {
-			key := n.Content[i]
-			if w.Reported(key) || key.Kind != yaml.ScalarNode {
-				continue
-			}
-			object[key.Value] = w.part(n.Content[i+1], path+"."+key.Value, stage, t)
+		for _, key := range o.Keys() {
+			object[key] = w.part(o.Untyped(key), stage, t)
 		}
 		built = object
-	case n.Kind == yaml.SequenceNode:
-		list := make(listPart, len(n.Content))
-		for i, item := range n.Content {
-			list[i] = w.part(item, fmt.Sprintf("%s[%d]", path, i), stage, t)
+	case v.IsList():
+		items := v.Items()
+		list := make(listPart, len(items))
+		for i, item := range items {
+			list[i] = w.part(item, stage, t)
 		}
 		built = list
-	case yamltree.IsString(n) && strings.Contains(n.Value, "${"):
-		return w.textPart(n, path, stage, t)
+	case v.IsString() && strings.Contains(v.Text(), "${"):
+		return w.textPart(v, stage, t)
 	}
 	if len(t.exprs) == before {
-		plain, _ := unescape(yamltree.Value(n), built)
+		plain, _ := unescape(v.Decode(), built)
 		return literal{plain}
 	}
 	return built
@@ -239,10 +229,10 @@ func unescape(plain any, built part) (any, error) {
 }
 
 // textPart reads a string that contains ${.
-func (w *walk) textPart(n *yaml.Node, path string, stage int, t *Template) part {
+func (w *walk) textPart(v yamltree.Value, stage int, t *Template) part {
 	var pieces textPart
 	var text strings.Builder
-	rest, at := n.Value, 0 // at: the character where rest begins
+	rest, at := v.Text(), 0 // at: the character where rest begins
 	skip := func(size int) {
 		at += utf8.RuneCountInString(rest[:size])
 		rest = rest[size:]
@@ -262,11 +252,11 @@ func (w *walk) textPart(n *yaml.Node, path string, stage int, t *Template) part 
 		skip(dollar)
 		end := exprEnd(rest[2:])
 		if end < 0 {
-			w.AddInside(n, at, path, codeBadExpression, "${ is not closed with }; write $${ for a literal ${")
-			return literal{n.Value}
+			w.AddInside(v, at, codeBadExpression, "${ is not closed with }; write $${ for a literal ${")
+			return literal{v.Text()}
 		}
 		source := rest[2 : 2+end]
-		e := w.compile(n, path, source, at+2, wantJSON, stage)
+		e := w.compile(v, source, at+2, wantJSON, stage)
 		if e == nil {
 			e = &Expr{text: source} // never evaluated, since a problem was reported
 		}

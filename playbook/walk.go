@@ -8,8 +8,6 @@ import (
 	"time"
 	"unicode"
 
-	"gopkg.in/yaml.v3"
-
 	"github.com/replicante-io/playbooks/internal/yamltree"
 	"github.com/replicante-io/playbooks/record"
 )
@@ -27,20 +25,20 @@ var renamed = map[string]string{"order": "order_by", "pause": "batch_pause", "wi
 // unsupportedKey notes that a key is given that is checked but has no effect yet.
 func (w *walk) unsupportedKey(o *yamltree.Object, key string) {
 	w.unsupported = append(w.unsupported,
-		w.Problem(o.Key(key), o.At(key), codeNotSupported, "%s is not supported yet; remove it", key))
+		w.Problem(o.Key(key), codeNotSupported, "%s is not supported yet; remove it", key))
 }
 
 // maxDuration bounds every duration of a playbook.
 const maxDuration = 30 * 24 * time.Hour
 
 // duration reads a duration of at least least. One that is missing, or wrong, is read as otherwise.
-func (w *walk) duration(n *yaml.Node, path string, least, otherwise time.Duration) time.Duration {
-	d, ok := w.Duration(n, path)
+func (w *walk) duration(v yamltree.Value, least, otherwise time.Duration) time.Duration {
+	d, ok := w.Duration(v)
 	switch {
 	case !ok:
 		return otherwise
 	case d < least || d > maxDuration:
-		w.Add(n, path, yamltree.CodeBadValue, "must be between %s and %s, not %s", yamltree.FormatDuration(least), yamltree.FormatDuration(maxDuration), n.Value)
+		w.Add(v, yamltree.CodeBadValue, "must be between %s and %s, not %s", yamltree.FormatDuration(least), yamltree.FormatDuration(maxDuration), v.Text())
 		return otherwise
 	}
 	return d
@@ -56,8 +54,8 @@ var (
 )
 
 // name reads the name of a stage, a step or a param. Names maps those already used to their lines.
-func (w *walk) name(n *yaml.Node, path string, names map[string]int) string {
-	name, ok := w.String(n, path, maxName)
+func (w *walk) name(v yamltree.Value, names map[string]int) string {
+	name, ok := w.String(v, maxName)
 	switch {
 	case !ok:
 		return ""
@@ -71,10 +69,10 @@ func (w *walk) name(n *yaml.Node, path string, names map[string]int) string {
 		}, name); plainName.MatchString(better) {
 			hint = ", such as " + better
 		}
-		w.Add(n, path, yamltree.CodeBadName, "%s is not a valid name; use lower-case letters, digits and _, starting with a letter%s", yamltree.Quote(name), hint)
+		w.Add(v, yamltree.CodeBadName, "%s is not a valid name; use lower-case letters, digits and _, starting with a letter%s", yamltree.Quote(name), hint)
 		return ""
 	case slices.Contains(reservedWords, name):
-		w.Add(n, path, yamltree.CodeBadName, "%s is a reserved word in expressions; choose another name", yamltree.Quote(name))
+		w.Add(v, yamltree.CodeBadName, "%s is a reserved word in expressions; choose another name", yamltree.Quote(name))
 		return ""
 	}
 	if line, twice := names[name]; twice {
@@ -82,9 +80,9 @@ func (w *walk) name(n *yaml.Node, path string, names map[string]int) string {
 		if line > 0 {
 			where = " at line " + strconv.Itoa(line)
 		}
-		w.Add(n, path, yamltree.CodeDuplicate, "%s is already used%s; choose another name", yamltree.Quote(name), where)
+		w.Add(v, yamltree.CodeDuplicate, "%s is already used%s; choose another name", yamltree.Quote(name), where)
 		return ""
 	}
-	names[name] = n.Line
+	names[name] = v.Line()
 	return name
 }

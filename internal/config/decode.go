@@ -8,8 +8,6 @@ import (
 	"os"
 	"reflect"
 
-	"gopkg.in/yaml.v3"
-
 	"github.com/replicante-io/playbooks/internal/yamltree"
 )
 
@@ -32,14 +30,14 @@ func (s *source) decode(root reflect.Value) map[string]any {
 	}
 	reader, documents := yamltree.Parse(s.file, data, maxFile)
 	reader.FullPaths = true
-	d := decoder{Reader: reader, keys: map[string]*yaml.Node{}}
+	d := decoder{Reader: reader, keys: map[string]yamltree.Value{}}
 	s.keys = d.keys
 	var scalars map[string]any
 	switch {
 	case len(documents) > 1:
-		reader.Add(documents[1], "", yamltree.CodeBadValue, "a second document starts here; a configuration file has only one")
+		reader.Add(documents[1], yamltree.CodeBadValue, "a second document starts here; a configuration file has only one")
 	case len(documents) == 1:
-		scalars = d.structure(documents[0], "", root, false)
+		scalars = d.structure(documents[0], root, false)
 	}
 	for _, problem := range reader.Problems() {
 		s.problems = append(s.problems, errors.New(hideSecrets(problem.String())))
@@ -60,27 +58,26 @@ func readFile(name string) ([]byte, error) {
 // decoder sets the fields of structs from the document of a configuration file.
 type decoder struct {
 	*yamltree.Reader
-	keys map[string]*yaml.Node // the keys that the file gives, by path
+	keys map[string]yamltree.Value // the keys that the file gives, by path
 }
 
-// structure reads a mapping into v. If fileOnly is false, scalars are not set but returned.
-func (d *decoder) structure(n *yaml.Node, path string, v reflect.Value, fileOnly bool) map[string]any {
-	object, ok := d.Object(n, path)
+// structure reads a mapping into a struct. If fileOnly is false, scalars are not set but returned.
+func (d *decoder) structure(v yamltree.Value, into reflect.Value, fileOnly bool) map[string]any {
+	object, ok := d.Object(v)
 	if !ok {
 		return nil
 	}
 	scalars := map[string]any{}
-	for i := range v.NumField() {
-		field := v.Type().Field(i)
+	for i := range into.NumField() {
+		field := into.Type().Field(i)
 		key := field.Tag.Get("key")
 		value := object.Get(key)
-		if value == nil {
+		if !value.Given() {
 			continue
 		}
-		path := object.At(key)
-		d.keys[path] = object.Key(key)
+		d.keys[value.Path()] = object.Key(key)
 		only := fileOnly || field.Tag.Get("only") != ""
-		if scalar := d.field(value, path, v.Field(i), only); scalar != nil {
+		if scalar := d.field(value, into.Field(i), only); scalar != nil {
 			scalars[key] = scalar
 		}
 	}
@@ -89,72 +86,71 @@ func (d *decoder) structure(n *yaml.Node, path string, v reflect.Value, fileOnly
 }
 
 // field reads a value into target. If only is false, scalars are not set but returned.
-func (d *decoder) field(n *yaml.Node, path string, target reflect.Value, only bool) any {
+func (d *decoder) field(v yamltree.Value, target reflect.Value, only bool) any {
 	switch kind := target.Kind(); {
 	case kind == reflect.Struct:
-		if scalars := d.structure(n, path, target, only); len(scalars) > 0 {
+		if scalars := d.structure(v, target, only); len(scalars) > 0 {
 			return scalars
 		}
 	case kind == reflect.Pointer:
 		target.Set(reflect.New(target.Type().Elem()))
-		d.structure(n, path, target.Elem(), true)
+		d.structure(v, target.Elem(), true)
 	case target.Type() == reflect.TypeFor[map[string]Command]():
-		target.Set(reflect.ValueOf(d.commands(n, path)))
+		target.Set(reflect.ValueOf(d.commands(v)))
 	case kind == reflect.Map:
-		if _, ok := d.Object(n, path); ok {
-			d.CheckUntyped(n, path)
-			target.Set(reflect.ValueOf(yamltree.Value(n)))
+		if _, ok := d.Object(v); ok {
+			d.CheckUntyped(v)
+			target.Set(reflect.ValueOf(v.Decode()))
 		}
 	case only:
-		d.scalar(n, path, target)
+		d.scalar(v, target)
 	default:
 		value := reflect.New(target.Type()).Elem()
-		if d.scalar(n, path, value) {
+		if d.scalar(v, value) {
 			return format(value)
 		}
 	}
 	return nil
 }
 
-func (d *decoder) commands(n *yaml.Node, path string) map[string]Command {
+func (d *decoder) commands(v yamltree.Value) map[string]Command {
 	commands := map[string]Command{}
-	object, _ := d.Object(n, path)
-	for _, key := range object.Keys {
-		value := object.Get(key.Value)
-		if value == nil {
+	object, _ := d.Object(v)
+	for _, name := range object.Keys() {
+		value := object.Get(name)
+		if !value.Given() {
 			continue
 		}
-		path := object.At(key.Value)
-		d.keys[path] = key
+		d.keys[value.Path()] = object.Key(name)
 		var command Command
-		d.structure(value, path, reflect.ValueOf(&command).Elem(), true)
-		commands[key.Value] = command
+		d.structure(value, reflect.ValueOf(&command).Elem(), true)
+		commands[name] = command
 	}
 	return commands
 }
 
 // scalar reads a string, a duration, a boolean or a list of strings into target.
-func (d *decoder) scalar(n *yaml.Node, path string, target reflect.Value) bool {
+func (d *decoder) scalar(v yamltree.Value, target reflect.Value) bool {
 	switch {
 	case target.Type() == durationType:
-		duration, ok := d.Duration(n, path)
+		duration, ok := d.Duration(v)
 		target.SetInt(int64(duration))
 		return ok
 	case target.Kind() == reflect.Bool:
-		value, ok := d.Bool(n, path)
+		value, ok := d.Bool(v)
 		target.SetBool(value)
 		return ok
 	case target.Kind() == reflect.Slice:
 		list := []string{}
-		d.List(n, path, maxList, "strings", func(_ int, n *yaml.Node, path string) {
-			if item, ok := d.String(n, path, math.MaxInt); ok {
+		d.List(v, maxList, "strings", func(_ int, v yamltree.Value) {
+			if item, ok := d.String(v, math.MaxInt); ok {
 				list = append(list, item)
 			}
 		})
 		target.Set(reflect.ValueOf(list))
 		return true
 	}
-	value, ok := d.String(n, path, math.MaxInt)
+	value, ok := d.String(v, math.MaxInt)
 	target.SetString(value)
 	return ok
 }

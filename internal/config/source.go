@@ -11,7 +11,6 @@ import (
 
 	"github.com/spf13/pflag"
 	"github.com/spf13/viper"
-	"gopkg.in/yaml.v3"
 
 	"github.com/replicante-io/playbooks/internal/yamltree"
 )
@@ -22,8 +21,8 @@ type source struct {
 	env   string // prefix of environment variables
 	flags *pflag.FlagSet
 
-	layered  map[string]bool       // the keys that environment and flags can give
-	keys     map[string]*yaml.Node // the keys that the file gives
+	layered  map[string]bool           // the keys that environment and flags can give
+	keys     map[string]yamltree.Value // the keys that the file gives
 	problems []error
 }
 
@@ -52,14 +51,14 @@ func (s *source) origin(key string) string {
 	if s.layered[key] && os.Getenv(s.variable(key)) != "" {
 		return "environment variable " + s.variable(key)
 	}
-	if n := s.keys[key]; n != nil {
-		return fmt.Sprintf("%s:%d:%d: %s", s.file, n.Line, n.Column, key)
+	if at, ok := s.keys[key]; ok {
+		return fmt.Sprintf("%s:%d:%d: %s", s.file, at.Line(), at.Column(), key)
 	}
 	return key
 }
 
 // given reports whether the file has the key.
-func (s *source) given(key string) bool { return s.keys[key] != nil }
+func (s *source) given(key string) bool { return s.keys[key].Given() }
 
 func (s *source) flag(key string) *pflag.Flag {
 	if s.flags == nil {

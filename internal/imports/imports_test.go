@@ -71,6 +71,7 @@ var only = map[string][]string{
 	"go.etcd.io/bbolt":              {"agent"},
 	"github.com/danielgtaylor/huma": {"api"},
 	"github.com/coreos/go-systemd/": {"internal/systemd"},
+	"gopkg.in/yaml.v3":              {"internal/yamltree", "cmd/replictl"},
 	"github.com/spf13/cobra":        {"cmd"},
 }
 

@@ -27,7 +27,7 @@ func (r *Reader) check(root *yaml.Node) bool {
 	case c.failed:
 		return false
 	case size.nodes > maxNodes || size.bytes > maxExpanded:
-		r.Add(root, "", CodeTooLarge, "the document is too large with its aliases expanded; at most %d values and %d bytes are allowed",
+		r.Add(Value{node: root}, CodeTooLarge, "the document is too large with its aliases expanded; at most %d values and %d bytes are allowed",
 			maxNodes, maxExpanded)
 		return false
 	}
@@ -45,7 +45,7 @@ type treeCheck struct {
 
 func (c *treeCheck) fail(n *yaml.Node, code, format string, args ...any) {
 	c.failed = true
-	c.Add(n, "", code, format, args...)
+	c.Add(Value{node: n}, code, format, args...)
 }
 
 // visit checks n and everything in it. Depth is how many lists and mappings n is nested in.
@@ -59,7 +59,7 @@ func (c *treeCheck) visit(n *yaml.Node, depth int) treeSize {
 		return size
 	}
 	if n.Style&yaml.TaggedStyle != 0 {
-		c.AddOnce(n, "", CodeYAML, "the tag %s is not supported; remove it, and quote the value if it is a string", Quote(n.Tag))
+		c.addOnce(Value{node: n}, CodeYAML, "the tag %s is not supported; remove it, and quote the value if it is a string", Quote(n.Tag))
 	}
 	switch n.Kind {
 	case yaml.AliasNode:
@@ -108,20 +108,20 @@ func (c *treeCheck) keys(n *yaml.Node) {
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key := n.Content[i]
 		if key.Kind == yaml.AliasNode {
-			c.AddOnce(key, "", CodeYAML, "a key cannot be an alias; write it out")
+			c.addOnce(Value{node: key}, CodeYAML, "a key cannot be an alias; write it out")
 			continue
 		}
 		switch {
 		case key.Tag == tagMerge:
-			c.AddOnce(key, "", CodeYAML, "merge keys (<<) are not supported; write the keys out")
+			c.addOnce(Value{node: key}, CodeYAML, "merge keys (<<) are not supported; write the keys out")
 		case key.Kind != yaml.ScalarNode:
-			c.AddOnce(key, "", CodeWrongType, "a key must be a string, not %s", Describe(key))
-		case !IsString(key):
-			c.AddOnce(key, "", CodeWrongType, "a key must be a string, not %s; quote it: %s", Describe(key), Quote(key.Value))
+			c.addOnce(Value{node: key}, CodeWrongType, "a key must be a string, not %s", describe(key))
+		case !isString(key):
+			c.addOnce(Value{node: key}, CodeWrongType, "a key must be a string, not %s; quote it: %s", describe(key), Quote(key.Value))
 		case strings.ContainsFunc(key.Value, unicode.IsControl):
-			c.AddOnce(key, "", CodeBadName, "the key %s contains control characters", Quote(key.Value))
+			c.addOnce(Value{node: key}, CodeBadName, "the key %s contains control characters", Quote(key.Value))
 		case seen[key.Value] != nil:
-			c.AddOnce(key, "", CodeDuplicate, "the key %s is already given at line %d", Quote(key.Value), seen[key.Value].Line)
+			c.addOnce(Value{node: key}, CodeDuplicate, "the key %s is already given at line %d", Quote(key.Value), seen[key.Value].Line)
 		default:
 			seen[key.Value] = key
 		}
@@ -143,19 +143,19 @@ func (c *treeCheck) number(n *yaml.Node) {
 	switch n.Tag {
 	case tagInt:
 		if !plainInt.MatchString(n.Value) {
-			c.AddOnce(n, "", CodeBadValue, ambiguousNumber, Quote(n.Value))
+			c.addOnce(Value{node: n}, CodeBadValue, ambiguousNumber, Quote(n.Value))
 		} else if _, err := strconv.ParseInt(n.Value, 10, 64); err != nil {
-			c.AddOnce(n, "", CodeBadValue, largeInteger, Quote(n.Value))
+			c.addOnce(Value{node: n}, CodeBadValue, largeInteger, Quote(n.Value))
 		}
 	case tagFloat:
 		number, err := strconv.ParseFloat(n.Value, 64)
 		switch {
 		case plainInt.MatchString(n.Value):
-			c.AddOnce(n, "", CodeBadValue, largeInteger, Quote(n.Value))
+			c.addOnce(Value{node: n}, CodeBadValue, largeInteger, Quote(n.Value))
 		case digitsOnly.MatchString(n.Value), err != nil && strings.Contains(n.Value, "_"):
-			c.AddOnce(n, "", CodeBadValue, ambiguousNumber, Quote(n.Value))
+			c.addOnce(Value{node: n}, CodeBadValue, ambiguousNumber, Quote(n.Value))
 		case err != nil, math.IsInf(number, 0), math.IsNaN(number):
-			c.AddOnce(n, "", CodeBadValue, "%s is not a finite number; quote it if it is a string", Quote(n.Value))
+			c.addOnce(Value{node: n}, CodeBadValue, "%s is not a finite number; quote it if it is a string", Quote(n.Value))
 		}
 	}
 }
@@ -166,33 +166,33 @@ var (
 	trailingZero   = regexp.MustCompile(`^[-+]?[0-9]*\.[0-9]+0$`)       // 7.10 is a version more often than 7.1
 )
 
-// CheckUntyped reports the scalars in n that YAML parsers do not agree about, or that lose digits. It is for values whose
+// CheckUntyped reports the scalars in v that YAML parsers do not agree about, or that lose digits. It is for values whose
 // types are not known otherwise.
-func (r *Reader) CheckUntyped(n *yaml.Node, path string) {
-	n = Target(n)
-	switch n.Kind {
-	case yaml.MappingNode:
-		for i := 0; i+1 < len(n.Content); i += 2 {
-			if key := n.Content[i]; !r.reported[key] {
-				r.CheckUntyped(n.Content[i+1], Join(path, key.Value))
-			}
-		}
-	case yaml.SequenceNode:
-		for i, item := range n.Content {
-			r.CheckUntyped(item, Index(path, i))
-		}
-	}
-	if n.Kind != yaml.ScalarNode || n.Style != 0 || r.text == nil || r.reported[n] {
-		return
-	}
+func (r *Reader) CheckUntyped(v Value) {
 	switch {
-	case n.Tag == tagTime:
-		r.AddOnce(n, path, CodeBadValue, "some YAML parsers read %s as a date; quote it", n.Value)
-	case n.Tag == tagString && oldBool.MatchString(n.Value):
-		r.AddOnce(n, path, CodeBadValue, "some YAML parsers read %s as a boolean; quote it, or write true or false", n.Value)
-	case n.Tag == tagString && oldSexagesimal.MatchString(n.Value):
-		r.AddOnce(n, path, CodeBadValue, "some YAML parsers read %s as a number; quote it", n.Value)
-	case n.Tag == tagFloat && trailingZero.MatchString(n.Value):
-		r.AddOnce(n, path, CodeBadValue, "%s is read as the number %s; quote it if it is a string", n.Value, strings.TrimRight(n.Value, "0"))
+	case v.IsMapping():
+		object, _ := r.Object(v)
+		for _, key := range object.Keys() {
+			r.CheckUntyped(object.Untyped(key))
+		}
+	case v.IsList():
+		for _, item := range v.Items() {
+			r.CheckUntyped(item)
+		}
+	case v.node.Style == 0 && r.text != nil && !r.Reported(v):
+		r.checkUntypedScalar(v)
+	}
+}
+
+func (r *Reader) checkUntypedScalar(v Value) {
+	switch text, tag := v.node.Value, v.node.Tag; {
+	case tag == tagTime:
+		r.addOnce(v, CodeBadValue, "some YAML parsers read %s as a date; quote it", text)
+	case tag == tagString && oldBool.MatchString(text):
+		r.addOnce(v, CodeBadValue, "some YAML parsers read %s as a boolean; quote it, or write true or false", text)
+	case tag == tagString && oldSexagesimal.MatchString(text):
+		r.addOnce(v, CodeBadValue, "some YAML parsers read %s as a number; quote it", text)
+	case tag == tagFloat && trailingZero.MatchString(text):
+		r.addOnce(v, CodeBadValue, "%s is read as the number %s; quote it if it is a string", text, strings.TrimRight(text, "0"))
 	}
 }

@@ -8,92 +8,77 @@ import (
 
 // Object is a mapping whose keys are read one by one. End reports the keys that were not read.
 type Object struct {
-	Node *yaml.Node
-	Path string
-	Keys []*yaml.Node // as written, without those that the checks refused
-
-	reader *Reader
-	asked  []string
-	values map[string]*yaml.Node
+	reader  *Reader
+	mapping Value
+	names   []string // of the keys as written, without those that the checks refused
+	keys    map[string]*yaml.Node
+	values  map[string]*yaml.Node
+	asked   []string
 }
 
-// Object starts to read a mapping. If n is none, that is reported, the object is empty and ok is false.
-func (r *Reader) Object(n *yaml.Node, path string) (o *Object, ok bool) {
-	n = Target(n)
-	o = &Object{Node: n, Path: path, reader: r, values: map[string]*yaml.Node{}}
-	if n.Kind != yaml.MappingNode {
-		r.WrongType(n, path, "a mapping (key: value)")
+// Object starts to read a mapping. If v is none, that is reported, the object is empty and ok is false.
+func (r *Reader) Object(v Value) (o *Object, ok bool) {
+	o = &Object{reader: r, mapping: v, keys: map[string]*yaml.Node{}, values: map[string]*yaml.Node{}}
+	if !v.IsMapping() {
+		r.WrongType(v, "a mapping (key: value)")
 		return o, false
 	}
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		key := n.Content[i]
+	for i := 0; i+1 < len(v.node.Content); i += 2 {
+		key := v.node.Content[i]
 		if r.reported[key] || key.Kind != yaml.ScalarNode {
 			continue
 		}
-		o.Keys = append(o.Keys, key)
-		o.values[key.Value] = Target(n.Content[i+1])
+		o.names = append(o.names, key.Value)
+		o.keys[key.Value] = key
+		o.values[key.Value] = target(v.node.Content[i+1])
 	}
 	return o, true
 }
 
-// At is the path of a key.
-func (o *Object) At(key string) string { return Join(o.Path, key) }
+// Keys are the names of the keys that are given, in their order.
+func (o *Object) Keys() []string { return o.names }
 
-// Join is the path of a key of the mapping at path.
-func Join(path, key string) string {
-	if path == "" {
-		return key
-	}
-	return path + "." + key
-}
-
-// Get is the value of a key, or nil if it is not given. A key without a value is reported.
-func (o *Object) Get(key string) *yaml.Node {
+// Get is the value of a key, which may be not given. A key without a value is reported, and is not given.
+func (o *Object) Get(key string) Value {
 	o.asked = append(o.asked, key)
-	n := o.values[key]
-	if n == nil {
-		return nil
+	value := o.Untyped(key)
+	if value.isNull() {
+		o.reader.Add(o.Key(key), CodeMissing, "has no value; give one, or remove the key")
+		value.node = nil
 	}
-	if IsNull(n) {
-		o.reader.Add(o.Key(key), o.At(key), CodeMissing, "has no value; give one, or remove the key")
-		return nil
-	}
-	return n
+	return value
 }
+
+// Untyped is the value of a key that may be anything, including null.
+func (o *Object) Untyped(key string) Value { return Value{o.values[key], join(o.mapping.path, key)} }
 
 // Need is Get for a required key. The hint says what to write.
-func (o *Object) Need(key, hint string) *yaml.Node {
-	n := o.Get(key)
-	if n == nil && o.values[key] == nil && o.Node.Kind == yaml.MappingNode {
-		o.reader.Add(o.Node, o.At(key), CodeMissing, "is missing; %s", hint)
+func (o *Object) Need(key, hint string) Value {
+	if o.values[key] == nil && o.mapping.IsMapping() {
+		o.reader.Add(o.Key(key), CodeMissing, "is missing; %s", hint)
 	}
-	return n
+	return o.Get(key)
 }
 
-// Key is the node of a key, or of the mapping if the key is not given.
-func (o *Object) Key(name string) *yaml.Node {
-	for _, key := range o.Keys {
-		if key.Value == name {
-			return key
-		}
+// Key is the place of a key, or of the mapping if the key is not given, with the path of the key.
+func (o *Object) Key(name string) Value {
+	place := o.keys[name]
+	if place == nil {
+		place = o.mapping.node
 	}
-	return o.Node
+	return Value{place, join(o.mapping.path, name)}
 }
 
-// Known declares keys that may be given and are not read.
-func (o *Object) Known(keys ...string) { o.asked = append(o.asked, keys...) }
-
-// End reports the keys that are neither read nor known. Renamed maps former names of keys to the current ones, for the
-// message.
+// End reports the keys that were not read. Renamed maps former names of keys to the current ones, for the message.
 func (o *Object) End(renamed map[string]string) {
-	for _, key := range o.Keys {
-		if slices.Contains(o.asked, key.Value) {
+	for _, key := range o.names {
+		if slices.Contains(o.asked, key) {
 			continue
 		}
-		hint := DidYouMean(key.Value, o.asked)
-		if current := renamed[key.Value]; slices.Contains(o.asked, current) {
-			hint = "; " + key.Value + " was renamed to " + current
+		hint := DidYouMean(key, o.asked)
+		if current := renamed[key]; slices.Contains(o.asked, current) {
+			hint = "; " + key + " was renamed to " + current
 		}
-		o.reader.Add(key, o.At(key.Value), CodeUnknownKey, "unknown key%s", hint)
+		o.reader.Add(o.Key(key), CodeUnknownKey, "unknown key%s", hint)
 	}
 }

@@ -18,7 +18,7 @@ import (
 // Parse reads the documents of a YAML or JSON text of at most limit bytes. It returns the roots of those that may be
 // walked: neither empty documents nor those that the checks refuse as a whole. What is wrong is in the reader's
 // problems. The file name is only used in messages.
-func Parse(file string, data []byte, limit int) (*Reader, []*yaml.Node) {
+func Parse(file string, data []byte, limit int) (*Reader, []Value) {
 	r := &Reader{file: file}
 	content, problem := decode(data, limit)
 	if problem != nil {
@@ -32,27 +32,27 @@ func Parse(file string, data []byte, limit int) (*Reader, []*yaml.Node) {
 		problem.File = file
 		r.problems = append(r.problems, *problem)
 	}
-	var walkable []*yaml.Node
+	var walkable []Value
 	for _, root := range roots {
 		if r.check(root) {
-			walkable = append(walkable, root)
+			walkable = append(walkable, Value{node: root})
 		}
 	}
 	return r, walkable
 }
 
-// Load makes the tree that Parse would make of a value written as YAML. The root is nil if the checks refuse it. The
-// problems of its reader have no line and no column.
-func Load(value any) (*Reader, *yaml.Node, error) {
+// Load makes the tree that Parse would make of a value written as YAML. The root is not given if the checks refuse it.
+// The problems of its reader have no line and no column.
+func Load(value any) (*Reader, Value, error) {
 	normal, err := record.Normalize(value)
 	if err != nil {
-		return nil, nil, err
+		return nil, Value{}, err
 	}
 	r, root := &Reader{}, treeOf(normal)
 	if !r.check(root) {
-		return r, nil, nil
+		return r, Value{}, nil
 	}
-	return r, root, nil
+	return r, Value{node: root}, nil
 }
 
 // decode returns data as a string, or the reason why it is not text.
@@ -103,7 +103,7 @@ func printable(r rune) bool {
 func (t *text) documents() ([]*yaml.Node, *record.Problem) {
 	var roots []*yaml.Node
 	failure := scan(t.content, func(root *yaml.Node) {
-		if !IsNull(root) {
+		if !isNull(root) {
 			roots = append(roots, root)
 		}
 	})

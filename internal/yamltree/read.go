@@ -7,83 +7,81 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
-
-	"gopkg.in/yaml.v3"
 )
 
-// String reads a string of at most limit characters. Nil is read as "", without a problem.
-func (r *Reader) String(n *yaml.Node, path string, limit int) (s string, ok bool) {
-	if n == nil {
+// String reads a string of at most limit characters. If v is not given it is "", without a problem.
+func (r *Reader) String(v Value, limit int) (s string, ok bool) {
+	if !v.Given() {
 		return "", false
 	}
-	if !IsString(n) {
-		if n.Kind == yaml.ScalarNode && !IsNull(n) && !r.reported[n] {
-			r.Add(n, path, CodeWrongType, "must be a string, not %s; quote it: %s", Describe(n), Quote(n.Value))
+	if !v.IsString() {
+		if v.isScalar() && !v.isNull() && !r.Reported(v) {
+			r.Add(v, CodeWrongType, "must be a string, not %s; quote it: %s", v.Describe(), Quote(v.Text()))
 		} else {
-			r.WrongType(n, path, "a string")
+			r.WrongType(v, "a string")
 		}
 		return "", false
 	}
-	if utf8.RuneCountInString(n.Value) > limit {
-		r.Add(n, path, CodeTooLarge, "is longer than %d characters", limit)
+	if utf8.RuneCountInString(v.Text()) > limit {
+		r.Add(v, CodeTooLarge, "is longer than %d characters", limit)
 		return "", false
 	}
-	return n.Value, true
+	return v.Text(), true
 }
 
-// Bool reads true or false. Nil is read as false, without a problem.
-func (r *Reader) Bool(n *yaml.Node, path string) (b, ok bool) {
-	if n == nil {
+// Bool reads true or false. If v is not given it is false, without a problem.
+func (r *Reader) Bool(v Value) (b, ok bool) {
+	if !v.Given() {
 		return false, false
 	}
-	if n.Kind == yaml.ScalarNode && n.Tag == tagBool && !r.reported[n] {
-		return Value(n).(bool), true
+	if v.IsBool() && !r.Reported(v) {
+		return v.Decode().(bool), true
 	}
 	hint := ""
-	if IsString(n) {
-		switch strings.ToLower(n.Value) {
+	if v.IsString() {
+		switch strings.ToLower(v.Text()) {
 		case "yes", "y", "on", "true":
 			hint = "; write true"
 		case "no", "n", "off", "false":
 			hint = "; write false"
 		}
 	}
-	if !r.reported[n] {
-		r.Add(n, path, CodeWrongType, "must be true or false, not %s%s", Describe(n), hint)
+	if !r.Reported(v) {
+		r.Add(v, CodeWrongType, "must be true or false, not %s%s", v.Describe(), hint)
 	}
 	return false, false
 }
 
 // Int reads an integer from least to most.
-func (r *Reader) Int(n *yaml.Node, path string, least, most int) (i int, ok bool) {
-	if !IsInt(n) || r.reported[n] {
-		r.WrongType(n, path, "an integer")
+func (r *Reader) Int(v Value, least, most int) (i int, ok bool) {
+	if !v.IsInt() || r.Reported(v) {
+		r.WrongType(v, "an integer")
 		return 0, false
 	}
-	number, err := strconv.ParseInt(n.Value, 10, 64)
+	number, err := strconv.ParseInt(v.Text(), 10, 64)
 	if err != nil || number < int64(least) || number > int64(most) {
-		r.Add(n, path, CodeBadValue, "must be between %d and %d, not %s", least, most, n.Value)
+		r.Add(v, CodeBadValue, "must be between %d and %d, not %s", least, most, v.Text())
 		return 0, false
 	}
 	return int(number), true
 }
 
-// Duration reads a duration such as 30s. Nil is read as 0, without a problem.
-func (r *Reader) Duration(n *yaml.Node, path string) (d time.Duration, ok bool) {
-	if n == nil {
+// Duration reads a duration such as 30s. If v is not given it is 0, without a problem.
+func (r *Reader) Duration(v Value) (d time.Duration, ok bool) {
+	if !v.Given() {
 		return 0, false
 	}
-	if !IsString(n) {
+	if !v.IsString() {
 		wanted := "a duration such as 30s"
-		if IsInt(n) {
-			wanted = fmt.Sprintf("a duration with a unit, such as %ss", n.Value)
+		if v.IsInt() {
+			wanted = fmt.Sprintf("a duration with a unit, such as %ss", v.Text())
 		}
-		r.WrongType(n, path, wanted)
+		r.WrongType(v, wanted)
 		return 0, false
 	}
-	d, err := ParseDuration(n.Value)
+	d, err := ParseDuration(v.Text())
 	if err != nil {
-		r.Add(n, path, CodeBadValue, "%s", err)
+		r.Add(v, CodeBadValue, "%s", err)
 		return 0, false
 	}
 	return d, true
@@ -110,50 +108,49 @@ func FormatDuration(d time.Duration) string {
 	return text
 }
 
-// Choice reads one of a few words. Anything else is reported and read as the first; nil too, without a problem.
-func Choice[T ~string](r *Reader, n *yaml.Node, path string, words ...T) (word T, ok bool) {
-	if n == nil {
+// Choice reads one of a few words. Anything else is reported and read as the first word; so is v if it is not given,
+// without a problem.
+func Choice[T ~string](r *Reader, v Value, words ...T) (word T, ok bool) {
+	if !v.Given() {
 		return words[0], false
 	}
 	known := make([]string, len(words))
 	for i, word := range words {
 		known[i] = string(word)
 	}
-	if !IsString(n) {
-		r.WrongType(n, path, "one of "+strings.Join(known, ", "))
+	if !v.IsString() {
+		r.WrongType(v, "one of "+strings.Join(known, ", "))
 		return words[0], false
 	}
-	if !slices.Contains(known, n.Value) {
+	if !slices.Contains(known, v.Text()) {
 		hint := ""
-		if near := Nearest(n.Value, known); near != "" {
+		if near := Nearest(v.Text(), known); near != "" {
 			hint = "; did you mean " + near + "?"
 		}
-		r.Add(n, path, CodeBadValue, "must be one of %s, not %s%s", strings.Join(known, ", "), Quote(n.Value), hint)
+		r.Add(v, CodeBadValue, "must be one of %s, not %s%s", strings.Join(known, ", "), Quote(v.Text()), hint)
 		return words[0], false
 	}
-	return T(n.Value), true
+	return T(v.Text()), true
 }
 
-// List passes the items of a list, which must have between 1 and limit of them, to item. Nil has no items, without a
-// problem.
-func (r *Reader) List(n *yaml.Node, path string, limit int, items string, item func(i int, n *yaml.Node, path string)) {
-	if n == nil {
+// List passes the items of a list, which must have between 1 and limit of them, to item. If v is not given it has no
+// items, without a problem.
+func (r *Reader) List(v Value, limit int, items string, item func(i int, v Value)) {
+	if !v.Given() {
 		return
 	}
-	if n.Kind != yaml.SequenceNode {
-		r.WrongType(n, path, "a list of "+items)
+	if !v.IsList() {
+		r.WrongType(v, "a list of "+items)
 		return
 	}
-	if len(n.Content) == 0 {
-		r.Add(n, path, CodeMissing, "is empty; at least one is required")
+	all := v.Items()
+	if len(all) == 0 {
+		r.Add(v, CodeMissing, "is empty; at least one is required")
 	}
-	if len(n.Content) > limit {
-		r.Add(n.Content[limit], path, CodeTooLarge, "has %d %s; at most %d are allowed", len(n.Content), items, limit)
+	if len(all) > limit {
+		r.Add(Value{all[limit].node, v.path}, CodeTooLarge, "has %d %s; at most %d are allowed", len(all), items, limit)
 	}
-	for i, child := range n.Content[:min(len(n.Content), limit)] {
-		item(i, Target(child), Index(path, i))
+	for i, one := range all[:min(len(all), limit)] {
+		item(i, one)
 	}
 }
-
-// Index is the path of an item of the list at path.
-func Index(path string, i int) string { return path + "[" + strconv.Itoa(i) + "]" }

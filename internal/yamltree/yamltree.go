@@ -51,49 +51,49 @@ func (r *Reader) Problems() record.Problems {
 	return r.problems
 }
 
-// Problem is a problem at n that is not added to the reader's.
-func (r *Reader) Problem(n *yaml.Node, path, code, format string, args ...any) record.Problem {
-	return record.Problem{File: r.file, Line: n.Line, Column: n.Column, Path: path, Code: code, Message: fmt.Sprintf(format, args...)}
+// Problem is a problem at v that is not added to the reader's.
+func (r *Reader) Problem(v Value, code, format string, args ...any) record.Problem {
+	return record.Problem{File: r.file, Line: v.node.Line, Column: v.node.Column, Path: v.path, Code: code, Message: fmt.Sprintf(format, args...)}
 }
 
-// Add reports a problem at n. The message starts with the path, if there is one.
-func (r *Reader) Add(n *yaml.Node, path, code, format string, args ...any) {
-	p := r.Problem(n, path, code, format, args...)
-	if path != "" {
-		label := path
+// Add reports a problem at v. The message starts with the path of v, if it has one.
+func (r *Reader) Add(v Value, code, format string, args ...any) {
+	p := r.Problem(v, code, format, args...)
+	if v.path != "" {
+		label := v.path
 		if !r.FullPaths {
-			label = path[strings.LastIndexByte(path, '.')+1:]
+			label = v.path[strings.LastIndexByte(v.path, '.')+1:]
 		}
 		p.Message = label + ": " + p.Message
 	}
 	r.problems = append(r.problems, p)
 }
 
-// AddInside is Add for a problem at one character of the scalar n, counted from 0.
-func (r *Reader) AddInside(n *yaml.Node, character int, path, code, format string, args ...any) {
-	place := *n
+// AddInside is Add for a problem at one character of the scalar v, counted from 0.
+func (r *Reader) AddInside(v Value, character int, code, format string, args ...any) {
+	place := *v.node
 	if r.text != nil {
-		place.Line, place.Column = r.text.inside(n, character)
+		place.Line, place.Column = r.text.inside(v.node, character)
 	}
-	r.Add(&place, path, code, format, args...)
+	r.Add(Value{&place, v.path}, code, format, args...)
 }
 
-// AddOnce is Add, after which the type of n is not reported as wrong.
-func (r *Reader) AddOnce(n *yaml.Node, path, code, format string, args ...any) {
+// addOnce is Add, after which the type of v is not reported as wrong.
+func (r *Reader) addOnce(v Value, code, format string, args ...any) {
 	if r.reported == nil {
 		r.reported = map[*yaml.Node]bool{}
 	}
-	r.reported[n] = true
-	r.Add(n, path, code, format, args...)
+	r.reported[v.node] = true
+	r.Add(v, code, format, args...)
 }
 
-// Reported reports whether n already has a problem.
-func (r *Reader) Reported(n *yaml.Node) bool { return r.reported[n] }
+// Reported reports whether the checks have already found a problem with v itself.
+func (r *Reader) Reported(v Value) bool { return r.reported[v.node] }
 
-// WrongType reports that n is not what is wanted, unless n already has a problem.
-func (r *Reader) WrongType(n *yaml.Node, path, wanted string) {
-	if !r.reported[n] {
-		r.Add(n, path, CodeWrongType, "must be %s, not %s", wanted, Describe(n))
+// WrongType reports that v is not what is wanted, unless it already has a problem.
+func (r *Reader) WrongType(v Value, wanted string) {
+	if !r.Reported(v) {
+		r.Add(v, CodeWrongType, "must be %s, not %s", wanted, v.Describe())
 	}
 }
 
