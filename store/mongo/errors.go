@@ -74,7 +74,7 @@ func translate(err error) error {
 	return err
 }
 
-// unavailable tells whether trying again, later or on another server, may help.
+// unavailable reports whether trying again, later or on another server, may help.
 func unavailable(err error) bool {
 	var selection topology.ServerSelectionError
 	var connection topology.ConnectionError

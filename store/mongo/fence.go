@@ -97,5 +97,5 @@ func (s *Store) explainFence(ctx context.Context, term int64) error {
 	return nil
 }
 
-// duplicate tells whether something with the same key existed.
+// duplicate reports whether something with the same key existed.
 func duplicate(err error) bool { return mongo.IsDuplicateKeyError(err) }

@@ -37,6 +37,12 @@ var expiryIndex = index{
 	partial: bson.D{{Key: "finish_ts", Value: bson.D{{Key: "$exists", Value: true}}}}, // open runs need no entries
 }
 
+// runExpiryIndex keeps a run from expiring before its records are stamped: without it nobody would stamp them.
+var runExpiryIndex = index{
+	name: "expiry", keys: bson.D{{Key: "finish_ts", Value: 1}}, expires: true,
+	partial: bson.D{{Key: "finish_ts", Value: bson.D{{Key: "$exists", Value: true}}}, {Key: "open", Value: false}},
+}
+
 // collectionSchema is a collection that the database must have.
 type collectionSchema struct {
 	collection *mongo.Collection
@@ -47,7 +53,7 @@ func (s *Store) schema() []collectionSchema {
 	return []collectionSchema{
 		{s.playbooks, []index{{name: "revisions", keys: newestFirst, unique: true}}},
 		{s.runs, []index{
-			expiryIndex,
+			runExpiryIndex,
 			{name: "newest", keys: bson.D{{Key: "created_ts", Value: -1}, {Key: "_id", Value: -1}}},
 			{name: "newest_of_cluster", keys: bson.D{{Key: "cluster", Value: 1}, {Key: "created_ts", Value: -1}, {Key: "_id", Value: -1}}},
 			{name: "open", keys: bson.D{{Key: "open", Value: 1}}, partial: bson.D{{Key: "open", Value: true}}},
@@ -126,7 +132,7 @@ func (s *Store) createCollection(ctx context.Context, want collectionSchema) err
 		case d.missing != nil:
 			missing = append(missing, s.indexModel(*d.missing))
 		case d.expiry != nil:
-			if err := s.changeExpiry(ctx, want.collection, *d.expiry); err != nil {
+			if err := s.changeExpiry(ctx, want.collection, d.want, *d.expiry); err != nil {
 				return fmt.Errorf("change the expiry of collection %s: %w", name, err)
 			}
 		default:
@@ -166,6 +172,7 @@ type difference struct {
 	text    string // with what to do
 	missing *index
 	expiry  *existingIndex
+	want    index
 }
 
 // existingIndex is an index as the server describes it.
@@ -211,7 +218,7 @@ func (s *Store) compareIndex(collection *mongo.Collection, want index, all []exi
 			return difference{text: text}, true
 		case want.expires && (have.Expires == nil || int32(*have.Expires) != s.ttlSeconds()):
 			text := fmt.Sprintf("finished records expire from collection %s after %s instead of %d s: run `replicore store init`", name, formatExpiry(have.Expires), s.ttlSeconds())
-			return difference{text: text, expiry: &have}, true
+			return difference{text: text, expiry: &have, want: want}, true
 		default:
 			return difference{}, false
 		}
@@ -227,7 +234,7 @@ func formatExpiry(seconds *float64) string {
 }
 
 // changeExpiry changes a TTL index to the configured time: by collMod, or by creating it again where only readWrite is granted.
-func (s *Store) changeExpiry(ctx context.Context, collection *mongo.Collection, have existingIndex) error {
+func (s *Store) changeExpiry(ctx context.Context, collection *mongo.Collection, want index, have existingIndex) error {
 	err := s.db.RunCommand(ctx, bson.D{{Key: "collMod", Value: collection.Name()}, {Key: "index", Value: bson.D{
 		{Key: "name", Value: have.Name}, {Key: "expireAfterSeconds", Value: s.ttlSeconds()},
 	}}}).Err()
@@ -237,7 +244,7 @@ func (s *Store) changeExpiry(ctx context.Context, collection *mongo.Collection, 
 	if err := collection.Indexes().DropOne(ctx, have.Name); err != nil {
 		return err
 	}
-	_, err = collection.Indexes().CreateOne(ctx, s.indexModel(expiryIndex))
+	_, err = collection.Indexes().CreateOne(ctx, s.indexModel(want))
 	return err
 }
 

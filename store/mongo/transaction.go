@@ -105,7 +105,7 @@ func (s *Store) takeSession(ctx context.Context) (session *mongo.Session, releas
 	}, nil
 }
 
-// retryable tells whether a transaction that failed with err may be run again, from its start.
+// retryable reports whether a transaction that failed with err may be run again, from its start.
 func retryable(err error) bool { return hasLabel(err, labelTransient) || hasCode(err, codeInterrupted) }
 
 // abortLocally ends the transaction for the driver, without telling the server.

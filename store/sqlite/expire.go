@@ -48,7 +48,7 @@ func (w *writer) expire(before int64) (more bool, err error) {
 	}
 	if len(listed) == 0 {
 		expired, err := w.texts(`DELETE FROM playbook_runs_data WHERE id IN
-			(SELECT id FROM playbook_runs_data WHERE finish_ms < ? AND doc ->> '$.stamped' LIMIT 1) RETURNING id`, before)
+			(SELECT id FROM playbook_runs_data WHERE finish_ms < ? AND NOT open LIMIT 1) RETURNING id`, before)
 		if err != nil {
 			return false, err
 		}

@@ -19,18 +19,19 @@ func stampedRunExpires(t *testing.T, backend Backend) {
 		must(t, s.Create(ctx, term, commit))
 		return commit.Run
 	}
-	unfinished, stamped, reopened := withKey("unfinished"), withKey("stamped"), withKey("reopened")
+	unfinished, unstamped, stamped, reopened := withKey("unfinished"), withKey("unstamped"), withKey("stamped"), withKey("reopened")
 	must(t, s.SaveNodes(ctx, term, []record.Node{{NodeID: "n", ClusterID: "c"}}))
 	apply(t, s, revision("p", "1"))
 	must(t, s.ForgetNode(ctx, term, record.NodeKey{Cluster: "c", Node: "n"}, &record.IdempotencyRecord{Key: "no run", Digest: "d"}))
 
-	// One run ended in the future, so that this test can reopen it before it expires; the other one has expired.
+	// One run ended in the future, so that this test can reopen it before it expires; the others ended long ago.
 	reopened = finish(t, s, term, reopened, record.Now().Add(time.Minute))
 	must(t, s.StampFinished(ctx, term, reopened.ID))
 	again := nextCommit(reopened)
 	again.Fence = true
 	again.Run.FinishTS = nil
 	must(t, s.Commit(ctx, term, again))
+	unstamped = finish(t, s, term, unstamped, record.Now().Add(-2*time.Minute))
 	stamped = finish(t, s, term, stamped, record.Now().Add(-time.Minute))
 	must(t, s.StampFinished(ctx, term, stamped.ID))
 
@@ -64,13 +65,13 @@ func stampedRunExpires(t *testing.T, backend Backend) {
 		}
 		return err == nil
 	})
-	for _, run := range []record.Run{unfinished, reopened} {
+	for _, run := range []record.Run{unfinished, unstamped, reopened} {
 		_, nodes, events := readAll(t, s, run.ID)
 		if len(nodes) != 20 || int64(len(events)) != run.Seq {
-			t.Errorf("an unfinished run has %d nodes and %d of %d events", len(nodes), len(events), run.Seq)
+			t.Errorf("run %s has %d nodes and %d of %d events", run.ID, len(nodes), len(events), run.Seq)
 		}
 	}
-	for _, key := range []string{"unfinished", "reopened"} {
+	for _, key := range []string{"unfinished", "unstamped", "reopened"} {
 		_, err := s.IdempotencyRecord(ctx, key, "d")
 		must(t, err)
 	}

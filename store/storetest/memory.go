@@ -115,7 +115,7 @@ func (m *Memory) expire() {
 	}
 	expired := time.Now().Add(-m.ttl)
 	for id, run := range m.runs {
-		if run.run.Stamped && run.run.FinishTS.Before(expired) {
+		if !run.run.Open() && run.run.FinishTS.Before(expired) {
 			delete(m.runs, id)
 		}
 	}

@@ -100,7 +100,7 @@ var tests = []struct {
 	{"nodes are paged and counted by cluster", nodesArePaged},
 	{"nodes of a stale term are refused", staleNodesAreRefused},
 
-	{"a stamped run expires with all its records", stampedRunExpires},
+	{"only a stamped run expires, with all its records", stampedRunExpires},
 	{"random writes match the model", randomWritesMatchTheModel},
 }
 
