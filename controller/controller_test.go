@@ -207,6 +207,69 @@ func TestSharedRunsNeverActOnOneNodeAtTheSameTime(t *testing.T) {
 	})
 }
 
+// TestNoTakeoverRunsTwoExclusiveRuns gives a running and a queued run every order of stored places in the queue.
+func TestNoTakeoverRunsTwoExclusiveRuns(t *testing.T) {
+	for _, places := range [][2]int{{0, 1}, {1, 1}, {1, 0}} {
+		synctest.Test(t, func(t *testing.T) {
+			h := newInstallation(t, 2, slow)
+			h.lead()
+			first := h.start(record.Request{}, record.RunRequest{})
+			second := h.start(record.Request{}, record.RunRequest{})
+			time.Sleep(100 * time.Millisecond)
+			h.kill()
+			for i, id := range []string{first.ID, second.ID} {
+				h.requeue(id, first.CreatedTS.Add(time.Duration(places[i])*time.Second))
+			}
+			h.lead()
+			defer h.kill()
+			time.Sleep(100 * time.Millisecond)
+			for id, want := range map[string]record.RunState{first.ID: record.RunRunning, second.ID: record.RunPending} {
+				if run, _ := h.store.Run(t.Context(), id); run.State != want {
+					t.Errorf("places %v: run %s is %s, want %s", places, id, run.State, want)
+				}
+			}
+			one, two := h.await(first.ID, record.RunDone), h.await(second.ID, record.RunDone)
+			if two.StartTS.Before(*one.FinishTS) {
+				t.Errorf("places %v: the second run began at %s, the first ended at %s", places, two.StartTS, one.FinishTS)
+			}
+		})
+	}
+}
+
+func TestStepsOfSharedRunsDoNotInterleaveOnANode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newInstallation(t, 3, "  concurrency: shared\n"+strings.Replace(slow, "batch: 2", "batch: [2, 1]", 1))
+		h.lead()
+		defer h.kill()
+		type span struct {
+			run      string
+			from, to time.Time
+		}
+		var ids []string
+		for range 3 {
+			ids = append(ids, h.start(record.Request{}, record.RunRequest{}).ID)
+		}
+		spans := map[string][]span{}
+		for _, id := range ids {
+			h.await(id, record.RunDone)
+			nodes, _, _ := h.store.RunNodes(t.Context(), id, nil, store.Page{})
+			for _, n := range nodes {
+				first, last := n.Actions[0], n.Actions[1] // the steps of the first stage
+				spans[n.Node] = append(spans[n.Node], span{id, first.StartTS, *last.FinishTS})
+			}
+		}
+		for node, list := range spans {
+			for i := range list {
+				for j := range i {
+					if list[i].from.Before(list[j].to) && list[j].from.Before(list[i].to) {
+						t.Errorf("%s went through steps of two runs at once: %v and %v", node, list[i], list[j])
+					}
+				}
+			}
+		}
+	})
+}
+
 func TestSameRequestAgainStartsNoSecondRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newInstallation(t, 2, slow)

@@ -319,3 +319,21 @@ func (h *installation) onceEach() {
 		}
 	}
 }
+
+// requeue changes the place of a run in the queue of its cluster, as it is stored, while nobody leads.
+func (h *installation) requeue(id string, at time.Time) {
+	h.t.Helper()
+	term, err := h.store.BeginTerm(h.t.Context(), 0)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	run, _, err := h.store.Claim(h.t.Context(), term.Term, id)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	commit := record.Commit{ID: "requeue-" + id, After: run.CommitID, Run: run}
+	commit.Run.Rev, commit.Run.CommitID, commit.Run.QueuedTS = run.Rev+1, commit.ID, &at
+	if err := h.store.Commit(h.t.Context(), term.Term, commit); err != nil {
+		h.t.Fatal(err)
+	}
+}

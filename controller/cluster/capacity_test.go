@@ -1,0 +1,145 @@
+package cluster
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/replicante-io/playbooks/record"
+)
+
+// fakeRun keeps what it was told.
+type fakeRun struct {
+	admitted bool
+	behind   string
+	unlocked []string
+}
+
+func (f *fakeRun) Queued(behind string) { f.admitted, f.behind = behind == "", behind }
+
+func (f *fakeRun) Unlocked(node string) { f.unlocked = append(f.unlocked, node) }
+
+func newRun(id string, state record.RunState, concurrency record.Concurrency) *record.Run {
+	return &record.Run{ID: id, Cluster: "c", State: state, Concurrency: concurrency}
+}
+
+// TestNoTakeoverAdmitsRunsThatConflict restores runs under every order of stored times, equal ones included.
+func TestNoTakeoverAdmitsRunsThatConflict(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		base := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+		n := rapid.IntRange(1, 6).Draw(t, "runs")
+		begun := rapid.IntRange(-1, n-1).Draw(t, "the run that had begun")
+		kind := rapid.SampledFrom([]record.Concurrency{record.Exclusive, record.Shared})
+		c, runs, told := NewCapacity(), []*record.Run{}, []*fakeRun{}
+		for i := range n {
+			r := newRun(fmt.Sprint("run-", i), record.RunPending, kind.Draw(t, "concurrency"))
+			if i == begun {
+				r.State = rapid.SampledFrom([]record.RunState{record.RunRunning, record.RunPaused, record.RunCancelling}).Draw(t, "state")
+			}
+			r.CreatedTS = base.Add(time.Duration(rapid.IntRange(0, 3).Draw(t, "created")) * time.Second)
+			if rapid.Bool().Draw(t, "has queued_ts") {
+				queued := base.Add(time.Duration(rapid.IntRange(0, 3).Draw(t, "queued")) * time.Second)
+				r.QueuedTS = &queued
+			}
+			runs, told = append(runs, r), append(told, &fakeRun{})
+			c.Restore(r)
+		}
+		for _, i := range rapid.Permutation(slices.Collect(func(yield func(int) bool) {
+			for i := range n {
+				if !yield(i) {
+					return
+				}
+			}
+		})).Draw(t, "order in which they continue") {
+			c.Attach("c", runs[i].ID, told[i])
+		}
+		ended := map[int]bool{}
+		for len(ended) < n {
+			admitted := -1
+			for i := range runs {
+				if ended[i] || !told[i].admitted {
+					continue
+				}
+				admitted = i
+				for j := range i {
+					if !ended[j] && told[j].admitted && !(runs[i].Concurrency == record.Shared && runs[j].Concurrency == record.Shared) {
+						t.Fatalf("%+v and %+v are both admitted", runs[i], runs[j])
+					}
+				}
+			}
+			if begun >= 0 && !ended[begun] && !told[begun].admitted {
+				t.Fatalf("the run that had begun is queued behind %s", told[begun].behind)
+			}
+			if admitted < 0 {
+				t.Fatalf("nobody is admitted")
+			}
+			ended[admitted] = true
+			c.Leave("c", runs[admitted].ID)
+		}
+		if len(c.clusters) != 0 {
+			t.Fatalf("what is left: %+v", c.clusters)
+		}
+	})
+}
+
+func TestANewRunIsQueuedLastWhateverTheClockSays(t *testing.T) {
+	c := NewCapacity()
+	future := record.Now().Add(time.Hour)
+	first := newRun("first", record.RunPending, record.Exclusive)
+	first.QueuedTS = &future
+	c.Restore(first)
+	for _, id := range []string{"b", "a"} {
+		r := newRun(id, record.RunPending, record.Exclusive)
+		c.Enter(r, false)
+		if !r.QueuedTS.After(future) {
+			t.Fatalf("%s is queued at %s, not after %s", id, r.QueuedTS, future)
+		}
+		future = *r.QueuedTS
+	}
+	a := &fakeRun{}
+	c.Attach("c", "a", a)
+	if a.behind != "first" {
+		t.Errorf("the last run is behind %q", a.behind)
+	}
+	if by := c.Enter(newRun("d", record.RunPending, record.Shared), true); by != "first" {
+		t.Errorf("in the way of a run that would have to wait is %q", by)
+	}
+	if len(c.clusters["c"].places) != 3 {
+		t.Errorf("a refused run has a place: %v", c.clusters["c"].places)
+	}
+}
+
+func TestNodesAreLockedAllOrNone(t *testing.T) {
+	c, one, two := NewCapacity(), &fakeRun{}, &fakeRun{}
+	if held := c.Lock("c", "one", []string{"a", "b"}, one); held != nil {
+		t.Fatalf("held: %v", held)
+	}
+	if held := c.Lock("c", "two", []string{"b", "x"}, two); held["b"].RunID != "one" || len(held) != 1 {
+		t.Fatalf("held: %v", held)
+	}
+	if held := c.Lock("c", "one", []string{"x"}, one); held != nil {
+		t.Fatalf("a request that was refused has locked a node: %v", held)
+	}
+	c.Unlock("c", "two", []string{"b"}) // it is not theirs
+	c.Unlock("c", "one", []string{"b"})
+	if !slices.Equal(two.unlocked, []string{"b"}) {
+		t.Fatalf("told %v", two.unlocked)
+	}
+	c.Ended("c", "one")
+	if held := c.Lock("c", "two", []string{"a", "b"}, two); !held["a"].Unsettled || len(held) != 1 {
+		t.Fatalf("held: %v", held)
+	}
+	c.RestoreLocks("c", "one", []string{"x"}) // nothing may run on a any longer
+	if !slices.Equal(two.unlocked, []string{"b", "a"}) {
+		t.Fatalf("told %v", two.unlocked)
+	}
+	if held := c.Lock("c", "two", []string{"a", "b"}, two); held != nil {
+		t.Fatalf("held: %v", held)
+	}
+	if locked := c.locked("c"); len(locked) != 3 {
+		t.Fatalf("locked: %v", locked)
+	}
+}
