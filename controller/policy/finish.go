@@ -26,6 +26,7 @@ func (p *Plan) finish(outcome record.RunState) {
 	finished := p.now
 	p.run.FinishTS = &finished
 	p.cancelRequests()
+	p.setWaiting(nil)
 	p.event(record.EventRunFinished, "", "", "", withCause(record.Document{"state": string(outcome)}, p.run.Error))
 }
 

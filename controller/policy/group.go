@@ -76,7 +76,7 @@ func (p *Plan) batchData(g *group) record.Document {
 	if g.key != "" {
 		data["group"] = g.key
 	}
-	return data
+	return p.passData(data)
 }
 
 // members are the nodes of the group's open batch that wait for its gate, by name.

@@ -74,6 +74,14 @@ func (p pass) records() []record.RunStage {
 	return stages
 }
 
+// passData adds the pass to the data of an event, where it is not the main one.
+func (p *Plan) passData(data record.Document) record.Document {
+	if p.pass.kind != record.PassMain {
+		data["pass"], data["pass_number"] = string(p.pass.kind), int64(p.pass.number)
+	}
+	return data
+}
+
 // takesPart tells whether the node may be a target in the pass that the run is in.
 func (p *Plan) takesPart(n *node) bool {
 	switch n.rec.State {

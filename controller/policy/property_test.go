@@ -62,6 +62,9 @@ func TestWhateverHappensBudgetsHoldAndNothingStartsTwice(t *testing.T) {
 		for name := range w.known {
 			w.known[name] = healthy(w, name)
 		}
+		for name := range w.known {
+			w.free(name)
+		}
 		w.members(true)
 		for range 100 {
 			w.work()
@@ -85,11 +88,25 @@ func healthy(w *world, name string) record.Node {
 	return n
 }
 
+// free ends another run's lock of a node.
+func (w *world) free(node string) {
+	if _, locked := w.others[node]; locked {
+		delete(w.others, node)
+		w.apply(policy.Unlocked{Nodes: []string{node}})
+	}
+}
+
 func happen(t *rapid.T, w *world) {
 	names := slices.Sorted(maps.Keys(w.known))
 	some := func() string { return rapid.SampledFrom(names).Draw(t, "node") }
 	busy := slices.Sorted(maps.Keys(w.orders))
-	switch rapid.IntRange(0, 15).Draw(t, "happening") {
+	switch rapid.IntRange(0, 17).Draw(t, "happening") {
+	case 16:
+		if name := some(); !w.locked[name] {
+			w.others[name] = policy.Holder{RunID: "run-2", Unsettled: rapid.Bool().Draw(t, "unsettled")}
+		}
+	case 17:
+		w.free(some())
 	case 15:
 		w.resolved = true
 		w.apply(policy.Command{Command: record.Command{Verb: record.VerbResolve, Node: some(),

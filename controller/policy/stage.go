@@ -94,7 +94,7 @@ func (p *Plan) openStage() bool {
 	}
 	st.Batches = p.batchesFor(g, len(targets))
 	p.pending.run = true
-	p.event(record.EventStageStarted, "", spec.Name, "", record.Document{"nodes": int64(len(targets))})
+	p.event(record.EventStageStarted, "", spec.Name, "", p.passData(record.Document{"nodes": int64(len(targets))}))
 	if p.run.StageIndex == len(p.pass.stages)-1 {
 		for _, n := range others {
 			p.leaveStages(n)
@@ -242,7 +242,7 @@ func (p *Plan) endStage(st *record.RunStage, state record.StageState) {
 	ended := p.now
 	st.EndTS = &ended
 	p.pending.run = true
-	p.event(record.EventStageFinished, "", st.Name, "", record.Document{"state": string(state)})
+	p.event(record.EventStageFinished, "", st.Name, "", p.passData(record.Document{"state": string(state)}))
 }
 
 // restoreGroups computes what follows from the record of the open stage.

@@ -20,20 +20,24 @@ func (w waits) add(reason record.WaitReason, n *node) {
 
 func (w waits) remove(reason record.WaitReason, n *node) { delete(w[reason], n.rec.Node) }
 
-// updateWaiting records what keeps the run. Every change of it is an event.
+// updateWaiting records what keeps the run. Every change of it is an event, until the run has ended.
 func (p *Plan) updateWaiting() {
-	next := p.currentWait()
-	old := p.run.Waiting
+	next, old := p.currentWait(), p.run.Waiting
 	if next != nil && old != nil && next.For == old.For && next.Stage == old.Stage && next.Node == old.Node {
 		next.Since = old.Since
 	}
+	p.setWaiting(next)
+}
+
+func (p *Plan) setWaiting(next *record.Wait) {
+	old := p.run.Waiting
 	if old.Same(next) && (next == nil || sameData(old.Data, next.Data)) {
 		return
 	}
 	p.run.Waiting = next
 	p.pending.run = true
-	if old.Same(next) {
-		return // more is known about the same wait
+	if old.Same(next) || p.ended() && next != nil { // more is known about the same wait, or the run itself waits for nothing
+		return
 	}
 	data, stage, node := record.Document{}, "", ""
 	if next != nil {

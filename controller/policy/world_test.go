@@ -48,7 +48,8 @@ type outstanding struct {
 	asked  map[policy.FactKey]policy.FactRequest
 	locked map[string]bool // nodes that are locked for the run
 	wake   *time.Time
-	more   bool // the plan wants to continue at once
+	more   bool                     // the plan wants to continue at once
+	others map[string]policy.Holder // nodes that other runs have locked
 }
 
 // order is what is to be done about a node's action.
@@ -58,10 +59,11 @@ type order struct {
 }
 
 func nothing() outstanding {
-	return outstanding{orders: map[string]order{}, asked: map[policy.FactKey]policy.FactRequest{}, locked: map[string]bool{}}
+	return outstanding{orders: map[string]order{}, asked: map[policy.FactKey]policy.FactRequest{}, locked: map[string]bool{},
+		others: map[string]policy.Holder{}}
 }
 
-// execute takes effects in. It returns the answers to lock requests: there is no other run.
+// execute takes effects in. It returns the answers to lock requests.
 func (o *outstanding) execute(effects policy.Effects) (answers []policy.Input) {
 	for _, node := range effects.UnlockNodes {
 		delete(o.locked, node)
@@ -82,13 +84,26 @@ func (o *outstanding) execute(effects policy.Effects) (answers []policy.Input) {
 		o.asked[request.Key] = request
 	}
 	for _, request := range effects.LockNodes {
-		for _, node := range request.Nodes {
-			o.locked[node] = true
-		}
-		answers = append(answers, policy.Locked{LockRequest: request})
+		answers = append(answers, o.lock(request))
 	}
 	o.wake, o.more = effects.WakeAt, effects.Continue
 	return answers
+}
+
+func (o *outstanding) lock(request policy.LockRequest) policy.Input {
+	held := map[string]policy.Holder{}
+	for _, node := range request.Nodes {
+		if holder, locked := o.others[node]; locked {
+			held[node] = holder
+		}
+	}
+	if len(held) > 0 {
+		return policy.NotLocked{LockRequest: request, Holders: held}
+	}
+	for _, node := range request.Nodes {
+		o.locked[node] = true
+	}
+	return policy.Locked{LockRequest: request}
 }
 
 func parse(t tb, text string) *playbook.Playbook {
@@ -139,7 +154,11 @@ func (w *world) load(claim bool) {
 		w.run.Rev++
 	}
 	plan := w.fresh(claim)
+	others := w.others
 	w.plan, w.outstanding = plan, nothing()
+	if others != nil {
+		w.others = others
+	}
 	for _, node := range policy.Busy(slices.Collect(maps.Values(w.nodes))) {
 		w.locked[node] = true
 	}
@@ -187,10 +206,17 @@ func (w *world) resumed() {
 	for _, node := range policy.Busy(slices.Collect(maps.Values(w.nodes))) {
 		other.locked[node] = true
 	}
+	other.others = w.others
 	commit, effects := plan.Resume(w.now)
-	other.execute(effects)
-	if !commit.Empty() {
-		w.t.Fatalf("a new leader would change the run at once: %+v\n%s", commit, w.story())
+	for {
+		if !commit.Empty() {
+			w.t.Fatalf("a new leader would change the run at once: %+v\n%s", commit, w.story())
+		}
+		answers := other.execute(effects)
+		if len(answers) == 0 {
+			break
+		}
+		commit, effects, _ = plan.Apply(w.now, answers)
 	}
 	mine := w.outstanding
 	for _, o := range []*outstanding{&mine, &other} {
@@ -302,6 +328,9 @@ func (w *world) take(commit record.Commit, effects policy.Effects) []policy.Inpu
 		w.check()
 	}
 	for _, start := range effects.StartActions {
+		if _, locked := w.others[start.Node]; locked || !w.locked[start.Node] {
+			w.t.Fatalf("%s is to act, and is not locked for the run", start.Node)
+		}
 		w.saved(start)
 		w.started[start.Action.ID] = true
 	}
