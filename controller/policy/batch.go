@@ -144,11 +144,13 @@ func (p *Plan) lockBatch(g *group, chosen []*node) bool {
 		p.startBatch(g, names)
 		return true
 	}
-	if _, blocked := p.holders[names[0]]; blocked || p.anyHeld(names) {
+	request := LockRequest{Group: g.key, Nodes: names}
+	if p.anyHeld(names) {
+		p.waitForLock(&p.groupRecord(g).Waiting, NotLocked{request, p.holders})
 		return false
 	}
 	g.locking = true
-	p.effects.LockNodes = append(p.effects.LockNodes, LockRequest{Group: g.key, Nodes: names})
+	p.effects.LockNodes = append(p.effects.LockNodes, request)
 	return false
 }
 
@@ -193,14 +195,24 @@ func (in NotLocked) apply(p *Plan) *record.RejectedError {
 		return nil
 	}
 	g.locking = false
-	for _, name := range in.Nodes {
-		if holder, held := in.Holders[name]; held && !holder.Unsettled {
-			p.replaceWait(&p.groupRecord(g).Waiting, &record.Wait{For: record.WaitNode, Since: p.now, Stage: p.stageSpec().Name, Node: name,
-				Data: record.Document{"code": record.CauseLocked, "run": holder.RunID}})
-			break
+	p.waitForLock(&p.groupRecord(g).Waiting, in)
+	return nil
+}
+
+// waitForLock names one node that another run works on, the same one as long as it does.
+func (p *Plan) waitForLock(wait **record.Wait, in NotLocked) {
+	if w := *wait; w != nil && w.For == record.WaitNode {
+		if holder, held := in.Holders[w.Node]; held && !holder.Unsettled && w.Data["run"] == holder.RunID {
+			return
 		}
 	}
-	return nil
+	for _, name := range in.Nodes {
+		if holder, held := in.Holders[name]; held && !holder.Unsettled {
+			p.replaceWait(wait, &record.Wait{For: record.WaitNode, Since: p.now, Stage: p.stageSpec().Name, Node: name,
+				Data: record.Document{"code": record.CauseLocked, "run": holder.RunID}})
+			return
+		}
+	}
 }
 
 func (in Unlocked) apply(p *Plan) *record.RejectedError {

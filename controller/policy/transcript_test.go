@@ -143,7 +143,9 @@ func (s *story) input(words []string) {
 	}
 }
 
-func (s *story) at(t time.Time) string { return t.Sub(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)).String() }
+func (s *story) at(t time.Time) string {
+	return t.Sub(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)).String()
+}
 
 // describe writes what has changed.
 func (s *story) describe() {
