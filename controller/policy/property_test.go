@@ -102,8 +102,14 @@ func happen(t *rapid.T, w *world) {
 	busy := slices.Sorted(maps.Keys(w.orders))
 	switch rapid.IntRange(0, 17).Draw(t, "happening") {
 	case 16:
-		if name := some(); !w.locked[name] {
-			w.others[name] = policy.Holder{RunID: "run-2", Unsettled: rapid.Bool().Draw(t, "unsettled")}
+		name := some()
+		if w.locked[name] {
+			break
+		}
+		_, before := w.others[name]
+		w.others[name] = policy.Holder{RunID: "run-2", Unsettled: rapid.Bool().Draw(t, "unsettled")}
+		if before { // it has ended, and its action may still be running
+			w.apply(policy.Unlocked{Nodes: []string{name}})
 		}
 	case 17:
 		w.free(some())
