@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Shows a playbook run from its start to its end, on this machine alone: starts everything in one process, applies an
-# example, watches it, and stops what it started. The exit code is the run's.
+# Shows one run of a playbook on this machine: starts everything in one process, applies an example, runs it, and stops
+# everything. The exit code is that of the run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bin=${BIN:-bin}
@@ -20,7 +20,7 @@ echo "Starting an etcd, a control plane, a store and five agents, all in one pro
 for ((i = 0; ; i++)); do
   if url=$(sed -n 's/^replicore dev is ready at //p' "$log") && [[ -n $url ]]; then break; fi
   if ! kill -0 "$pid" 2>/dev/null || ((i == 1200)); then
-    echo "It did not start:" >&2
+    echo "replicore dev did not start:" >&2
     cat "$log" >&2
     exit 1
   fi
@@ -41,13 +41,13 @@ show run list
 
 cat <<NEXT
 
-That was all of it. It stops now; to go on by hand:
+The demo is over, and replicore dev stops now. To continue by hand:
 
   $bin/replicore dev --agents 5                                   # in one terminal
   $bin/replictl apply -f examples/failing-node.yaml               # in another
-  $bin/replictl run start failing-node --cluster demo --wait      # a node fails: exit code 3
-  $bin/replictl run nodes RUN                                     # and why
+  $bin/replictl run start failing-node --cluster demo --wait      # one node fails: exit code 3
+  $bin/replictl run nodes RUN                                     # shows why
   $bin/replictl run start rolling-restart --cluster demo -p ticks=20 --wait
-                                                                  # kill replicore dev --data DIR meanwhile, start it again
+                                                                  # kill replicore dev --data DIR during this, and start it again
 NEXT
 exit "$code"

@@ -1,4 +1,5 @@
-// Command repliagent is the agent of one node: it runs the actions that a control plane sends, and says how the node is.
+// Command repliagent is the agent of one node: it runs the actions that the control plane sends, and reports the state of
+// the node.
 package main
 
 import (
@@ -23,13 +24,13 @@ import (
 	"github.com/replicante-io/playbooks/internal/version"
 )
 
-// minProbeTimeout is how long a probe may take at least, however often it is asked.
+// minProbeTimeout is the least timeout of the probe, however short its interval is.
 const minProbeTimeout = 10 * time.Second
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second signal ends it the hard way
+	context.AfterFunc(ctx, stop) // a second signal kills the program
 	if err := command().ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "repliagent:", err)
 		os.Exit(1)
@@ -40,11 +41,11 @@ func command() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "repliagent --config FILE",
 		Short: "The agent of one node",
-		Long: `repliagent runs the actions that a control plane sends to this node, and says how the node is.
+		Long: `repliagent runs the actions that the control plane sends to this node, and reports the state of the node.
 
-The only commands it ever runs are those in its configuration. Every key of the configuration that holds a single value
-is also a flag and an environment variable: node.id is --node-id and REPLIAGENT_NODE_ID. A flag goes before the
-environment, that before the file.`,
+It only runs the commands in its configuration. Every key of the configuration that is a single value is also a flag and
+an environment variable: node.id is --node-id and REPLIAGENT_NODE_ID. A flag has precedence over the environment, the
+environment over the file.`,
 		Version: version.Text(), Args: cobra.NoArgs, SilenceErrors: true, SilenceUsage: true,
 	}
 	cmd.SetVersionTemplate("repliagent {{.Version}}\n")
@@ -88,7 +89,7 @@ func run(ctx context.Context, c config.Agent) error {
 	work.Go(func() error {
 		select {
 		case <-n.Agent().Ready():
-			// What is queued is told without waiting for the disk or for a command.
+			// The queue is answered from memory, so a slow disk or command does not trigger the watchdog.
 			systemd.Notify(ctx, systemd.Answers(listener.Addr(), wire.Base+"/actions/queue"))
 		case <-ctx.Done():
 		}
@@ -97,7 +98,7 @@ func run(ctx context.Context, c config.Agent) error {
 	return work.Wait()
 }
 
-// advertised is the URL of the agent; where any port will do, it has the one that it got.
+// advertised is the URL of the agent. If api.listen has port 0, the URL has the port that the system chose.
 func advertised(api config.API, listener net.Listener) string {
 	if api.Advertise == "http://"+api.Listen {
 		return "http://" + listener.Addr().String()

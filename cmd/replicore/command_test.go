@@ -48,12 +48,12 @@ func TestStoreInitPreparesAStoreThatCheckRejects(t *testing.T) {
 		t.Error("an empty store was adopted")
 	}
 	if _, err, _ := run(t, "store", "check", url); err == nil {
-		t.Error("a store that is not there is as it should be")
+		t.Error("a store that does not exist has no problems")
 	}
 	if out, err, _ := run(t, "store", "init", url); err != nil || !strings.Contains(out, "is prepared: installation ") {
 		t.Errorf("init: %q, %v", out, err)
 	}
-	if out, err, _ := run(t, "store", "check", url); err != nil || !strings.Contains(out, "is as it should be") {
+	if out, err, _ := run(t, "store", "check", url); err != nil || !strings.Contains(out, "has no problems") {
 		t.Errorf("check: %q, %v", out, err)
 	}
 }

@@ -18,30 +18,30 @@ const devListen = "127.0.0.1:16016"
 func devCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "dev", Short: "Run everything in one process, to try it out", Args: cobra.NoArgs,
-		Long: `Run everything in one process, to try it out on this machine: an embedded etcd, the control plane on an embedded
-store, and the agents of made-up nodes (node-1, node-2 … of cluster demo, in zones a, b and c; node-1 is the primary).
-The nodes know the actions agent.replicante.io/test.success, test.fail and test.loop.`,
+		Long: `Run everything in one process, to try it out on this machine: an embedded etcd, the control plane with an embedded store,
+and agents of demo nodes (node-1, node-2 … of cluster demo, in zones a, b and c; node-1 is the primary). The agents know
+the actions agent.replicante.io/test.success, test.fail and test.loop.`,
 	}
 	c := dev.Config{Version: version.Text()}
 	var log config.Log
 	flags := cmd.Flags()
-	flags.IntVar(&c.Agents, "agents", 3, "how many nodes")
-	flags.StringVar(&c.Data, "data", "", "`directory` that everything is kept in; without it nothing is kept")
-	flags.StringVar(&c.Listen, "listen", devListen, "`address` to serve on; port 0 takes any")
-	flags.StringVar(&c.Store, "store", "", "`URL` of a primary store to use instead of the embedded one, as mongodb://…")
-	flags.StringVar(&c.Etcd, "etcd-listen", "", "`address` of the embedded etcd, for agents of your own (default: any port)")
+	flags.IntVar(&c.Agents, "agents", 3, "number of nodes")
+	flags.StringVar(&c.Data, "data", "", "`directory` for all data; without it nothing is kept")
+	flags.StringVar(&c.Listen, "listen", devListen, "`address` to serve on; port 0 chooses a free one")
+	flags.StringVar(&c.Store, "store", "", "`URL` of a primary store to use instead of the embedded one, such as mongodb://…")
+	flags.StringVar(&c.Etcd, "etcd-listen", "", "`address` of the embedded etcd, for agents of your own (default: a free port)")
 	flags.StringVar(&log.Level, "log-level", "warn", "trace, debug, info, warn or error")
 	flags.StringVar(&log.Format, "log-format", "text", "text or json")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		c.Log = log.Logger("replicore", os.Stderr)
-		c.Ready = func(url string) { tell(cmd.OutOrStdout(), c, url) }
+		c.Ready = func(url string) { printReady(cmd.OutOrStdout(), c, url) }
 		return dev.Run(cmd.Context(), c)
 	}
 	return cmd
 }
 
-// tell says that everything is there, where, and what to type next.
-func tell(w io.Writer, c dev.Config, url string) {
+// printReady prints where everything is, and which commands to try next.
+func printReady(w io.Writer, c dev.Config, url string) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "replicore dev is ready at %s\n", url)
 	switch c.Agents {
@@ -53,12 +53,12 @@ func tell(w io.Writer, c dev.Config, url string) {
 		fmt.Fprintf(&b, "  node-1 … node-%d in cluster %s; node-1 is the primary\n", c.Agents, dev.Cluster)
 	}
 	if c.Etcd != "" {
-		fmt.Fprintf(&b, "  agents of your own join with etcd: {endpoints: [http://%s]}\n", c.Etcd)
+		fmt.Fprintf(&b, "  agents of your own can join with etcd: {endpoints: [http://%s]}\n", c.Etcd)
 	}
 	if c.Data == "" {
-		fmt.Fprintf(&b, "  nothing is kept when it ends; --data DIR keeps it\n")
+		fmt.Fprintf(&b, "  nothing is kept after it stops; use --data DIR to keep it\n")
 	} else {
-		fmt.Fprintf(&b, "  everything is kept in %s\n", c.Data)
+		fmt.Fprintf(&b, "  all data is kept in %s\n", c.Data)
 	}
 	fmt.Fprintf(&b, "\nIn another terminal:\n")
 	if url != "http://"+devListen {
@@ -71,6 +71,6 @@ func tell(w io.Writer, c dev.Config, url string) {
 	} else {
 		fmt.Fprintf(&b, "  replictl cluster list\n")
 	}
-	fmt.Fprintf(&b, "\nCtrl-C ends it.\n")
+	fmt.Fprintf(&b, "\nCtrl-C stops it.\n")
 	_, _ = io.WriteString(w, b.String())
 }

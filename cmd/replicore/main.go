@@ -22,7 +22,7 @@ const (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second signal ends it the hard way
+	context.AfterFunc(ctx, stop) // a second signal kills the program
 	root, entered := command()
 	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "replicore:", err)
@@ -34,7 +34,7 @@ func main() {
 	}
 }
 
-// command is the whole command line; entered becomes true once arguments and flags were understood.
+// command is the root command. Entered becomes true when arguments and flags are valid and a subcommand starts.
 func command() (root *cobra.Command, entered *bool) {
 	entered = new(bool)
 	root = &cobra.Command{
@@ -42,8 +42,8 @@ func command() (root *cobra.Command, entered *bool) {
 		Short: "The control plane: it runs playbooks over the nodes of clusters",
 		Long: `replicore is the control plane: it runs playbooks over the nodes of clusters.
 
-Every key of its configuration that holds a single value is also a flag and an environment variable: store.url is
---store-url and REPLICORE_STORE_URL. A flag goes before the environment, that before the file.
+Every key of its configuration that is a single value is also a flag and an environment variable: store.url is
+--store-url and REPLICORE_STORE_URL. A flag has precedence over the environment, the environment over the file.
 
 Exit: 0 done, 1 error, 2 usage.`,
 		Version: version.Text(), Args: cobra.NoArgs, SilenceErrors: true, SilenceUsage: true,

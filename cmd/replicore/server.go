@@ -16,8 +16,8 @@ import (
 func serverCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "server --config FILE", Short: "Run one replica of the control plane", Args: cobra.NoArgs,
-		Long: `Run one replica of the control plane, on an etcd and a primary store. Any number of replicas may run on the same two;
-one leads, the others take over when it is gone.`,
+		Long: `Run one replica of the control plane, with an etcd and a primary store. Any number of replicas may share the two: one of
+them leads, and another takes over when it fails.`,
 	}
 	file := cmd.Flags().String("config", "", "configuration `file` (replicore.yaml)")
 	config.CoreFlags(cmd.Flags())
@@ -31,7 +31,7 @@ one leads, the others take over when it is gone.`,
 	return cmd
 }
 
-// serve runs a replica until ctx ends, and keeps systemd informed. A replica that waits for etcd or the store is alive.
+// serve runs a replica until ctx ends, and notifies systemd. A replica that waits for etcd or the store counts as alive.
 func serve(ctx context.Context, core config.Core) error {
 	watching, stop := context.WithCancel(ctx)
 	serving, watched := make(chan struct{}), make(chan struct{})

@@ -13,8 +13,8 @@ import (
 	"github.com/replicante-io/playbooks/store"
 )
 
-// storePatience bounds what a command does with a store.
-const storePatience = time.Minute
+// storeTimeout bounds what a command does with a store.
+const storeTimeout = time.Minute
 
 func storeCommand() *cobra.Command {
 	cmd := &cobra.Command{
@@ -25,7 +25,7 @@ func storeCommand() *cobra.Command {
 	return cmd
 }
 
-// onStore is a command that opens the primary store of a configuration, does something with it, and closes it.
+// onStore makes cmd open the primary store of the configuration, call do, and close the store.
 func onStore(cmd *cobra.Command, load func(string, *pflag.FlagSet) (config.Core, error),
 	do func(ctx context.Context, core config.Core, s store.Store) error) *cobra.Command {
 	cmd.Args = cobra.NoArgs
@@ -41,7 +41,7 @@ func onStore(cmd *cobra.Command, load func(string, *pflag.FlagSet) (config.Core,
 			return err
 		}
 		defer func() { _ = s.Close() }()
-		ctx, cancel := context.WithTimeout(cmd.Context(), storePatience)
+		ctx, cancel := context.WithTimeout(cmd.Context(), storeTimeout)
 		defer cancel()
 		return do(ctx, core, s)
 	}

@@ -13,15 +13,15 @@ import (
 )
 
 func storeAdoptCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "adopt-etcd", Short: "Tell etcd that it belongs to this primary store",
-		Long: `Tell etcd that it belongs to this primary store, whatever it says now. Replicas refuse to lead while etcd belongs to no
-store or to another: their terms would not be comparable. Use it after etcd was built anew, or the store was replaced on
-purpose, and not while replicas run on another store with this etcd.`}
+	cmd := &cobra.Command{Use: "adopt-etcd", Short: "Record in etcd that it belongs to this primary store",
+		Long: `Record in etcd that it belongs to this primary store, whatever is recorded now. Replicas refuse to lead while etcd belongs
+to no store or to another one, since terms of different stores cannot be compared. Use this after etcd was set up again,
+or after the store was replaced on purpose. Do not use it while replicas run with this etcd and another store.`}
 	return onStore(cmd, config.LoadCore, func(ctx context.Context, core config.Core, s store.Store) error {
 		term, err := s.Term(ctx)
 		if errors.Is(err, store.ErrNotFound) {
-			return errors.New("the primary store is empty: nothing has to be adopted, the first leader does it all; " +
-				"or run replicore store init first")
+			return errors.New("the primary store is empty, so there is nothing to record: the first leader prepares the store and etcd; " +
+				"to prepare the store before, run replicore store init")
 		}
 		if err != nil {
 			return err
@@ -36,7 +36,7 @@ purpose, and not while replicas run on another store with this etcd.`}
 		case err != nil:
 			return err
 		case before == term.Installation:
-			fmt.Fprintf(cmd.OutOrStdout(), "etcd belongs to the store %s already\n", term.Installation)
+			fmt.Fprintf(cmd.OutOrStdout(), "etcd already belongs to the store %s\n", term.Installation)
 		case before == "":
 			fmt.Fprintf(cmd.OutOrStdout(), "etcd now belongs to the store %s (term %d)\n", term.Installation, term.Term)
 		default:

@@ -12,16 +12,16 @@ import (
 )
 
 func storeCheckCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "check", Short: "Say what is wrong with the primary store, without changing it"}
+	cmd := &cobra.Command{Use: "check", Short: "Report what is wrong with the primary store, without changing it"}
 	return onStore(cmd, config.LoadStore, func(ctx context.Context, core config.Core, s store.Store) error {
 		problems, err := s.Check(ctx)
 		if err != nil {
 			return err
 		}
 		if len(problems) > 0 {
-			return fmt.Errorf("the primary store %s is not as it should be:\n  - %s", core.Store, strings.Join(problems, "\n  - "))
+			return fmt.Errorf("the primary store %s has problems:\n  - %s", core.Store, strings.Join(problems, "\n  - "))
 		}
-		fmt.Fprintf(cmd.OutOrStdout(), "the primary store %s is as it should be\n", core.Store)
+		fmt.Fprintf(cmd.OutOrStdout(), "the primary store %s has no problems\n", core.Store)
 		return nil
 	})
 }

@@ -11,9 +11,9 @@ import (
 )
 
 func storeInitCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "init", Short: "Make in the primary store what is missing: collections and indexes",
-		Long: "Make in the primary store what is missing: collections and indexes. The leader does the same when it begins to lead;\n" +
-			"this is for whoever wants it done, or its errors seen, before."}
+	cmd := &cobra.Command{Use: "init", Short: "Create the collections and indexes that are missing in the primary store",
+		Long: "Create the collections and indexes that are missing in the primary store. A leader does the same when it begins to\n" +
+			"lead; use this command to do it, and to see errors, before."}
 	return onStore(cmd, config.LoadStore, func(ctx context.Context, core config.Core, s store.Store) error {
 		if err := s.Init(ctx); err != nil {
 			return err
