@@ -16,9 +16,10 @@ import (
 
 func (t *tool) apply() *cobra.Command {
 	var names []string
-	cmd := &cobra.Command{Use: "apply -f FILE…", Short: "Store playbooks, all or none", Args: cobra.ArbitraryArgs,
-		Long: "Store the playbooks of files, all or none. A file may hold several documents; - is the standard input; of a\n" +
-			"folder, its .yaml, .yml and .json files are taken. What was applied before makes no new revision.",
+	cmd := &cobra.Command{Use: "apply -f FILE…", Short: "Store playbooks: all of them, or none", Args: cobra.ArbitraryArgs,
+		Long: "Store the playbooks in files: all of them, or none if one has a problem. A file may contain several documents;\n" +
+			"- is the standard input; of a folder, the .yaml, .yml and .json files are read. A playbook that has not changed\n" +
+			"since it was applied gets no new revision.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			files, err := t.files(append(names, args...))
 			if err != nil {
@@ -32,22 +33,22 @@ func (t *tool) apply() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return t.list(items, "PLAYBOOK\tREVISION\tVERSION\t", len(items), func(i int) string {
-				became := "unchanged"
+			return t.list(items, "PLAYBOOK\tREVISION\tVERSION\tRESULT", len(items), func(i int) string {
+				result := "unchanged"
 				if items[i].Created {
-					became = "created"
+					result = "created"
 				}
-				return fmt.Sprintf("%s\t%d\t%s\t%s", items[i].Name, items[i].Revision, dash(items[i].Version), became)
+				return fmt.Sprintf("%s\t%d\t%s\t%s", items[i].Name, items[i].Revision, dash(items[i].Version), result)
 			})
 		}}
-	cmd.Flags().StringSliceVarP(&names, "file", "f", nil, "`file`s or folders; - for the standard input")
+	cmd.Flags().StringSliceVarP(&names, "file", "f", nil, "a `file` or folder, or - for the standard input; repeatable")
 	return cmd
 }
 
-// files reads what names say.
+// files reads the files with these names, and those in the folders with these names.
 func (t *tool) files(names []string) ([]client.File, error) {
 	if len(names) == 0 {
-		return nil, usagef("which files? Name them with -f")
+		return nil, usagef("no file is given: name files with -f")
 	}
 	var files []client.File
 	for _, name := range names {
@@ -71,7 +72,7 @@ func (t *tool) files(names []string) ([]client.File, error) {
 				paths = append(paths, found...)
 			}
 			if len(paths) == 0 {
-				return nil, fmt.Errorf("%s holds no .yaml, .yml or .json file", name)
+				return nil, fmt.Errorf("%s contains no .yaml, .yml or .json file", name)
 			}
 		}
 		for _, path := range paths {
@@ -79,8 +80,8 @@ func (t *tool) files(names []string) ([]client.File, error) {
 			if err != nil {
 				return nil, unreadable(path, err)
 			}
-			if len(data) > record.MaxPlaybookText { // the server would refuse it too, maybe without reading what it is called
-				return nil, fmt.Errorf("%s:1:1: the text has %d bytes; a file of playbooks may have at most %d", path, len(data), record.MaxPlaybookText)
+			if len(data) > record.MaxPlaybookText { // the server might refuse it without having read its name
+				return nil, fmt.Errorf("%s:1:1: the text has %d bytes; a file of playbooks can have at most %d", path, len(data), record.MaxPlaybookText)
 			}
 			files = append(files, client.File{Name: path, Data: data})
 		}

@@ -7,7 +7,7 @@ import (
 )
 
 func (t *tool) cluster() *cobra.Command {
-	return group("cluster", "The clusters of the nodes that are known", t.clusterList())
+	return group("cluster", "Show the clusters with known nodes", t.clusterList())
 }
 
 func (t *tool) clusterList() *cobra.Command {

@@ -16,7 +16,7 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// contextsFile is the operator's own file: named sets of settings, one of them current.
+// contextsFile is a file of the operator: named sets of settings, one of them current.
 type contextsFile struct {
 	Current  string                 `yaml:"current,omitempty"`
 	Contexts map[string]contextKeys `yaml:"contexts,omitempty"`
@@ -56,27 +56,27 @@ func readContexts(path string) (contextsFile, error) {
 	return file, nil
 }
 
-// write replaces the file at once. It may hold tokens: only its owner reads it.
+// write replaces the file in one step. It may contain tokens: only its owner can read it.
 func (f contextsFile) write(path string) error {
 	text, err := yaml.Marshal(f)
 	if err != nil {
 		return err
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return fmt.Errorf("keep the contexts: %w", err)
+		return fmt.Errorf("write the contexts: %w", err)
 	}
 	draft := path + ".new"
 	if err := os.WriteFile(draft, text, 0o600); err != nil {
-		return fmt.Errorf("keep the contexts: %w", err)
+		return fmt.Errorf("write the contexts: %w", err)
 	}
 	if err := os.Rename(draft, path); err != nil {
-		return fmt.Errorf("keep the contexts: %w", err)
+		return fmt.Errorf("write the contexts: %w", err)
 	}
 	return nil
 }
 
 func (t *tool) contexts() *cobra.Command {
-	return group("context", "Named sets of settings", t.contextList(), t.contextUse(), t.contextSet(), t.contextDelete())
+	return group("context", "Manage named sets of settings", t.contextList(), t.contextUse(), t.contextSet(), t.contextDelete())
 }
 
 func (t *tool) contextList() *cobra.Command {
@@ -106,14 +106,14 @@ func (t *tool) contextList() *cobra.Command {
 }
 
 func (t *tool) contextUse() *cobra.Command {
-	return &cobra.Command{Use: "use NAME", Short: "Make a context the current one", Args: cobra.ExactArgs(1),
+	return &cobra.Command{Use: "use NAME", Short: "Use a context from now on", Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			file, err := readContexts(t.contextsFile)
 			if err != nil {
 				return err
 			}
 			if _, ok := file.Contexts[args[0]]; !ok {
-				return fmt.Errorf("there is no context %q: make it with replictl context set %s --server URL", args[0], args[0])
+				return fmt.Errorf("there is no context %q; to make it: replictl context set %s --server URL", args[0], args[0])
 			}
 			file.Current = args[0]
 			return file.write(t.contextsFile)
@@ -123,43 +123,43 @@ func (t *tool) contextUse() *cobra.Command {
 func (t *tool) contextSet() *cobra.Command {
 	var tokenFile string
 	cmd := &cobra.Command{Use: "set NAME --server URL [--cluster C]", Short: "Make or change a context", Args: cobra.ExactArgs(1),
-		Long: "Make or change a context from --server, --cluster, --output and --token-file. The first one becomes current.",
+		Long: "Make or change a context from --server, --cluster, --output and --token-file. The first context becomes the current one.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			file, err := readContexts(t.contextsFile)
 			if err != nil {
 				return err
 			}
-			kept := file.Contexts[args[0]]
+			set := file.Contexts[args[0]]
 			if cmd.Flags().Changed("server") {
-				kept.Server = strings.Join(t.servers, ",")
+				set.Server = strings.Join(t.servers, ",")
 			}
 			if cmd.Flags().Changed("cluster") {
-				kept.Cluster = t.settings.cluster
+				set.Cluster = t.settings.cluster
 			}
 			if cmd.Flags().Changed("output") {
-				kept.Output = t.output
+				set.Output = t.output
 			}
 			if tokenFile != "" {
 				token, err := os.ReadFile(tokenFile)
 				if err != nil {
 					return fmt.Errorf("read the token: %w", err)
 				}
-				kept.Token = strings.TrimSpace(string(token))
+				set.Token = strings.TrimSpace(string(token))
 			}
-			if kept.Server == "" {
-				return usagef("a context needs a --server")
+			if set.Server == "" {
+				return usagef("the server is missing: a context needs --server")
 			}
 			if file.Contexts == nil {
 				file.Contexts = map[string]contextKeys{}
 			}
-			file.Contexts[args[0]] = kept
+			file.Contexts[args[0]] = set
 			if len(file.Contexts) == 1 {
 				file.Current = args[0]
 			}
 			return file.write(t.contextsFile)
 		}}
-	cmd.Flags().String("cluster", "", "the `cluster` of its commands")
-	cmd.Flags().StringVar(&tokenFile, "token-file", "", "a `file` with the token to keep")
+	cmd.Flags().String("cluster", "", "the `cluster` that commands use with this context")
+	cmd.Flags().StringVar(&tokenFile, "token-file", "", "the `file` to read the token from")
 	return cmd
 }
 

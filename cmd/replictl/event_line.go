@@ -4,81 +4,138 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/replicante-io/playbooks/record"
 )
 
+const clockLayout = "15:04:05Z"
+
 // eventLine is an event in one line. Events of types that this tool does not know are shown as they are.
 func eventLine(e record.Event) string {
-	text := e.TS.UTC().Format("15:04:05") + "  " + eventText(e)
+	line := e.TS.UTC().Format(clockLayout) + "  " + eventText(e)
 	if e.Actor != "" {
-		text += " (by " + e.Actor + ")"
+		line += " (by " + e.Actor + ")"
 	}
-	return cut(text, 1000)
+	return cut(line, 1000)
 }
 
 func eventText(e record.Event) string {
-	data := e.Data
-	switch e.Type {
-	case record.EventRunCreated:
-		return "run created"
-	case record.EventRunStarted:
-		return "run started"
-	case record.EventRunWaiting:
-		if what := said(data, "message"); what != "" {
-			return "run waiting: " + what
-		}
-		return "run continues"
-	case record.EventRunPausing, record.EventRunPaused, record.EventRunResumed, record.EventRunCancelling:
-		return "run " + strings.TrimPrefix(string(e.Type), "run.") + because(data)
-	case record.EventRunClaimed:
-		return "a new leader goes on with the run (term " + said(data, "term") + ")"
-	case record.EventRunFinished:
-		return "run finished: " + said(data, "state") + because(data)
-	case record.EventStageStarted:
-		return "stage " + e.Stage + " started"
-	case record.EventStageFinished:
-		return "stage " + e.Stage + " finished: " + said(data, "state") + because(data)
-	case record.EventBatchStarted:
-		return "stage " + e.Stage + ": batch " + said(data, "batch") + " started" + members(data)
-	case record.EventBatchChecking:
-		return "stage " + e.Stage + ": batch " + said(data, "batch") + " waits for its nodes' health"
-	case record.EventBatchFinished:
-		return "stage " + e.Stage + ": batch " + said(data, "batch") + " finished"
-	case record.EventNodeState:
-		return "node " + e.Node + ": " + said(data, "state") + because(data)
-	case record.EventNodeAdded, record.EventNodeRemoved, record.EventNodeReturned, record.EventNodeResolved:
-		text := "node " + e.Node + " " + strings.TrimPrefix(string(e.Type), "node.")
-		if state := said(data, "state"); state != "" {
-			text += " as " + state
-		}
-		return text + because(data)
-	case record.EventActionFailed:
-		return fmt.Sprintf("node %s: %s/%s failed (attempt %s): %s", e.Node, e.Stage, e.Step, said(data, "attempt"), said(data, "message"))
-	case record.EventActionRetry:
-		return fmt.Sprintf("node %s: %s/%s is tried again (attempt %s)", e.Node, e.Stage, e.Step, said(data, "attempt"))
-	case record.EventActionUnknown:
-		return fmt.Sprintf("node %s: nobody knows how %s/%s ended", e.Node, e.Stage, e.Step) + because(data)
-	case record.EventActionSettled:
-		return fmt.Sprintf("node %s: %s/%s is over now", e.Node, e.Stage, e.Step)
-	case record.EventStepSkipped:
-		return fmt.Sprintf("node %s: %s/%s skipped", e.Node, e.Stage, e.Step)
+	switch group, _, _ := strings.Cut(string(e.Type), "."); group {
+	case "run":
+		return runEventText(e)
+	case "stage", "batch":
+		return stageEventText(e)
+	case "node", "action", "step":
+		return nodeEventText(e)
 	}
-	text := string(e.Type)
-	for _, part := range []string{e.Node, e.Stage, e.Step} {
-		if part != "" {
-			text += " " + part
-		}
-	}
-	if len(data) > 0 {
-		all, _ := json.Marshal(data) // a Document holds JSON values only
-		text += " " + string(all)
-	}
-	return text
+	return unknownEventText(e)
 }
 
-// said is a value of data in plain words; "" where there is none.
-func said(data record.Document, key string) string {
+func runEventText(e record.Event) string {
+	switch e.Type {
+	case record.EventRunCreated, record.EventRunStarted, record.EventRunPausing, record.EventRunPaused, record.EventRunResumed,
+		record.EventRunCancelling:
+		return "run " + strings.TrimPrefix(string(e.Type), "run.") + because(e.Data)
+	case record.EventRunWaiting:
+		return waitingText(text(e.Data, "message"), text(e.Data, "until"))
+	case record.EventRunClaimed:
+		return "a new leader continues the run (term " + text(e.Data, "term") + ")"
+	case record.EventRunFinished:
+		return "run finished: " + text(e.Data, "state") + because(e.Data)
+	}
+	return unknownEventText(e)
+}
+
+// waitingText is what a run waits for, and until when where message does not contain it. No message: the run waits for nothing.
+func waitingText(message, until string) string {
+	if message == "" {
+		return "run continues"
+	}
+	if end, err := time.Parse(time.RFC3339Nano, until); err == nil {
+		if clock := end.UTC().Format(time.RFC3339); !strings.Contains(message, clock) {
+			message += " (until " + clock + ")"
+		}
+	}
+	return "waiting: " + cut(message, len(message))
+}
+
+func stageEventText(e record.Event) string {
+	stage := "stage " + e.Stage
+	if group := text(e.Data, "group"); group != "" {
+		stage += ", group " + group
+	}
+	batch := stage + ": batch " + text(e.Data, "batch")
+	switch e.Type {
+	case record.EventStageStarted:
+		if nodes := text(e.Data, "nodes"); nodes != "" {
+			return stage + " started; nodes: " + nodes
+		}
+		return stage + " started"
+	case record.EventStageFinished:
+		return stage + " finished: " + text(e.Data, "state") + because(e.Data)
+	case record.EventBatchStarted:
+		return batch + " started" + batchNodes(e.Data)
+	case record.EventBatchChecking:
+		return batch + " waits until its nodes are healthy"
+	case record.EventBatchFinished:
+		return batch + " finished"
+	}
+	return unknownEventText(e)
+}
+
+func nodeEventText(e record.Event) string {
+	node, step := "node "+e.Node, e.Stage+"/"+e.Step
+	attempt := node + ": attempt " + text(e.Data, "attempt") + " of " + step
+	switch e.Type {
+	case record.EventNodeState:
+		return node + ": " + text(e.Data, "state") + because(e.Data)
+	case record.EventNodeAdded:
+		return node + " appeared during the run" + because(e.Data)
+	case record.EventNodeRemoved:
+		return node + " removed from the run" + because(e.Data)
+	case record.EventNodeReturned:
+		return node + " returned" + because(e.Data)
+	case record.EventNodeResolved:
+		return node + " resolved as " + text(e.Data, "state") + because(e.Data)
+	case record.EventActionFailed:
+		return attempt + " failed" + because(e.Data)
+	case record.EventActionRetry:
+		line := attempt + " failed" + because(e.Data)
+		if next, err := time.Parse(time.RFC3339Nano, text(e.Data, "next_ts")); err == nil {
+			line += "; next attempt at " + next.UTC().Format(clockLayout)
+		}
+		return line
+	case record.EventActionUnknown:
+		return node + ": it is not known how " + step + " ended" + because(e.Data)
+	case record.EventActionSettled:
+		line := node + ": " + step + " has ended"
+		if state := text(e.Data, "state"); state != "" {
+			line += ": " + state
+		}
+		return line
+	case record.EventStepSkipped:
+		return node + ": " + step + " skipped: its when is false"
+	}
+	return unknownEventText(e)
+}
+
+func unknownEventText(e record.Event) string {
+	line := string(e.Type)
+	for _, part := range []string{e.Node, e.Stage, e.Step} {
+		if part != "" {
+			line += " " + part
+		}
+	}
+	if len(e.Data) > 0 {
+		all, _ := json.Marshal(e.Data) // a Document holds JSON values only
+		line += " " + string(all)
+	}
+	return line
+}
+
+// text is a value of data as text; "" where there is none.
+func text(data record.Document, key string) string {
 	value, ok := data[key]
 	if !ok || value == nil {
 		return ""
@@ -89,15 +146,15 @@ func said(data record.Document, key string) string {
 // because is the reason, or the message, that data gives.
 func because(data record.Document) string {
 	for _, key := range []string{"reason", "message"} {
-		if text := said(data, key); text != "" {
-			return ": " + text
+		if why := text(data, key); why != "" {
+			return ": " + why
 		}
 	}
 	return ""
 }
 
-// members names the nodes of a batch.
-func members(data record.Document) string {
+// batchNodes names the nodes of a batch, at most ten.
+func batchNodes(data record.Document) string {
 	nodes, _ := data["nodes"].([]any)
 	names := make([]string, len(nodes))
 	for i, node := range nodes {
@@ -106,7 +163,7 @@ func members(data record.Document) string {
 	if len(names) == 0 {
 		return ""
 	}
-	if size := said(data, "size"); size != fmt.Sprint(len(names)) && size != "" {
+	if size := text(data, "size"); size != fmt.Sprint(len(names)) && size != "" {
 		return fmt.Sprintf(" on %s nodes: %s…", size, strings.Join(names[:min(len(names), 10)], ", "))
 	}
 	return ": " + list(names)

@@ -5,7 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
+
+	"github.com/spf13/cobra"
 
 	"github.com/replicante-io/playbooks/api/client"
 	"github.com/replicante-io/playbooks/record"
@@ -23,7 +24,7 @@ const (
 	exitInterrupted = 130
 )
 
-// exit is an error that decides the exit code. A silent one has told its story already.
+// exit is an error that decides the exit code. One without err is not printed.
 type exit struct {
 	code int
 	err  error
@@ -42,8 +43,8 @@ func usagef(format string, args ...any) error {
 	return &exit{code: exitUsage, err: fmt.Errorf(format, args...)}
 }
 
-// ended is the exit of a command that waited for run.
-func ended(run record.Run) error {
+// exitOf is the exit of a command that waited for run.
+func exitOf(run record.Run) error {
 	switch run.State {
 	case record.RunDone:
 		return nil
@@ -55,15 +56,15 @@ func ended(run record.Run) error {
 	return &exit{code: exitNotFinished}
 }
 
-// conclude tells err and returns the exit code for it.
-func conclude(ctx context.Context, err error, w io.Writer, servers []string) int {
+// conclude prints the error that cmd ended with, with what can be typed next, and returns the exit code.
+func (t *tool) conclude(ctx context.Context, cmd *cobra.Command, err error) int {
 	if err == nil {
 		return exitDone
 	}
 	var chosen *exit
 	if errors.As(err, &chosen) {
 		if chosen.err != nil {
-			_, _ = fmt.Fprintln(w, "replictl:", chosen.err)
+			t.note("replictl: %v", chosen.err)
 		}
 		return chosen.code
 	}
@@ -71,24 +72,27 @@ func conclude(ctx context.Context, err error, w io.Writer, servers []string) int
 		return exitInterrupted
 	}
 	var answer *client.Error
-	if errors.Is(err, client.ErrNoServer) {
-		_, _ = fmt.Fprintln(w, "replictl:", err)
-		if errors.As(err, &answer) {
-			_, _ = fmt.Fprintf(w, "Tried %s. A control plane answers but cannot do this now: its /readyz says what it misses.\n", list(servers))
-			return exitNoServer
-		}
-		_, _ = fmt.Fprintf(w, "Tried %s. Is a control plane running there? Name it with --server, RCTL_SERVER or a context.\n", list(servers))
+	answered := errors.As(err, &answer)
+	switch {
+	case errors.Is(err, client.ErrNoServer) && answered:
+		t.note("replictl: %v", err)
+		t.note("Tried %s. A control plane answers but cannot do this now: its /readyz lists what is missing.", list(t.servers))
 		return exitNoServer
-	}
-	if errors.As(err, &answer) {
+	case errors.Is(err, client.ErrNoServer):
+		t.note("replictl: %v", err)
+		t.note("Tried %s. Is a control plane running at this address? Give another one with --server, RCTL_SERVER or a context.",
+			list(t.servers))
+		return exitNoServer
+	case answered:
 		for _, p := range answer.Problems {
-			if p.Line > 0 { // the message says the others
-				_, _ = fmt.Fprintf(w, "%s:%d:%d: %s\n", cmp.Or(p.File, "playbook"), p.Line, p.Column, p.Message)
+			if p.Line > 0 { // the message names the others
+				t.note("%s:%d:%d: %s", cmp.Or(p.File, "playbook"), p.Line, p.Column, p.Message)
 			}
 		}
-		_, _ = fmt.Fprintln(w, "replictl:", err)
-		return exitError
 	}
-	_, _ = fmt.Fprintln(w, "replictl:", err)
+	t.note("replictl: %v", err)
+	if answered {
+		t.suggest(afterError(answer.Code, cmd.CommandPath(), cmd.Flags().Args(), t.settings.cluster))
+	}
 	return exitError
 }

@@ -6,11 +6,11 @@ import (
 	"strings"
 )
 
-// live draws lines over those it drew before.
+// live draws a picture over the one that it drew before.
 type live struct {
 	out   io.Writer
 	size  func() (columns, lines int)
-	drawn int
+	drawn int // lines of the last picture
 }
 
 func (l *live) draw(lines func(width int) []string) {

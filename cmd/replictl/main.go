@@ -1,4 +1,4 @@
-// Command replictl is the operator's tool: it applies playbooks, starts and watches runs, and tells them what to do.
+// Command replictl is the operator's tool: it applies playbooks, starts and watches runs, and sends them commands.
 package main
 
 import (

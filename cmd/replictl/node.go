@@ -11,8 +11,8 @@ import (
 )
 
 func (t *tool) node() *cobra.Command {
-	cmd := group("node", "The nodes that are known", t.nodeList(), t.nodeGet(), t.nodeForget())
-	cmd.PersistentFlags().StringP("cluster", "c", "", "the nodes' `cluster`")
+	cmd := group("node", "Show and forget known nodes", t.nodeList(), t.nodeGet(), t.nodeForget())
+	cmd.PersistentFlags().StringP("cluster", "c", "", "the `cluster` of the nodes")
 	return cmd
 }
 
@@ -80,7 +80,7 @@ func (t *tool) nodeGet() *cobra.Command {
 }
 
 func (t *tool) nodeForget() *cobra.Command {
-	return &cobra.Command{Use: "forget NODE --cluster C", Short: "Know a node no more that is gone for good", Args: cobra.ExactArgs(1),
+	return &cobra.Command{Use: "forget NODE --cluster C", Short: "Forget a node that is gone for good", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cluster, err := t.needCluster()
 			if err != nil {
@@ -94,7 +94,7 @@ func (t *tool) nodeForget() *cobra.Command {
 				return err
 			}
 			return t.one(map[string]any{"cluster_id": cluster, "node_id": args[0], "forgotten": true}, func(w io.Writer) {
-				_, _ = fmt.Fprintf(w, "node %s of %s is forgotten\n", args[0], cluster)
+				_, _ = fmt.Fprintf(w, "node %s of cluster %s is forgotten\n", args[0], cluster)
 			})
 		}}
 }

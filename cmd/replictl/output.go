@@ -25,7 +25,7 @@ func (t *tool) list(items any, header string, rows int, row func(i int) string) 
 	return table.Flush()
 }
 
-// one prints a single thing: as an object, or as text says.
+// one prints a single thing: as an object, or as text writes it.
 func (t *tool) one(item any, text func(w io.Writer)) error {
 	if t.output != "table" {
 		return t.print(item)
@@ -52,7 +52,7 @@ func (t *tool) print(value any) error {
 	if err := yaml.Unmarshal(text.Bytes(), &node); err != nil {
 		return err
 	}
-	block(&node)
+	useBlockStyle(&node)
 	writer := yaml.NewEncoder(t.out)
 	writer.SetIndent(2)
 	if err := writer.Encode(&node); err != nil {
@@ -61,10 +61,10 @@ func (t *tool) print(value any) error {
 	return writer.Close()
 }
 
-func block(node *yaml.Node) {
+func useBlockStyle(node *yaml.Node) {
 	node.Style = 0
 	for _, child := range node.Content {
-		block(child)
+		useBlockStyle(child)
 	}
 }
 
@@ -72,7 +72,7 @@ func (t *tool) say(format string, args ...any) {
 	_, _ = fmt.Fprintf(t.out, format+"\n", args...)
 }
 
-// note speaks beside the output.
+// note prints a line beside the output.
 func (t *tool) note(format string, args ...any) {
 	_, _ = fmt.Fprintf(t.err, format+"\n", args...)
 }
@@ -91,10 +91,27 @@ func when(ts *time.Time) string {
 	return ts.UTC().Format(time.RFC3339)
 }
 
-// list speaks names, at most ten of them.
+// list is names as text, at most ten of them.
 func list(names []string) string {
 	if len(names) > 10 {
 		return fmt.Sprintf("%s and %d more", strings.Join(names[:10], ", "), len(names)-10)
 	}
 	return strings.Join(names, ", ")
+}
+
+// cut makes text one line of at most width characters, without what would move a terminal's cursor.
+func cut(text string, width int) string {
+	runes := []rune(strings.Map(func(r rune) rune {
+		if r < ' ' || r >= 0x7f && r < 0xa0 {
+			return ' '
+		}
+		return r
+	}, text))
+	if len(runes) <= width {
+		return strings.TrimRight(string(runes), " ")
+	}
+	if width < 2 {
+		return string(runes[:max(width, 0)])
+	}
+	return string(runes[:width-1]) + "…"
 }

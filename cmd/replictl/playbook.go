@@ -11,7 +11,7 @@ import (
 )
 
 func (t *tool) playbook() *cobra.Command {
-	return group("playbook", "What was applied", t.playbookList(), t.playbookGet(), t.playbookRevisions())
+	return group("playbook", "Show the playbooks that were applied", t.playbookList(), t.playbookGet(), t.playbookRevisions())
 }
 
 func (t *tool) playbookList() *cobra.Command {

@@ -14,21 +14,23 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/replicante-io/playbooks/api/apitest"
 	"github.com/replicante-io/playbooks/api/client"
 	"github.com/replicante-io/playbooks/record"
 	"github.com/replicante-io/playbooks/store"
 )
 
-// desk is where an operator of a control plane sits.
-type desk struct {
+// operator runs the tool against a control plane.
+type operator struct {
 	*apitest.Plane
 	t    *testing.T
 	url  string
-	book string // a file with a playbook
+	file string // with a playbook
 }
 
-func sit(t *testing.T) *desk {
+func newOperator(t *testing.T) *operator {
 	t.Helper()
 	for _, name := range []string{"SERVER", "CLUSTER", "CONTEXT", "TOKEN", "OUTPUT"} {
 		t.Setenv("RCTL_"+name, "")
@@ -37,20 +39,20 @@ func sit(t *testing.T) *desk {
 	plane := apitest.New(t)
 	server := plane.Serve("core-1")
 	plane.Elect("core-1", server.URL)
-	d := &desk{Plane: plane, t: t, url: server.URL, book: filepath.Join(t.TempDir(), "restart.yaml")}
-	d.write(d.book, apitest.Playbook)
+	d := &operator{Plane: plane, t: t, url: server.URL, file: filepath.Join(t.TempDir(), "restart.yaml")}
+	d.write(d.file, apitest.Playbook)
 	t.Setenv("RCTL_SERVER", server.URL)
 	return d
 }
 
-func (d *desk) write(path, text string) {
+func (d *operator) write(path, text string) {
 	d.t.Helper()
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		d.t.Fatal(err)
 	}
 }
 
-// screen is written by the tool and read by the test.
+// screen is written by the tool and read by the test meanwhile.
 type screen struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -68,15 +70,15 @@ func (s *screen) String() string {
 	return s.text.String()
 }
 
-type heard struct {
+type result struct {
 	code     int
 	out, err string
 }
 
-// type runs a command line without a terminal.
-func (d *desk) run(args ...string) heard { return d.runAt(d.t.Context(), terminal{}, args...) }
+// run runs a command line without a terminal.
+func (d *operator) run(args ...string) result { return d.runAt(d.t.Context(), terminal{}, args...) }
 
-func (d *desk) runAt(ctx context.Context, at terminal, args ...string) heard {
+func (d *operator) runAt(ctx context.Context, at terminal, args ...string) result {
 	var out, err screen
 	if at.in == nil {
 		at.in = strings.NewReader("")
@@ -91,10 +93,10 @@ func (d *desk) runAt(ctx context.Context, at terminal, args ...string) heard {
 		at.size = func() (int, int) { return 100, 30 }
 	}
 	code := execute(ctx, args, at)
-	return heard{code: code, out: out.String(), err: err.String()}
+	return result{code: code, out: out.String(), err: err.String()}
 }
 
-func (d *desk) ok(args ...string) string {
+func (d *operator) ok(args ...string) string {
 	d.t.Helper()
 	s := d.run(args...)
 	if s.code != 0 {
@@ -103,11 +105,11 @@ func (d *desk) ok(args ...string) string {
 	return s.out
 }
 
-func (d *desk) fails(code int, words string, args ...string) heard {
+func (d *operator) fails(code int, message string, args ...string) result {
 	d.t.Helper()
 	s := d.run(args...)
-	if s.code != code || !strings.Contains(s.err, words) {
-		d.t.Fatalf("%v: exit %d, wanted %d and %q\n%s%s", args, s.code, code, words, s.out, s.err)
+	if s.code != code || !strings.Contains(s.err, message) {
+		d.t.Fatalf("%v: exit %d, wanted %d and %q\n%s%s", args, s.code, code, message, s.out, s.err)
 	}
 	return s
 }
@@ -121,15 +123,15 @@ func read[T any](t *testing.T, text string) T {
 	return value
 }
 
-func TestAPlaybookIsAppliedAndRead(t *testing.T) {
-	d := sit(t)
-	if out := d.ok("validate", "-f", d.book); !strings.Contains(out, "valid") {
+func TestApplyStoresPlaybooksThatCanBeRead(t *testing.T) {
+	d := newOperator(t)
+	if out := d.ok("validate", "-f", d.file); !strings.Contains(out, "valid") {
 		t.Fatal(out)
 	}
-	if out := d.ok("apply", "-f", d.book); !strings.Contains(out, "created") {
+	if out := d.ok("apply", "-f", d.file); !strings.Contains(out, "created") {
 		t.Fatal(out)
 	}
-	if out := d.ok("apply", "-f", filepath.Dir(d.book)); !strings.Contains(out, "unchanged") {
+	if out := d.ok("apply", "-f", filepath.Dir(d.file)); !strings.Contains(out, "unchanged") {
 		t.Fatal(out)
 	}
 	if s := d.runAt(t.Context(), terminal{in: strings.NewReader(apitest.Playbook)}, "apply", "-f", "-", "-o", "json"); s.code != 0 ||
@@ -151,39 +153,39 @@ func TestAPlaybookIsAppliedAndRead(t *testing.T) {
 	d.fails(exitError, "there is no playbook", "playbook", "get", "other")
 }
 
-func TestProblemsAreToldByFileLineAndColumn(t *testing.T) {
-	d := sit(t)
+func TestProblemsOfAPlaybookArePrintedWithFileLineAndColumn(t *testing.T) {
+	d := newOperator(t)
 	bad := filepath.Join(t.TempDir(), "bad.yaml")
 	d.write(bad, strings.Replace(apitest.Playbook, "      steps:", "      stepz:", 1))
 	for _, verb := range []string{"validate", "apply"} {
-		s := d.fails(exitError, bad+":", verb, "-f", d.book, "-f", bad)
+		s := d.fails(exitError, bad+":", verb, "-f", d.file, "-f", bad)
 		line, _, _ := strings.Cut(s.err, "\n")
 		if !strings.HasPrefix(line, bad+":") || !strings.Contains(s.err, "stepz") || s.out != "" {
 			t.Fatalf("%q", s.err)
 		}
 	}
 	if _, err := d.Playbook(t.Context(), "restart", 0); !errors.Is(err, store.ErrNotFound) {
-		t.Fatalf("it was stored: %v", err)
+		t.Fatalf("the valid playbook was stored: %v", err)
 	}
 	d.fails(exitError, "no such file", "apply", "-f", "none.yaml")
 	d.fails(exitUsage, "-f", "apply")
 }
 
-func (d *desk) start(args ...string) record.Run {
+func (d *operator) start(args ...string) record.Run {
 	d.t.Helper()
-	d.ok("apply", "-f", d.book)
+	d.ok("apply", "-f", d.file)
 	return read[record.Run](d.t, d.ok(append([]string{"run", "start", "restart", "--cluster", "demo", "-o", "json"}, args...)...))
 }
 
 func TestAFileThatIsTooLargeIsNamed(t *testing.T) {
-	d := sit(t)
+	d := newOperator(t)
 	huge := filepath.Join(t.TempDir(), "huge.yaml")
 	d.write(huge, strings.Repeat("#", 5<<20))
 	d.fails(exitError, huge+":1:1: the text has 5242880 bytes", "apply", "-f", huge)
 }
 
-func TestParamsAreReadByTheirTypes(t *testing.T) {
-	d := sit(t)
+func TestParamsAreReadByTheTypesThatThePlaybookDeclares(t *testing.T) {
+	d := newOperator(t)
 	run := d.start("-p", "grace=007", "-p", "count=7", "-p", "other=[1]", "--reason", "why", "--if-busy", "fail")
 	if run.Params["grace"] != "007" || run.Params["count"] != int64(7) || run.Params["other"] != "[1]" || run.Reason != "why" {
 		t.Fatalf("%+v", run)
@@ -199,10 +201,10 @@ func TestParamsAreReadByTheirTypes(t *testing.T) {
 	d.fails(exitError, "there is no playbook", "run", "start", "other", "--cluster", "demo")
 }
 
-// during runs a command line while do changes what it watches: it is given the run that was started.
-func (d *desk) during(at terminal, do func(run record.Run), args ...string) heard {
+// during runs a command line while do changes the run that it has started.
+func (d *operator) during(at terminal, do func(run record.Run), args ...string) result {
 	d.t.Helper()
-	done := make(chan heard, 1)
+	done := make(chan result, 1)
 	go func() { done <- d.runAt(d.t.Context(), at, args...) }()
 	var run record.Run
 	d.until(func() bool {
@@ -217,25 +219,25 @@ func (d *desk) during(at terminal, do func(run record.Run), args ...string) hear
 	case s := <-done:
 		return s
 	case <-time.After(20 * time.Second):
-		d.t.Fatalf("%v does not end", args)
-		return heard{}
+		d.t.Fatalf("%v did not return", args)
+		return result{}
 	}
 }
 
-func (d *desk) until(holds func() bool) {
+func (d *operator) until(holds func() bool) {
 	d.t.Helper()
 	for end := time.Now().Add(10 * time.Second); !holds(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(end) {
-			d.t.Fatal("it never holds")
+			d.t.Fatal("the condition was never true")
 		}
 	}
 }
 
-func (d *desk) finish(state record.RunState) func(record.Run) {
+func (d *operator) finish(state record.RunState) func(record.Run) {
 	return func(run record.Run) {
 		change := apitest.Change{State: state, Event: record.EventRunFinished}
 		if state == record.RunFailed {
-			change.Error = &record.Error{Code: "too_many_failures", Message: "1 node failed, 0 may"}
+			change.Error = &record.Error{Code: "max_failures", Message: "1 node failed, 0 may"}
 			change.Nodes = []record.RunNode{{Node: "node-2", State: record.NodeFailed, Error: &record.Error{Code: "exit", Message: "status 1 of stop"}}}
 		}
 		d.Move(run.ID, change)
@@ -244,11 +246,11 @@ func (d *desk) finish(state record.RunState) func(record.Run) {
 
 var startAndWait = []string{"run", "start", "restart", "--cluster", "demo", "--wait"}
 
-func TestTheExitCodeSaysHowTheRunEnded(t *testing.T) {
+func TestTheExitCodeDependsOnHowTheRunEnded(t *testing.T) {
 	for state, code := range map[record.RunState]int{record.RunDone: exitDone, record.RunFailed: exitFailed, record.RunCancelled: exitCancelled} {
 		t.Run(string(state), func(t *testing.T) {
-			d := sit(t)
-			d.ok("apply", "-f", d.book)
+			d := newOperator(t)
+			d.ok("apply", "-f", d.file)
 			s := d.during(terminal{}, d.finish(state), append(startAndWait, "-o", "json")...)
 			run := read[record.Run](t, s.out)
 			if s.code != code || run.State != state || run.FinishTS == nil || s.err != "" {
@@ -261,9 +263,9 @@ func TestTheExitCodeSaysHowTheRunEnded(t *testing.T) {
 	}
 }
 
-func TestWithoutATerminalEachEventIsALine(t *testing.T) {
-	d := sit(t)
-	d.ok("apply", "-f", d.book)
+func TestWithoutATerminalEachEventIsPrintedAsOneLine(t *testing.T) {
+	d := newOperator(t)
+	d.ok("apply", "-f", d.file)
 	s := d.during(terminal{}, func(run record.Run) {
 		d.Move(run.ID, apitest.Change{State: record.RunRunning, Event: record.EventRunStarted})
 		d.finish(record.RunFailed)(run)
@@ -279,8 +281,8 @@ func TestWithoutATerminalEachEventIsALine(t *testing.T) {
 }
 
 func TestOnATerminalTheRunIsDrawnLive(t *testing.T) {
-	d := sit(t)
-	d.ok("apply", "-f", d.book)
+	d := newOperator(t)
+	d.ok("apply", "-f", d.file)
 	out := &screen{}
 	s := d.during(terminal{out: out, draws: true}, func(run record.Run) {
 		d.until(func() bool { return strings.Contains(out.String(), "RUNNING for") })
@@ -300,24 +302,24 @@ func TestOnATerminalTheRunIsDrawnLive(t *testing.T) {
 	}
 }
 
-func TestAWatchSaysThatTheStoreDoesNotAnswerAndGoesOn(t *testing.T) {
+func TestAWatchReportsThatTheStoreDoesNotAnswerAndContinues(t *testing.T) {
 	for _, draws := range []bool{true, false} {
-		d := sit(t)
-		d.ok("apply", "-f", d.book)
+		d := newOperator(t)
+		d.ok("apply", "-f", d.file)
 		out, notes := &screen{}, &screen{}
-		told := notes
+		reported := notes
 		if draws {
-			told = out
+			reported = out
 		}
 		s := d.during(terminal{out: out, err: notes, draws: draws}, func(run record.Run) {
 			d.until(func() bool {
 				return strings.Contains(out.String(), run.ID) || strings.Contains(out.String(), "run created")
 			})
 			d.Keep("the primary store: it is away")
-			d.until(func() bool { return strings.Contains(told.String(), "waiting: the primary store: it is away") })
+			d.until(func() bool { return strings.Contains(reported.String(), "waiting: the primary store: it is away") })
 			d.Keep("")
 			if !draws {
-				d.until(func() bool { return strings.Contains(notes.String(), "the run continues") })
+				d.until(func() bool { return strings.Contains(notes.String(), "run continues") })
 			}
 			d.finish(record.RunDone)(run)
 		}, startAndWait...)
@@ -325,14 +327,14 @@ func TestAWatchSaysThatTheStoreDoesNotAnswerAndGoesOn(t *testing.T) {
 			t.Errorf("it ended with %d", s.code)
 		}
 		if n := strings.Count(notes.String(), "\n"); !draws && n != 2 || draws && n != 0 {
-			t.Errorf("beside its output it says %q", notes.String())
+			t.Errorf("beside its output it prints %q", notes.String())
 		}
 	}
 }
 
-func TestAPausedRunIsNotFinished(t *testing.T) {
-	d := sit(t)
-	d.ok("apply", "-f", d.book)
+func TestWaitReturnsWhenTheRunIsPaused(t *testing.T) {
+	d := newOperator(t)
+	d.ok("apply", "-f", d.file)
 	s := d.during(terminal{}, func(run record.Run) {
 		d.Move(run.ID, apitest.Change{State: record.RunPaused, Event: record.EventRunPaused})
 	}, append(startAndWait, "-o", "json")...)
@@ -341,25 +343,25 @@ func TestAPausedRunIsNotFinished(t *testing.T) {
 	}
 }
 
-func TestWaitingHasItsTime(t *testing.T) {
-	d := sit(t)
-	d.ok("apply", "-f", d.book)
+func TestWaitReturnsAfterWaitTimeout(t *testing.T) {
+	d := newOperator(t)
+	d.ok("apply", "-f", d.file)
 	s := d.run(append(startAndWait, "-o", "json", "--wait-timeout", "300ms")...)
-	if s.code != exitNotFinished || read[record.Run](t, s.out).State != record.RunRunning || !strings.Contains(s.err, "goes on") {
+	if s.code != exitNotFinished || read[record.Run](t, s.out).State != record.RunRunning || !strings.Contains(s.err, "continues") {
 		t.Fatalf("%+v", s)
 	}
 }
 
-func TestAnInterruptLeavesTheRunAlone(t *testing.T) {
-	d := sit(t)
+func TestAnInterruptDoesNotChangeTheRun(t *testing.T) {
+	d := newOperator(t)
 	run := d.start()
 	ctx, interrupt := context.WithCancel(t.Context())
 	out := &screen{}
-	done := make(chan heard, 1)
+	done := make(chan result, 1)
 	go func() { done <- d.runAt(ctx, terminal{out: out}, "run", "watch", run.ID) }()
 	d.until(func() bool { return strings.Contains(out.String(), "run created") })
 	interrupt()
-	if s := <-done; s.code != exitInterrupted || !strings.Contains(s.err, "goes on") {
+	if s := <-done; s.code != exitInterrupted || !strings.Contains(s.err, "continues") {
 		t.Fatalf("%+v", s)
 	}
 	if now, err := d.Run(t.Context(), run.ID); err != nil || now.State != record.RunRunning {
@@ -367,10 +369,10 @@ func TestAnInterruptLeavesTheRunAlone(t *testing.T) {
 	}
 }
 
-func TestOnATerminalAStartIsAskedAbout(t *testing.T) {
-	d := sit(t)
-	d.ok("apply", "-f", d.book)
-	ask := func(answer string, args ...string) heard {
+func TestOnATerminalAStartHasToBeConfirmed(t *testing.T) {
+	d := newOperator(t)
+	d.ok("apply", "-f", d.file)
+	ask := func(answer string, args ...string) result {
 		at := terminal{in: strings.NewReader(answer), asks: true}
 		return d.runAt(t.Context(), at, append([]string{"run", "start", "restart", "--cluster", "demo"}, args...)...)
 	}
@@ -394,8 +396,8 @@ func TestOnATerminalAStartIsAskedAbout(t *testing.T) {
 	}
 }
 
-func TestRunsAreReadAndSteered(t *testing.T) {
-	d := sit(t)
+func TestRunsAreReadAndGetCommands(t *testing.T) {
+	d := newOperator(t)
 	run := d.start()
 	d.Move(run.ID, apitest.Change{State: record.RunRunning, Event: record.EventNodeState, Nodes: []record.RunNode{
 		{Node: "node-3", State: record.NodeUnknown, Error: &record.Error{Code: "lost", Message: "its agent was restarted"}}}})
@@ -421,11 +423,11 @@ func TestRunsAreReadAndSteered(t *testing.T) {
 	d.ok("run", "resume", run.ID)
 	d.ok("run", "resolve", run.ID, "node-3", "done", "--reason", "I looked")
 	d.ok("run", "cancel", run.ID, "--kill")
-	_, _, told := d.Told()
+	_, _, commands := d.Told()
 	want := []record.Command{{Verb: "pause", Reason: "lunch"}, {Verb: "resume"},
 		{Verb: "resolve", Node: "node-3", State: "DONE", Reason: "I looked"}, {Verb: "cancel", Kill: true}}
-	if fmt.Sprint(told) != fmt.Sprint(want) {
-		t.Fatalf("%+v", told)
+	if fmt.Sprint(commands) != fmt.Sprint(want) {
+		t.Fatalf("%+v", commands)
 	}
 	d.fails(exitUsage, "DONE or FAILED", "run", "resolve", run.ID, "node-3", "MAYBE", "--reason", "x")
 	d.fails(exitUsage, "--reason", "run", "resolve", run.ID, "node-3", "DONE")
@@ -434,7 +436,7 @@ func TestRunsAreReadAndSteered(t *testing.T) {
 }
 
 func TestNodesClustersAndTheLeaderAreShown(t *testing.T) {
-	d := sit(t)
+	d := newOperator(t)
 	if out := d.ok("cluster", "list"); !strings.Contains(out, "demo     3      3\n") {
 		t.Fatal(out)
 	}
@@ -446,7 +448,7 @@ func TestNodesClustersAndTheLeaderAreShown(t *testing.T) {
 		t.Fatal(out)
 	}
 	if gone := read[struct{ Forgotten bool }](t, d.ok("node", "forget", "node-1", "-o", "json")); !gone.Forgotten {
-		t.Fatal("it is not forgotten")
+		t.Fatal("the node was not forgotten")
 	}
 	d.fails(exitError, "no node", "node", "get", "node-1")
 	if out := d.ok("leader"); !strings.HasPrefix(out, "core-1 leads in term 1") {
@@ -457,8 +459,8 @@ func TestNodesClustersAndTheLeaderAreShown(t *testing.T) {
 	}
 }
 
-func TestMistakesInTheCommandLineAreUsage(t *testing.T) {
-	d := sit(t)
+func TestAMistakeInTheCommandLineIsAUsageError(t *testing.T) {
+	d := newOperator(t)
 	for _, args := range [][]string{{"jump"}, {"run", "jump"}, {"leader", "--jump"}, {"leader", "more"}, {"leader", "-o", "xml"},
 		{"leader", "--log-level", "loud"}, {"leader", "--log-format", "xml"}, {"leader", "--server", "ftp://x"}, {"leader", "--context", "none"}} {
 		if s := d.run(args...); s.code != exitUsage || s.err == "" || s.out != "" {
@@ -472,32 +474,33 @@ func TestMistakesInTheCommandLineAreUsage(t *testing.T) {
 	}
 }
 
-func TestNoServerHasAnExitOfItsOwn(t *testing.T) {
-	d := sit(t)
+func TestNoServerHasItsOwnExitCode(t *testing.T) {
+	d := newOperator(t)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	_ = listener.Close()
-	deaf := "http://" + listener.Addr().String()
-	d.fails(exitNoServer, deaf, "leader", "--server", deaf)
+	closed := "http://" + listener.Addr().String()
+	d.fails(exitNoServer, closed, "leader", "--server", closed)
 	// With several servers the next one answers.
-	d.ok("leader", "--server", deaf+","+d.url)
+	d.ok("leader", "--server", closed+","+d.url)
 }
 
-func TestAServerThatAnswersThatItCannotIsNotMissing(t *testing.T) {
-	var told bytes.Buffer
+func TestAServerThatAnswersThatItIsNotReadyIsNotCalledMissing(t *testing.T) {
+	var printed bytes.Buffer
+	tool := &tool{terminal: terminal{err: &printed}, settings: settings{servers: []string{"core-1"}}}
 	unable := fmt.Errorf("%w: core-1: %w", client.ErrNoServer, &client.Error{Status: 503, Message: "the primary store cannot be reached"})
-	if code := conclude(t.Context(), unable, &told, []string{"core-1"}); code != exitNoServer {
+	if code := tool.conclude(t.Context(), &cobra.Command{}, unable); code != exitNoServer {
 		t.Errorf("exit code %d", code)
 	}
-	if text := told.String(); !strings.Contains(text, "/readyz") || strings.Contains(text, "running there") {
-		t.Errorf("it says %q", text)
+	if text := printed.String(); !strings.Contains(text, "/readyz") || strings.Contains(text, "running at") {
+		t.Errorf("it prints %q", text)
 	}
 }
 
-func TestAFlagGoesBeforeTheEnvironmentBeforeTheContext(t *testing.T) {
-	d := sit(t)
+func TestAFlagWinsOverTheEnvironmentAndThatOverTheContext(t *testing.T) {
+	d := newOperator(t)
 	d.Nodes("second", "a")
 	d.ok("context", "set", "one", "--server", "http://core-1.invalid", "--cluster", "demo")
 	d.ok("context", "set", "Two.B", "--server", d.url, "--cluster", "second")

@@ -13,11 +13,11 @@ import (
 	"github.com/replicante-io/playbooks/record"
 )
 
-// terminal is where the tool speaks and listens.
+// terminal is what the tool reads from and writes to.
 type terminal struct {
 	in       io.Reader
 	out, err io.Writer
-	asks     bool              // there is a person to ask
+	asks     bool              // there is a person who can answer questions
 	draws    bool              // out can be drawn on
 	drawsErr bool              // err can be drawn on
 	size     func() (int, int) // columns and lines
@@ -29,9 +29,8 @@ type tool struct {
 	terminal
 	settings
 	connected *client.Client
-	lost      func(error)
-	waits     func(string)
-	entered   bool // past arguments and flags: errors are no longer of usage
+	stream    stream // told about the stream of events that the client follows; set before it does
+	parsed    bool   // arguments and flags were valid: errors are no longer about usage
 }
 
 // execute runs one command line and returns its exit code.
@@ -46,23 +45,30 @@ func execute(ctx context.Context, args []string, t terminal) int {
 	root.SetOut(t.out)
 	root.SetErr(t.err)
 	cmd, err := root.ExecuteContextC(ctx)
-	if err != nil && !tool.entered {
+	if err != nil && !tool.parsed {
 		err = usagef("%w\nUsage: %s (see %s --help)", err, cmd.UseLine(), cmd.CommandPath())
 	}
-	return conclude(ctx, err, t.err, tool.servers)
+	return tool.conclude(ctx, cmd, err)
 }
 
 func (t *tool) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "replictl",
 		Short: "Run playbooks over the nodes of clusters",
-		Long: `replictl applies playbooks to a control plane, starts and watches runs, and tells them what to do.
+		Long: `replictl applies playbooks to a control plane, starts and watches runs, and sends them commands.
 
-Environment: RCTL_SERVER, RCTL_CLUSTER, RCTL_CONTEXT, RCTL_TOKEN, RCTL_OUTPUT, RCTL_CONFIG. A flag goes before the
-environment, that before the context (see replictl context).
+Environment: RCTL_SERVER, RCTL_CLUSTER, RCTL_CONTEXT, RCTL_TOKEN, RCTL_OUTPUT, RCTL_CONFIG. A flag wins over the
+environment, and the environment over the context (see replictl context).
 
-Exit: 0 done, 1 error, 2 usage, 3 the run ended FAILED, 4 it was CANCELLED, 5 no server could answer, 6 not finished
-(paused, waits for an approval, --wait-timeout). Ctrl-C leaves the run alone: 130.`,
+Exit codes:
+  0    done
+  1    error
+  2    wrong usage
+  3    the run ended FAILED
+  4    the run ended CANCELLED
+  5    no server could answer
+  6    the run has not finished: it is paused, it waits for an approval, or --wait-timeout has passed
+  130  interrupted with Ctrl-C; the run continues`,
 		Version:       version.Text(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -72,15 +78,15 @@ Exit: 0 done, 1 error, 2 usage, 3 the run ended FAILED, 4 it was CANCELLED, 5 no
 			if err := t.settings.load(cmd.Flags()); err != nil {
 				return err
 			}
-			t.entered = true
+			t.parsed = true
 			return nil
 		},
 	}
 	root.SetVersionTemplate("replictl {{.Version}}\n")
 	flags := root.PersistentFlags()
-	flags.StringSliceP("server", "s", []string{"http://127.0.0.1:16016"}, "`URL`s of the control plane's replicas, with commas")
-	flags.String("context", "", "the context to use, by `name`")
-	flags.String("config", "", "the `file` with contexts (default: replictl/config.yaml in the user's configuration)")
+	flags.StringSliceP("server", "s", []string{"http://127.0.0.1:16016"}, "`URL`s of the control plane's replicas, separated by commas")
+	flags.String("context", "", "the `name` of the context to use")
+	flags.String("config", "", "the `file` with contexts (default: replictl/config.yaml in the user's configuration directory)")
 	flags.StringP("output", "o", "table", "table, json or yaml")
 	flags.String("log-level", "warn", "trace, debug, info, warn, error or off")
 	flags.String("log-format", "text", "text or json")
@@ -88,7 +94,7 @@ Exit: 0 done, 1 error, 2 usage, 3 the run ended FAILED, 4 it was CANCELLED, 5 no
 	return root
 }
 
-// group is a command that only holds others.
+// group is a command that only has subcommands.
 func group(use, short string, commands ...*cobra.Command) *cobra.Command {
 	cmd := &cobra.Command{Use: use, Short: short, Args: cobra.NoArgs, RunE: help}
 	cmd.AddCommand(commands...)
@@ -97,7 +103,7 @@ func group(use, short string, commands ...*cobra.Command) *cobra.Command {
 
 func help(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 
-// client connects as the settings say.
+// client makes the client of the servers in the settings.
 func (t *tool) client() (*client.Client, error) {
 	if t.connected != nil {
 		return t.connected, nil
@@ -105,13 +111,13 @@ func (t *tool) client() (*client.Client, error) {
 	c, err := client.New(client.Config{
 		Servers: t.servers, Token: t.token, Actor: actor(), Version: version.Text(),
 		Lost: func(err error) {
-			if t.lost != nil {
-				t.lost(err)
+			if t.stream.broken != nil {
+				t.stream.broken(err)
 			}
 		},
-		Waits: func(words string) {
-			if t.waits != nil {
-				t.waits(words)
+		Waits: func(message string) {
+			if t.stream.waiting != nil {
+				t.stream.waiting(message)
 			}
 		},
 		Log: hclog.New(&hclog.LoggerOptions{Name: "replictl", Output: t.err,

@@ -5,6 +5,6 @@ import (
 )
 
 func (t *tool) run() *cobra.Command {
-	return group("run", "Start, watch and steer runs", t.runStart(), t.runList(), t.runGet(), t.runNodes(), t.runEvents(),
+	return group("run", "Start, watch and control runs", t.runStart(), t.runList(), t.runGet(), t.runNodes(), t.runEvents(),
 		t.runWatch(), t.runPause(), t.runResume(), t.runCancel(), t.runResolve())
 }

@@ -11,32 +11,33 @@ import (
 )
 
 func (t *tool) runPause() *cobra.Command {
-	return t.word(record.VerbPause, "Start nothing more until the run is resumed")
+	return t.plainCommand(record.VerbPause, "Start no further action until the run is resumed")
 }
 
 func (t *tool) runResume() *cobra.Command {
-	return t.word(record.VerbResume, "Let a paused run go on")
+	return t.plainCommand(record.VerbResume, "Continue a paused run")
 }
 
-func (t *tool) word(verb record.Verb, short string) *cobra.Command {
+// plainCommand sends a command that has no flags but its reason.
+func (t *tool) plainCommand(verb record.Verb, short string) *cobra.Command {
 	command := record.Command{Verb: verb}
 	cmd := &cobra.Command{Use: string(verb) + " RUN", Short: short, Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return t.command(cmd.Context(), args[0], command) }}
-	cmd.Flags().StringVar(&command.Reason, "reason", "", "why, for the record")
+	cmd.Flags().StringVar(&command.Reason, "reason", "", "the reason, recorded with the event")
 	return cmd
 }
 
 func (t *tool) runCancel() *cobra.Command {
 	command := record.Command{Verb: record.VerbCancel}
-	cmd := &cobra.Command{Use: "cancel RUN", Short: "End a run", Args: cobra.ExactArgs(1),
-		Long: "End a run: nothing more starts, and what is in flight is waited for, or stopped with --kill.",
+	cmd := &cobra.Command{Use: "cancel RUN", Short: "Cancel a run", Args: cobra.ExactArgs(1),
+		Long: "End a run: no further action starts. The run waits for the actions in flight, or stops them with --kill.",
 		RunE: func(cmd *cobra.Command, args []string) error { return t.command(cmd.Context(), args[0], command) }}
-	cmd.Flags().StringVar(&command.Reason, "reason", "", "why, for the record")
-	cmd.Flags().BoolVar(&command.Kill, "kill", false, "stop the actions in flight")
+	cmd.Flags().StringVar(&command.Reason, "reason", "", "the reason, recorded with the event")
+	cmd.Flags().BoolVar(&command.Kill, "kill", false, "stop the actions in flight instead of waiting for them")
 	return cmd
 }
 
-// command tells a run and shows how it is then.
+// command sends a command to a run and shows the run after it.
 func (t *tool) command(ctx context.Context, runID string, command record.Command) error {
 	c, err := t.client()
 	if err != nil {
@@ -49,7 +50,7 @@ func (t *tool) command(ctx context.Context, runID string, command record.Command
 	return t.one(run, func(w io.Writer) {
 		_, _ = fmt.Fprintf(w, "run %s of %s on %s: %s\n", run.ID, run.Playbook.Name, run.Cluster, run.State)
 		if run.Waiting != nil {
-			_, _ = fmt.Fprintf(w, "waiting: %s\n", run.Waiting.Message)
+			_, _ = fmt.Fprintln(w, waitingText(run.Waiting.Message, ""))
 		}
 	})
 }

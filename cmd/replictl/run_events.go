@@ -6,7 +6,7 @@ import (
 
 func (t *tool) runEvents() *cobra.Command {
 	var after int64
-	cmd := &cobra.Command{Use: "events RUN", Short: "List what happened in a run", Args: cobra.ExactArgs(1),
+	cmd := &cobra.Command{Use: "events RUN", Short: "List the events of a run", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := t.client()
 			if err != nil {
@@ -24,6 +24,6 @@ func (t *tool) runEvents() *cobra.Command {
 			}
 			return nil
 		}}
-	cmd.Flags().Int64Var(&after, "after", 0, "only those after this number")
+	cmd.Flags().Int64Var(&after, "after", 0, "only the events after this `number`")
 	return cmd
 }

@@ -7,6 +7,9 @@ import (
 	"github.com/spf13/cobra"
 )
 
+// plainWidth is the width of a picture that goes to no terminal.
+const plainWidth = 160
+
 func (t *tool) runGet() *cobra.Command {
 	return &cobra.Command{Use: "get RUN", Short: "Show a run", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -23,12 +26,15 @@ func (t *tool) runGet() *cobra.Command {
 				return err
 			}
 			return t.one(run, func(w io.Writer) {
-				width := 160
+				width := plainWidth
 				if t.draws {
 					width, _ = t.size()
 				}
 				for _, line := range draw(shown, width, t.now()) {
 					_, _ = fmt.Fprintln(w, line)
+				}
+				for _, s := range afterRun(shown) {
+					_, _ = fmt.Fprintf(w, "  %s\n", s)
 				}
 			})
 		}}

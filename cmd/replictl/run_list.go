@@ -27,9 +27,9 @@ func (t *tool) runList() *cobra.Command {
 					counts(r.Counts), when(&r.CreatedTS), when(r.FinishTS))
 			})
 		}}
-	cmd.Flags().StringP("cluster", "c", "", "only of this `cluster`")
-	cmd.Flags().StringVar(&filter.Playbook, "playbook", "", "only of this `playbook`")
-	cmd.Flags().StringSliceVar(&filter.States, "state", nil, "only in these `states`, with commas")
-	cmd.Flags().IntVar(&filter.Limit, "limit", 100, "at most so many; 0 is all")
+	cmd.Flags().StringP("cluster", "c", "", "only runs on this `cluster`")
+	cmd.Flags().StringVar(&filter.Playbook, "playbook", "", "only runs of this `playbook`")
+	cmd.Flags().StringSliceVar(&filter.States, "state", nil, "only runs in these `states`, separated by commas")
+	cmd.Flags().IntVar(&filter.Limit, "limit", 100, "the greatest `number` of runs to list; 0 lists all")
 	return cmd
 }

@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/replicante-io/playbooks/record"
 )
 
 func (t *tool) runNodes() *cobra.Command {
@@ -20,12 +22,22 @@ func (t *tool) runNodes() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return t.list(items, "NODE\tSTATE\tMEMBERSHIP\tACTIONS\tERROR", len(items), func(i int) string {
-				n := items[i]
-				return fmt.Sprintf("%s\t%s\t%s\t%d\t%s", n.Node, n.State, n.Membership, len(n.Actions), dash(strings.Join(strings.Fields(trouble(n)), " ")))
+			return t.list(items, "NODE\tSTATE\tMEMBERSHIP\tSTAGE\tACTIONS\tREASON", len(items), func(i int) string {
+				n := &items[i]
+				return fmt.Sprintf("%s\t%s\t%s\t%s\t%d\t%s", n.Node, n.State, n.Membership, dash(lastStage(n)), len(n.Actions),
+					dash(strings.Join(strings.Fields(nodeReason(n)), " ")))
 			})
 		}}
-	cmd.Flags().StringSliceVar(&states, "state", nil, "only in these `states`, with commas")
-	cmd.Flags().IntVar(&limit, "limit", 0, "at most so many; 0 is all")
+	cmd.Flags().StringSliceVar(&states, "state", nil, "only nodes in these `states`, separated by commas")
+	cmd.Flags().IntVar(&limit, "limit", 0, "the greatest `number` of nodes to list; 0 lists all")
 	return cmd
+}
+
+// lastStage is the latest stage that a node was in, and the state that it has there.
+func lastStage(n *record.RunNode) string {
+	if len(n.Stages) == 0 {
+		return ""
+	}
+	stage := &n.Stages[len(n.Stages)-1]
+	return passName(stage.Name, stage.Pass, stage.PassNumber) + " " + string(stage.State)
 }

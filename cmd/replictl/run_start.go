@@ -26,18 +26,18 @@ type startFlags struct {
 
 func (t *tool) runStart() *cobra.Command {
 	var flags startFlags
-	cmd := &cobra.Command{Use: "start PLAYBOOK --cluster C", Short: "Start a playbook on a cluster", Args: cobra.ExactArgs(1),
-		Long: "Start a playbook on a cluster. With --wait it shows the run until it ends, and its exit code says how.",
+	cmd := &cobra.Command{Use: "start PLAYBOOK --cluster C", Short: "Run a playbook on a cluster", Args: cobra.ExactArgs(1),
+		Long: "Run a playbook on a cluster. With --wait, show the run until it ends; the exit code says how it ended.",
 		RunE: func(cmd *cobra.Command, args []string) error { return t.start(cmd.Context(), args[0], flags) }}
 	f := cmd.Flags()
 	f.StringP("cluster", "c", "", "the `cluster` to run on")
-	f.StringArrayVarP(&flags.params, "param", "p", nil, "a param as `name=value`; lists and maps as YAML or JSON")
-	f.StringVar(&flags.reason, "reason", "", "why, for the record")
-	f.StringVar(&flags.ifBusy, "if-busy", "", "while another run has the cluster: queue (default) or fail")
-	f.Int64Var(&flags.revision, "revision", 0, "the playbook's revision; 0 is the latest")
+	f.StringArrayVarP(&flags.params, "param", "p", nil, "a param as `name=value`, lists and maps as YAML or JSON; repeatable")
+	f.StringVar(&flags.reason, "reason", "", "the reason, recorded with the run")
+	f.StringVar(&flags.ifBusy, "if-busy", "", "what to do while another run of the cluster is in the way: queue (default) or fail")
+	f.Int64Var(&flags.revision, "revision", 0, "the revision of the playbook; 0 is the latest")
 	f.BoolVarP(&flags.yes, "yes", "y", false, "do not ask")
-	f.BoolVarP(&flags.wait, "wait", "w", false, "wait for the end of the run")
-	f.DurationVar(&flags.waitTimeout, "wait-timeout", 0, "how long to wait, as 10m; the run goes on (exit 6)")
+	f.BoolVarP(&flags.wait, "wait", "w", false, "wait until the run ends")
+	f.DurationVar(&flags.waitTimeout, "wait-timeout", 0, "how long to wait, such as 10m; then the run continues (exit code 6)")
 	return cmd
 }
 
@@ -48,44 +48,44 @@ func (t *tool) start(ctx context.Context, name string, flags startFlags) error {
 	}
 	switch {
 	case flags.ifBusy != "" && flags.ifBusy != "queue" && flags.ifBusy != "fail":
-		return usagef("--if-busy %q: use queue or fail", flags.ifBusy)
+		return usagef("%q is not a valid --if-busy: use queue or fail", flags.ifBusy)
 	case flags.waitTimeout < 0 || flags.revision < 0:
-		return usagef("--wait-timeout and --revision are not negative")
+		return usagef("--wait-timeout and --revision cannot be negative")
 	}
 	c, err := t.client()
 	if err != nil {
 		return err
 	}
-	// What is asked about, and whose params are read, is what is started.
-	book, err := c.Playbook(ctx, name, flags.revision)
+	// The revision that is confirmed and whose params are read is the one that is started.
+	applied, err := c.Playbook(ctx, name, flags.revision)
 	if err != nil {
 		return err
 	}
-	params, err := readParams(flags.params, book)
+	params, err := readParams(flags.params, applied)
 	if err != nil {
 		return err
 	}
 	if t.asks && !flags.yes {
-		if err := t.confirm(ctx, c, book, cluster, flags.params); err != nil {
+		if err := t.confirm(ctx, c, applied, cluster, flags.params); err != nil {
 			return err
 		}
 	}
-	run, err := c.Start(ctx, record.RunRequest{Playbook: name, Revision: book.Revision, Cluster: cluster, Params: params,
+	run, err := c.Start(ctx, record.RunRequest{Playbook: name, Revision: applied.Revision, Cluster: cluster, Params: params,
 		Reason: flags.reason, IfBusy: flags.ifBusy})
 	if err != nil {
 		return err
 	}
 	if !flags.wait && flags.waitTimeout == 0 {
 		return t.one(run, func(w io.Writer) {
-			_, _ = fmt.Fprintf(w, "run %s of %s revision %d on %s: %s\nwatch it: replictl run watch %s\n",
-				run.ID, run.Playbook.Name, run.Playbook.Revision, cluster, run.State, run.ID)
+			_, _ = fmt.Fprintf(w, "run %s of %s revision %d on %s: %s\n  %s\n",
+				run.ID, run.Playbook.Name, run.Playbook.Revision, cluster, run.State, suggestion{"watch it", "run watch " + run.ID})
 		})
 	}
 	return t.wait(ctx, c, run.ID, flags.waitTimeout, true)
 }
 
-// confirm shows what is about to happen, and where, and asks.
-func (t *tool) confirm(ctx context.Context, c *client.Client, book record.Playbook, cluster string, params []string) error {
+// confirm shows what would start, and where, and asks.
+func (t *tool) confirm(ctx context.Context, c *client.Client, applied record.Playbook, cluster string, params []string) error {
 	nodes, err := c.Nodes(ctx, cluster)
 	if err != nil {
 		return err
@@ -95,7 +95,7 @@ func (t *tool) confirm(ctx context.Context, c *client.Client, book record.Playbo
 		names[i] = node.NodeID
 	}
 	t.note("server:    %s", list(t.servers))
-	t.note("playbook:  %s revision %d %s", book.Name, book.Revision, book.Version)
+	t.note("playbook:  %s revision %d %s", applied.Name, applied.Revision, applied.Version)
 	if len(params) > 0 {
 		t.note("params:    %s", strings.Join(params, " "))
 	}
@@ -103,7 +103,7 @@ func (t *tool) confirm(ctx context.Context, c *client.Client, book record.Playbo
 	t.note("nodes:     %d: %s", len(names), list(names))
 	_, _ = fmt.Fprint(t.err, "Start it? [y/N] ")
 	lines := make(chan string, 1)
-	go func() { // a read of a terminal cannot be interrupted; it ends with the process
+	go func() { // nobody can wait for it: a read of a terminal cannot be interrupted and ends with the process
 		line, _ := bufio.NewReader(t.in).ReadString('\n')
 		lines <- line
 	}()
@@ -119,10 +119,10 @@ func (t *tool) confirm(ctx context.Context, c *client.Client, book record.Playbo
 	}
 }
 
-// readParams reads name=value by the types that the playbook declares. What it does not declare the server refuses.
-func readParams(given []string, book record.Playbook) (map[string]any, error) {
+// readParams reads name=value by the types that the playbook declares. The server rejects params that it does not declare.
+func readParams(given []string, applied record.Playbook) (map[string]any, error) {
 	types := map[string]string{}
-	declared, _ := book.Spec["params"].([]any)
+	declared, _ := applied.Spec["params"].([]any)
 	for _, item := range declared {
 		param, _ := item.(map[string]any)
 		name, _ := param["name"].(string)
@@ -132,7 +132,7 @@ func readParams(given []string, book record.Playbook) (map[string]any, error) {
 	for _, text := range given {
 		name, value, ok := strings.Cut(text, "=")
 		if !ok || name == "" {
-			return nil, usagef("param %q: write it as name=value", text)
+			return nil, usagef("%q is not a valid param: write it as name=value", text)
 		}
 		if _, twice := params[name]; twice {
 			return nil, usagef("param %s is given twice", name)
@@ -141,7 +141,7 @@ func readParams(given []string, book record.Playbook) (map[string]any, error) {
 		case "int", "float", "bool", "list", "map":
 			var read any
 			if err := yaml.Unmarshal([]byte(value), &read); err != nil {
-				return nil, usagef("param %s is a %s: %q cannot be read as one", name, types[name], value)
+				return nil, usagef("param %s: %q is not a valid %s", name, value, types[name])
 			}
 			params[name] = read
 		default:

@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/viper"
 )
 
-// settings are what flags, the environment and the context say, in this order.
+// settings come from flags, the environment and the context; the first that sets a key wins.
 type settings struct {
 	servers                   []string
 	token, cluster            string
@@ -55,7 +55,7 @@ func (s *settings) load(flags *pflag.FlagSet) error {
 	if s.contextName != "" {
 		chosen, ok := file.Contexts[s.contextName]
 		if !ok && v.GetString("context") != "" {
-			return fmt.Errorf("there is no context %q in %s: see replictl context list", s.contextName, s.contextsFile)
+			return fmt.Errorf("there is no context %q in %s; to see the contexts: replictl context list", s.contextName, s.contextsFile)
 		}
 		if err := v.MergeConfigMap(chosen.keys()); err != nil {
 			return err
@@ -69,24 +69,24 @@ func (s *settings) load(flags *pflag.FlagSet) error {
 	s.logLevel, s.logFormat = v.GetString("log-level"), v.GetString("log-format")
 	switch {
 	case !slices.Contains([]string{"table", "json", "yaml"}, s.output):
-		return fmt.Errorf("output %q: use table, json or yaml", s.output)
+		return fmt.Errorf("%q is not a valid output: use table, json or yaml", s.output)
 	case hclog.LevelFromString(s.logLevel) == hclog.NoLevel:
-		return fmt.Errorf("log level %q: use trace, debug, info, warn, error or off", s.logLevel)
+		return fmt.Errorf("%q is not a valid log level: use trace, debug, info, warn, error or off", s.logLevel)
 	case s.logFormat != "text" && s.logFormat != "json":
-		return fmt.Errorf("log format %q: use text or json", s.logFormat)
+		return fmt.Errorf("%q is not a valid log format: use text or json", s.logFormat)
 	}
 	return nil
 }
 
-// needCluster is the cluster that a command is about.
+// needCluster is the cluster that a command needs.
 func (s *settings) needCluster() (string, error) {
 	if s.cluster == "" {
-		return "", usagef("which cluster? Name it with --cluster, RCTL_CLUSTER or a context (replictl cluster list shows them)")
+		return "", usagef("the cluster is missing: give it with --cluster, RCTL_CLUSTER or a context; to see the clusters: replictl cluster list")
 	}
 	return s.cluster, nil
 }
 
-// actor is who the control plane is told asks.
+// actor names the caller for the control plane: user@host, in printable ASCII.
 func actor() string {
 	name := os.Getenv("USER")
 	if current, err := user.Current(); err == nil && current.Username != "" {

@@ -8,7 +8,7 @@ import (
 
 func (t *tool) validate() *cobra.Command {
 	var names []string
-	cmd := &cobra.Command{Use: "validate -f FILE…", Short: "Check playbooks and store nothing", Args: cobra.ArbitraryArgs,
+	cmd := &cobra.Command{Use: "validate -f FILE…", Short: "Check playbooks without storing them", Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			files, err := t.files(append(names, args...))
 			if err != nil {
@@ -22,10 +22,10 @@ func (t *tool) validate() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return t.list(items, "PLAYBOOK\tVERSION\t", len(items), func(i int) string {
+			return t.list(items, "PLAYBOOK\tVERSION\tRESULT", len(items), func(i int) string {
 				return fmt.Sprintf("%s\t%s\tvalid", items[i].Name, dash(items[i].Version))
 			})
 		}}
-	cmd.Flags().StringSliceVarP(&names, "file", "f", nil, "`file`s or folders; - for the standard input")
+	cmd.Flags().StringSliceVarP(&names, "file", "f", nil, "a `file` or folder, or - for the standard input; repeatable")
 	return cmd
 }

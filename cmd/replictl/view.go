@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,22 +13,22 @@ import (
 
 // view is all that the picture of a run shows.
 type view struct {
-	run    record.Run
-	unwell []record.RunNode // some of the nodes that are not well
-	lost   error            // why nothing new is heard
-	waits  string           // what keeps the run, as the stream says
+	run         record.Run
+	unwell      []record.RunNode // some of the nodes that are in one of unwellStates
+	lost        error            // why the stream of events is broken; nil while it is connected
+	streamWaits string           // what the stream waits for, such as the primary store
 }
 
 // maxUnwell is how many nodes that are not well are shown.
 const maxUnwell = 8
 
-var badStates = []record.NodeState{record.NodeFailed, record.NodeUnknown, record.NodeRollbackFailed}
+var unwellStates = []record.NodeState{record.NodeFailed, record.NodeUnknown, record.NodeRollbackFailed}
 
 // readUnwell reads the nodes that are not well, if there are any.
 func (v *view) readUnwell(ctx context.Context, c *client.Client) error {
 	v.unwell = nil
 	states := []string{}
-	for _, state := range badStates {
+	for _, state := range unwellStates {
 		if v.run.Counts[state] > 0 {
 			states = append(states, string(state))
 		}
@@ -40,11 +41,28 @@ func (v *view) readUnwell(ctx context.Context, c *client.Client) error {
 	return err
 }
 
-// columns is what a stage's line needs beside its name, its bar and its words.
-const columns = 33
-
 // draw is the picture of a run: lines of at most width characters.
 func draw(v view, width int, now time.Time) []string {
+	lines := slices.Concat(headLines(v, now), []string{""}, stageLines(&v.run, width), unwellLines(v))
+	for i := range lines {
+		lines[i] = cut(lines[i], width)
+	}
+	return lines
+}
+
+// suggestionLines are suggestions as the last lines of a picture, of at most width characters.
+func suggestionLines(suggestions []suggestion, width int) []string {
+	lines := []string{}
+	for i, s := range suggestions {
+		if i == 0 {
+			lines = append(lines, "")
+		}
+		lines = append(lines, cut("  "+s.String(), width))
+	}
+	return lines
+}
+
+func headLines(v view, now time.Time) []string {
 	run := &v.run
 	lines := []string{
 		fmt.Sprintf("run %s  %s revision %d on %s", run.ID, run.Playbook.Name, run.Playbook.Revision, run.Cluster),
@@ -53,60 +71,68 @@ func draw(v view, width int, now time.Time) []string {
 	if run.Error != nil {
 		lines = append(lines, "error: "+run.Error.Message)
 	}
-	if v.waits != "" {
-		lines = append(lines, "waiting: "+v.waits)
-	} else if run.Waiting != nil && !run.State.Final() {
-		lines = append(lines, "waiting: "+run.Waiting.Message)
+	switch w := run.Waiting; {
+	case v.streamWaits != "":
+		lines = append(lines, waitingText(v.streamWaits, ""))
+	case w != nil && w.Until != nil:
+		lines = append(lines, waitingText(w.Message, w.Until.Format(time.RFC3339Nano)))
+	case w != nil:
+		lines = append(lines, waitingText(w.Message, ""))
 	}
 	if v.lost != nil {
-		lines = append(lines, "connection lost, trying again: "+v.lost.Error())
-	}
-	lines = append(lines, "")
-	longest, words := len("nodes"), len(counts(run.Counts))
-	for _, stage := range run.Stages {
-		longest, words = max(longest, len(stage.Name)), max(words, len(counts(stage.Counts)))
-	}
-	// The words come first; the bar gets what they leave.
-	bar := min(width-longest-words-columns, 40)
-	if narrow := width < longest+columns+20; narrow {
-		for _, stage := range run.Stages {
-			lines = append(lines, fmt.Sprintf("%s %s %s %s", mark(stage.State), stage.Name, stage.State, batchText(stage)))
-		}
-		lines = append(lines, "  "+counts(run.Counts))
-	} else {
-		for _, stage := range run.Stages {
-			lines = append(lines, stageLine(stage, longest, bar))
-		}
-		lines = append(lines, fmt.Sprintf("  %-*s  %-11s  %-11s %s%s", longest, "nodes", "", "", meter(run.Counts, 0, bar), counts(run.Counts)))
-	}
-	if len(v.unwell) > 0 {
-		lines = append(lines, "")
-		for _, node := range v.unwell {
-			lines = append(lines, fmt.Sprintf("  %s %s: %s", node.Node, node.State, trouble(node)))
-		}
-		all := 0
-		for _, state := range badStates {
-			all += run.Counts[state]
-		}
-		if more := all - len(v.unwell); more > 0 {
-			lines = append(lines, fmt.Sprintf("  and %d more: replictl run nodes %s --state FAILED,UNKNOWN", more, run.ID))
-		}
-	}
-	for i := range lines {
-		lines[i] = cut(lines[i], width)
+		lines = append(lines, "connection lost, connecting again: "+v.lost.Error())
 	}
 	return lines
 }
 
 func age(run *record.Run, now time.Time) string {
-	begun, word := run.CreatedTS, "for"
+	start, word := run.CreatedTS, "for"
 	if run.StartTS != nil {
-		begun = *run.StartTS
+		start = *run.StartTS
 	}
 	if run.FinishTS != nil {
 		now, word = *run.FinishTS, "after"
 	}
-	return fmt.Sprintf(" %s %s", word, max(now.Sub(begun), 0).Truncate(time.Second))
+	return fmt.Sprintf(" %s %s", word, max(now.Sub(start), 0).Truncate(time.Second))
+}
+
+// stageColumns is the width of a stage's line without its name, its bar and its counts.
+const stageColumns = 33
+
+// stageLines are one line per stage and pass, and one for all nodes. The counts come first; the bar gets the width that they leave.
+func stageLines(run *record.Run, width int) []string {
+	longest, counted := len("nodes"), len(counts(run.Counts))
+	for i := range run.Stages {
+		longest, counted = max(longest, len(stageName(&run.Stages[i]))), max(counted, len(counts(run.Stages[i].Counts)))
+	}
+	lines := []string{}
+	if width < longest+stageColumns+20 { // too narrow for columns
+		for i := range run.Stages {
+			stage := &run.Stages[i]
+			lines = append(lines, fmt.Sprintf("%s %s %s %s", mark(stage.State), stageName(stage), stage.State, batchText(stage)))
+		}
+		return append(lines, "  "+counts(run.Counts))
+	}
+	bar := min(width-longest-counted-stageColumns, 40)
+	for i := range run.Stages {
+		lines = append(lines, stageLine(&run.Stages[i], longest, bar))
+	}
+	return append(lines, fmt.Sprintf("  %-*s  %-11s  %-11s %s%s", longest, "nodes", "", "", meter(run.Counts, 0, bar), counts(run.Counts)))
+}
+
+// stageName is the name of a stage, with its pass where that is not the main one.
+func stageName(stage *record.RunStage) string {
+	return passName(stage.Name, stage.Pass, stage.PassNumber)
+}
+
+func passName(stage string, pass record.PassKind, number int) string {
+	switch {
+	case pass == record.PassMain || pass == "":
+		return stage
+	case number > 1:
+		return fmt.Sprintf("%s (%s %d)", stage, pass, number)
+	}
+	return fmt.Sprintf("%s (%s)", stage, pass)
 }
 
 func mark(state record.StageState) string {
@@ -117,19 +143,21 @@ func mark(state record.StageState) string {
 		return "!"
 	case record.StageDone:
 		return "+"
+	case record.StageCancelled:
+		return "x"
 	}
 	return " "
 }
 
-func batchText(stage record.RunStage) string {
+func batchText(stage *record.RunStage) string {
 	if stage.Batch == 0 {
 		return ""
 	}
 	return fmt.Sprintf("batch %d/%d", stage.Batch, max(stage.Batches, stage.Batch))
 }
 
-func stageLine(stage record.RunStage, longest, bar int) string {
-	line := fmt.Sprintf("%s %-*s  %-11s", mark(stage.State), longest, stage.Name, stage.State)
+func stageLine(stage *record.RunStage, longest, bar int) string {
+	line := fmt.Sprintf("%s %-*s  %-11s", mark(stage.State), longest, stageName(stage), stage.State)
 	if stage.State == record.StagePending || stage.State == record.StageNotReached {
 		return line
 	}
@@ -140,101 +168,68 @@ func stageLine(stage record.RunStage, longest, bar int) string {
 	return line
 }
 
-// order is how states are counted up, and how a meter draws them.
-var order = []struct {
-	state record.NodeState
-	mark  byte
-}{
-	{record.NodeDone, '#'}, {record.NodeSkipped, '-'}, {record.NodeRolledBack, '<'},
-	{record.NodeFailed, '!'}, {record.NodeUnknown, '?'}, {record.NodeRollbackFailed, '!'},
-	{record.NodeCancelled, 'x'}, {record.NodeIncomplete, 'x'}, {record.NodeNotReached, 'x'}, {record.NodeRemoved, 'x'},
-	{record.NodeRunning, '>'}, {record.NodeWaiting, '='}, {record.NodeAdded, '.'}, {record.NodePending, '.'},
-}
-
-func sum(counts map[record.NodeState]int) int {
-	total := 0
-	for _, count := range counts {
-		total += count
+func unwellLines(v view) []string {
+	if len(v.unwell) == 0 {
+		return nil
 	}
-	return total
-}
-
-// meter draws counts as a bar; total counts those too that have no state yet. What is not nothing has a mark. A bar of
-// fewer than 8 marks tells nothing: it is left out.
-func meter(counts map[record.NodeState]int, total, width int) string {
-	if width < 8 {
-		return ""
+	lines := []string{""}
+	for i := range v.unwell {
+		node := &v.unwell[i]
+		lines = append(lines, fmt.Sprintf("  %s %s: %s", node.Node, node.State, nodeReason(node)))
 	}
-	total = max(total, sum(counts))
-	if total == 0 {
-		return "[" + strings.Repeat(" ", width) + "] "
-	}
-	var bar strings.Builder
-	passed := 0
-	for _, entry := range order {
-		count := counts[entry.state]
-		if count == 0 {
-			continue
-		}
-		passed += count
-		size := passed*width/total - bar.Len()
-		if size < 1 && bar.Len() < width {
-			size = 1
-		}
-		bar.WriteString(strings.Repeat(string(entry.mark), max(size, 0)))
-	}
-	text := bar.String()
-	if len(text) < width {
-		text += strings.Repeat(".", width-len(text))
-	}
-	return "[" + text[:width] + "] "
-}
-
-// counts speaks counts, in the order of states; states that this tool does not know come last.
-func counts(counts map[record.NodeState]int) string {
-	parts := []string{}
-	left := sum(counts)
-	for _, entry := range order {
-		if count := counts[entry.state]; count > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", count, entry.state))
-			left -= count
+	total, states := 0, []string{}
+	for _, state := range unwellStates {
+		if n := v.run.Counts[state]; n > 0 {
+			total += n
+			states = append(states, string(state))
 		}
 	}
-	if left > 0 {
-		parts = append(parts, fmt.Sprintf("%d others", left))
+	if more := total - len(v.unwell); more > 0 {
+		lines = append(lines, fmt.Sprintf("  and %d more: replictl run nodes %s --state %s", more, v.run.ID, strings.Join(states, ",")))
 	}
-	if len(parts) == 0 {
-		return "none"
-	}
-	return strings.Join(parts, ", ")
+	return lines
 }
 
-// trouble is why a node is not well, in one line. One that is DONE is well, whatever its earlier attempts said.
-func trouble(node record.RunNode) string {
+// nodeReason is why a node is in its state, in one line: what it waits for, or why it ended. One that is DONE needs no reason,
+// whatever its earlier attempts reported.
+func nodeReason(node *record.RunNode) string {
 	if node.State == record.NodeDone {
 		return ""
 	}
-	text := ""
-	if node.Error != nil {
-		text = node.Error.Message
+	if !node.State.Final() && len(node.Stages) > 0 {
+		if w := node.Stages[len(node.Stages)-1].Waiting; w != nil {
+			return w.Message
+		}
 	}
-	for i := len(node.Actions) - 1; i >= 0; i-- {
-		action := node.Actions[i]
+	reason := ""
+	if node.Error != nil {
+		reason = node.Error.Message
+	}
+	if reason = withAction(reason, node.Actions); reason == "" && node.State.Final() && len(node.History) > 0 {
+		reason = node.History[len(node.History)-1].Reason
+	}
+	return reason
+}
+
+// withAction adds to reason what the latest action that failed reported.
+func withAction(reason string, actions []record.Action) string {
+	for i := len(actions) - 1; i >= 0; i-- {
+		action := actions[i]
 		if action.Error == nil {
 			continue
 		}
-		if text == "" {
-			text = action.Error.Message
+		if reason == "" {
+			reason = action.Error.Message
 		}
-		if !strings.Contains(text, action.Step) {
-			text = action.Stage + "/" + action.Step + ": " + text
+		if !strings.Contains(reason, action.Step) {
+			reason = action.Stage + "/" + action.Step + ": " + reason
 		}
-		if tail := lastLine(action.StderrTail); tail != "" && !strings.Contains(text, tail) {
-			text += " (" + tail + ")"
+		if tail := lastLine(action.StderrTail); tail != "" && !strings.Contains(reason, tail) {
+			reason += " (" + tail + ")"
 		}
 		break
 	}
-	return text
+	return reason
 }
 
 func lastLine(text string) string {
@@ -242,28 +237,11 @@ func lastLine(text string) string {
 	return strings.TrimSpace(lines[len(lines)-1])
 }
 
-// cut makes text one line of at most width characters, without what would move a terminal's cursor.
-func cut(text string, width int) string {
-	runes := []rune(strings.Map(func(r rune) rune {
-		if r < ' ' || r >= 0x7f && r < 0xa0 {
-			return ' '
-		}
-		return r
-	}, text))
-	if len(runes) <= width {
-		return strings.TrimRight(string(runes), " ")
-	}
-	if width < 2 {
-		return string(runes[:max(width, 0)])
-	}
-	return string(runes[:width-1]) + "…"
-}
-
-// verdict is how a run is, in one line.
-func verdict(run record.Run) string {
-	text := fmt.Sprintf("run %s %s%s: %s", run.ID, run.State, age(&run, run.UpdateTS), counts(run.Counts))
+// summary is a run in one line.
+func summary(run record.Run) string {
+	line := fmt.Sprintf("run %s %s%s: %s", run.ID, run.State, age(&run, run.UpdateTS), counts(run.Counts))
 	if run.Error != nil {
-		text += ": " + run.Error.Message
+		line += ": " + run.Error.Message
 	}
-	return cut(text, len(text))
+	return cut(line, len(line))
 }

@@ -30,17 +30,17 @@ func golden(t *testing.T, name, got string) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-update writes it again):\n%s", path, diff)
+		t.Errorf("%s (-update writes it):\n%s", path, diff)
 	}
 }
 
-var begun = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+var started = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 type nodeCounts = map[record.NodeState]int
 
-func middle() view {
+func runningView() view {
 	return view{
-		run: record.Run{ID: "0195-aa", Cluster: "orders", State: record.RunRunning, CreatedTS: begun, StartTS: &begun,
+		run: record.Run{ID: "0195-aa", Cluster: "orders", State: record.RunRunning, CreatedTS: started, StartTS: &started,
 			Playbook: record.PlaybookCopy{Name: "rolling-restart", Revision: 3},
 			Waiting:  &record.Wait{For: record.WaitGate, Message: "nodes of stage restart are not healthy: node-4 (its status is UNHEALTHY)"},
 			Counts:   nodeCounts{record.NodeDone: 2, record.NodeFailed: 2, record.NodeRunning: 1, record.NodePending: 5},
@@ -58,30 +58,45 @@ func middle() view {
 	}
 }
 
-func TestThePictureOfARun(t *testing.T) {
-	failed := middle()
-	finish := begun.Add(75 * time.Second)
+func TestARunIsDrawnToFitTheWidth(t *testing.T) {
+	failed := runningView()
+	finish := started.Add(75 * time.Second)
 	failed.run.State, failed.run.FinishTS, failed.run.Waiting = record.RunFailed, &finish, nil
-	failed.run.Error = &record.Error{Code: "too_many_failures", Message: "2 nodes failed, 1 may"}
+	failed.run.Error = &record.Error{Code: "max_failures", Message: "2 of 10 nodes failed; max_failures is 1"}
 	failed.run.Stages[1].State = record.StageFailed
-	failed.run.Stages[1].Error = &record.Error{Code: "too_many_failures", Message: "2 nodes failed, 1 may"}
+	failed.run.Stages[1].Error = &record.Error{Code: "max_failures", Message: "2 of 10 nodes failed; max_failures is 1"}
 	failed.run.Stages[2].State = record.StageNotReached
 
-	large := middle()
+	large := runningView()
 	large.run.Counts = nodeCounts{record.NodeDone: 9990, record.NodeUnknown: 1, record.NodeRunning: 9}
 	large.run.Stages = large.run.Stages[:1]
 	large.unwell = nil
 	large.lost = errors.New("no answer in time")
 
+	passes := runningView()
+	passes.run.State, passes.run.Waiting, passes.run.Error = record.RunPaused, &record.Wait{For: record.WaitPause,
+		Message: "an operator has to resume or cancel the run"}, nil
+	passes.run.Counts = nodeCounts{record.NodeDone: 3, record.NodeUnknown: 1, record.NodeIncomplete: 1, record.NodeWaiting: 2,
+		record.NodeRunning: 1, "SLEEPING": 2}
+	passes.run.Stages = append(passes.run.Stages,
+		record.RunStage{Name: "restart", Pass: record.PassNewcomers, PassNumber: 1, State: record.StageDone, Batch: 1, Batches: 1,
+			Counts: nodeCounts{record.NodeDone: 1}},
+		record.RunStage{Name: "restart", Pass: record.PassNewcomers, PassNumber: 2, State: record.StageCancelled, Batch: 1, Batches: 1,
+			Counts: nodeCounts{record.NodeCancelled: 1}})
+	passes.unwell = []record.RunNode{{Node: "node-2", State: record.NodeUnknown, Error: &record.Error{Code: record.CodeUnknown,
+		Message: "its agent did not report how step stop ended"}}}
+
 	for name, c := range map[string]struct {
 		view  view
 		width int
 	}{
-		"running-100.txt": {middle(), 100}, "running-40.txt": {middle(), 40}, "failed-100.txt": {failed, 100}, "large-120.txt": {large, 120},
-		"new-80.txt": {view{run: record.Run{ID: "0195-bb", Cluster: "demo", State: record.RunPending, CreatedTS: begun,
+		"passes-120.txt":  {passes, 120},
+		"running-100.txt": {runningView(), 100}, "running-40.txt": {runningView(), 40}, "failed-100.txt": {failed, 100}, "large-120.txt": {large, 120},
+		"new-80.txt": {view{run: record.Run{ID: "0195-bb", Cluster: "demo", State: record.RunPending, CreatedTS: started,
 			Waiting: &record.Wait{For: record.WaitQueue, Message: "run 0195-aa of the same cluster has to end first"}}}, 80},
 	} {
-		lines := draw(c.view, c.width, begun.Add(61*time.Second+300*time.Millisecond))
+		lines := draw(c.view, c.width, started.Add(61*time.Second+300*time.Millisecond))
+		lines = append(lines, suggestionLines(afterRun(c.view), c.width)...)
 		for _, line := range lines {
 			if n := utf8.RuneCountInString(line); n > c.width {
 				t.Errorf("%s: a line of %d: %q", name, n, line)
@@ -91,17 +106,17 @@ func TestThePictureOfARun(t *testing.T) {
 	}
 }
 
-func TestWhatAnAgentSaysDoesNotMoveTheCursor(t *testing.T) {
-	v := middle()
+func TestControlCharactersFromAnAgentAreNotPrinted(t *testing.T) {
+	v := runningView()
 	v.unwell[0].Error.Message = "\x1b[2Jgone\r\nsecond\tline\u009b1A"
-	for _, line := range draw(v, 200, begun) {
+	for _, line := range draw(v, 200, started) {
 		if strings.ContainsAny(line, "\x1b\r\n\t\u009b") {
 			t.Errorf("%q", line)
 		}
 	}
 }
 
-func TestAPictureIsDrawnOverTheOneBefore(t *testing.T) {
+func TestAPictureIsDrawnOverThePreviousOne(t *testing.T) {
 	var out strings.Builder
 	l := &live{out: &out, size: func() (int, int) { return 20, 6 }}
 	l.draw(func(int) []string { return []string{"one", "two", "three"} })
@@ -115,7 +130,7 @@ func TestAPictureIsDrawnOverTheOneBefore(t *testing.T) {
 	}
 }
 
-func TestAMeterShowsWhatIsNotNothing(t *testing.T) {
+func TestAMeterHasAMarkForEveryCountThatIsNotZero(t *testing.T) {
 	for _, c := range []struct {
 		counts nodeCounts
 		total  int
@@ -127,6 +142,7 @@ func TestAMeterShowsWhatIsNotNothing(t *testing.T) {
 		{nodeCounts{record.NodeDone: 5}, 10, "[#####.....]"},
 		{nodeCounts{record.NodeFailed: 1, record.NodePending: 9999}, 0, "[!.........]"},
 		{nodeCounts{record.NodeDone: 5, record.NodeFailed: 1, record.NodeRunning: 2, record.NodePending: 2}, 0, "[#####!>>..]"},
+		{nodeCounts{record.NodeDone: 2, record.NodeIncomplete: 3, record.NodeWaiting: 3, "SLEEPING": 2}, 0, "[##///===~~]"},
 	} {
 		if got := strings.TrimRight(meter(c.counts, c.total, 10), " "); got != c.want {
 			t.Errorf("%v of %d: %s, wanted %s", c.counts, c.total, got, c.want)
@@ -134,43 +150,76 @@ func TestAMeterShowsWhatIsNotNothing(t *testing.T) {
 	}
 }
 
-func TestEveryEventIsOneLine(t *testing.T) {
+func TestEveryEventIsPrintedAsOneLine(t *testing.T) {
 	var text strings.Builder
 	for _, e := range []record.Event{
 		{Type: record.EventRunCreated, Actor: "ana@desk"},
 		{Type: record.EventRunWaiting, Data: map[string]any{"for": "queue", "message": "run x of the same cluster has to end first"}},
-		{Type: record.EventRunWaiting, Data: map[string]any{"waits_for": ""}},
+		{Type: record.EventRunWaiting, Data: map[string]any{"for": "pause", "until": "2026-03-01T12:00:10Z", "message": "the pause between batches"}},
+		{Type: record.EventRunWaiting, Data: map[string]any{"for": "pause", "until": "2026-03-01T12:00:10Z",
+			"message": "the pause between batches ends at 2026-03-01T12:00:10Z"}},
+		{Type: record.EventRunWaiting, Data: map[string]any{}},
 		{Type: record.EventRunPaused, Data: map[string]any{"reason": "2 failures"}},
 		{Type: record.EventRunClaimed, Data: map[string]any{"term": int64(4)}},
-		{Type: record.EventStageStarted, Stage: "restart"},
+		{Type: record.EventStageStarted, Stage: "restart", Data: map[string]any{"nodes": int64(10)}},
 		{Type: record.EventBatchStarted, Stage: "restart", Data: map[string]any{"batch": int64(1), "size": int64(2), "nodes": []any{"a", "b"}}},
 		{Type: record.EventBatchStarted, Stage: "restart", Data: map[string]any{"batch": int64(1), "size": int64(500), "nodes": []any{"a", "b"}}},
+		{Type: record.EventBatchStarted, Stage: "restart", Data: map[string]any{"group": "zone-a", "batch": int64(1), "nodes": []any{"a"}}},
 		{Type: record.EventBatchChecking, Stage: "restart", Data: map[string]any{"batch": int64(1)}},
 		{Type: record.EventBatchFinished, Stage: "restart", Data: map[string]any{"batch": int64(1)}},
 		{Type: record.EventNodeState, Node: "a", Data: map[string]any{"state": "FAILED", "reason": "exit 1\nmore"}},
+		{Type: record.EventNodeAdded, Node: "b"},
+		{Type: record.EventNodeRemoved, Node: "b"},
+		{Type: record.EventNodeReturned, Node: "b"},
 		{Type: record.EventNodeResolved, Node: "a", Data: map[string]any{"state": "DONE", "reason": "I looked"}, Actor: "ana"},
 		{Type: record.EventActionFailed, Node: "a", Stage: "restart", Step: "stop", Data: map[string]any{"attempt": int64(2), "message": "status 1"}},
-		{Type: record.EventActionRetry, Node: "a", Stage: "restart", Step: "stop", Data: map[string]any{"attempt": int64(3)}},
+		{Type: record.EventActionRetry, Node: "a", Stage: "restart", Step: "stop",
+			Data: map[string]any{"attempt": int64(1), "message": "status 1", "next_ts": "2026-03-01T12:00:05.5Z"}},
 		{Type: record.EventActionUnknown, Node: "a", Stage: "restart", Step: "stop"},
-		{Type: record.EventActionSettled, Node: "a", Stage: "restart", Step: "stop"},
+		{Type: record.EventActionSettled, Node: "a", Stage: "restart", Step: "stop", Data: map[string]any{"state": "DONE"}},
 		{Type: record.EventStepSkipped, Node: "a", Stage: "restart", Step: "stop"},
 		{Type: record.EventStageFinished, Stage: "restart", Data: map[string]any{"state": "DONE"}},
 		{Type: record.EventRunFinished, Data: map[string]any{"state": "DONE"}},
 		{Type: "moon.full", Node: "a", Data: map[string]any{"phase": "full"}},
 	} {
-		e.TS = begun
+		e.TS = started
 		text.WriteString(eventLine(e) + "\n")
 	}
 	golden(t, "events.txt", text.String())
 }
 
-func TestNodeThatIsDoneHasNoTrouble(t *testing.T) {
+func TestANodeThatIsDoneHasNoReason(t *testing.T) {
 	node := record.RunNode{State: record.NodeRunning, Actions: []record.Action{{Step: "a", Error: &record.Error{Message: "it broke"}}}}
-	if got := trouble(node); !strings.Contains(got, "it broke") {
-		t.Errorf("while it is tried again: %q", got)
+	if got := nodeReason(&node); !strings.Contains(got, "it broke") {
+		t.Errorf("between two attempts: %q", got)
 	}
 	node.State = record.NodeDone
-	if got := trouble(node); got != "" {
+	if got := nodeReason(&node); got != "" {
 		t.Errorf("when it is done: %q", got)
+	}
+}
+
+func TestEveryNodeStateIsShown(t *testing.T) {
+	for _, state := range record.NodeStates {
+		if entries := inOrder(nodeCounts{state: 1}); len(entries) != 1 || entries[0].mark == otherMark {
+			t.Errorf("%s: %+v", state, entries)
+		}
+	}
+}
+
+func TestTheReasonOfANodeIsWhatItWaitsForOrWhyItEnded(t *testing.T) {
+	wait := &record.Wait{For: record.WaitRetry, Message: "the next attempt starts at 12:00"}
+	for _, c := range []struct {
+		node record.RunNode
+		want string
+	}{
+		{record.RunNode{State: record.NodeRunning, Stages: []record.NodeStage{{Name: "a"}, {Name: "b", Waiting: wait}}}, wait.Message},
+		{record.RunNode{State: record.NodeIncomplete, History: []record.NodeChange{{State: record.NodeRunning}, {State: record.NodeIncomplete,
+			Reason: "the run ended before step stop of stage restart"}}}, "the run ended before step stop of stage restart"},
+		{record.RunNode{State: record.NodePending, History: []record.NodeChange{{Reason: "it appeared during the run"}}}, ""},
+	} {
+		if got := nodeReason(&c.node); got != c.want {
+			t.Errorf("%s: %q, wanted %q", c.node.State, got, c.want)
+		}
 	}
 }
