@@ -68,10 +68,7 @@ func stageEventText(e record.Event) string {
 	batch := stage + ": batch " + text(e.Data, "batch")
 	switch e.Type {
 	case record.EventStageStarted:
-		if nodes := text(e.Data, "nodes"); nodes != "" {
-			return stage + " started; nodes: " + nodes
-		}
-		return stage + " started"
+		return stage + " started" + stageSize(e.Data)
 	case record.EventStageFinished:
 		return stage + " finished: " + text(e.Data, "state") + because(e.Data)
 	case record.EventBatchStarted:
@@ -151,6 +148,18 @@ func because(data record.Document) string {
 		}
 	}
 	return ""
+}
+
+// stageSize is how many nodes a stage is for.
+func stageSize(data record.Document) string {
+	switch nodes := text(data, "nodes"); nodes {
+	case "":
+		return ""
+	case "1":
+		return " on 1 node"
+	default:
+		return " on " + nodes + " nodes"
+	}
 }
 
 // batchNodes names the nodes of a batch, at most ten.

@@ -19,7 +19,7 @@ func main() {
 		drawsErr: term.IsTerminal(int(os.Stderr.Fd())) && os.Getenv("TERM") != "dumb",
 		size: func() (int, int) {
 			for _, file := range []*os.File{os.Stdout, os.Stderr} {
-				if width, height, err := term.GetSize(int(file.Fd())); err == nil {
+				if width, height, err := term.GetSize(int(file.Fd())); err == nil && width > 0 && height > 0 { // 0 is not known
 					return width, height
 				}
 			}

@@ -43,6 +43,8 @@ func afterError(code, path string, args []string, cluster string) []suggestion {
 		return []suggestion{{"see the runs", "run list"}}
 	case code == record.CodeClusterBusy:
 		return []suggestion{{"see the runs of the cluster", "run list --cluster " + cluster}}
+	case code == record.CodeWrongState && path == "run resolve":
+		return []suggestion{{"see the nodes of the run", "run nodes " + subject}}
 	case code == record.CodeWrongState:
 		return []suggestion{{"see its state", "run get " + subject}}
 	case code == record.CodeBadParams:

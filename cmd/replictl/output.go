@@ -68,7 +68,7 @@ func useBlockStyle(node *yaml.Node) {
 	}
 }
 
-func (t *tool) say(format string, args ...any) {
+func (t *tool) printf(format string, args ...any) {
 	_, _ = fmt.Fprintf(t.out, format+"\n", args...)
 }
 

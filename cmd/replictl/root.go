@@ -29,7 +29,7 @@ type tool struct {
 	terminal
 	settings
 	connected *client.Client
-	stream    stream // told about the stream of events that the client follows; set before it does
+	stream    stream // called by the client about the stream of events that it follows; set before it does
 	parsed    bool   // arguments and flags were valid: errors are no longer about usage
 }
 

@@ -20,7 +20,7 @@ func (t *tool) runEvents() *cobra.Command {
 				return t.print(items)
 			}
 			for _, event := range items {
-				t.say("%s", eventLine(event))
+				t.printf("%s", eventLine(event))
 			}
 			return nil
 		}}

@@ -7,8 +7,11 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// plainWidth is the width of a picture that goes to no terminal.
-const plainWidth = 160
+// plainWidth is the width of a picture that goes to no terminal; maxSuggestion is that of a line that may be copied, anywhere.
+const (
+	plainWidth    = 160
+	maxSuggestion = 1000
+)
 
 func (t *tool) runGet() *cobra.Command {
 	return &cobra.Command{Use: "get RUN", Short: "Show a run", Args: cobra.ExactArgs(1),
@@ -33,8 +36,8 @@ func (t *tool) runGet() *cobra.Command {
 				for _, line := range draw(shown, width, t.now()) {
 					_, _ = fmt.Fprintln(w, line)
 				}
-				for _, s := range afterRun(shown) {
-					_, _ = fmt.Fprintf(w, "  %s\n", s)
+				for _, line := range suggestionLines(afterRun(shown), maxSuggestion) {
+					_, _ = fmt.Fprintln(w, line)
 				}
 			})
 		}}

@@ -53,7 +53,7 @@ func (t *tool) wait(ctx context.Context, c *client.Client, runID string, timeout
 			return err
 		}
 	} else if w.live == nil {
-		t.say("%s", summary(run))
+		t.printf("%s", summary(run))
 	}
 	if !run.State.Final() {
 		t.note("run %s is %s", runID, run.State)

@@ -71,18 +71,27 @@ func headLines(v view, now time.Time) []string {
 	if run.Error != nil {
 		lines = append(lines, "error: "+run.Error.Message)
 	}
-	switch w := run.Waiting; {
-	case v.streamWaits != "":
+	if v.streamWaits != "" {
 		lines = append(lines, waitingText(v.streamWaits, ""))
-	case w != nil && w.Until != nil:
-		lines = append(lines, waitingText(w.Message, w.Until.Format(time.RFC3339Nano)))
-	case w != nil:
-		lines = append(lines, waitingText(w.Message, ""))
+	} else if run.Waiting != nil {
+		lines = append(lines, waitingLine(run))
 	}
 	if v.lost != nil {
 		lines = append(lines, "connection lost, connecting again: "+v.lost.Error())
 	}
 	return lines
+}
+
+// waitingLine is what a run waits for, without its error, which has a line of its own.
+func waitingLine(run *record.Run) string {
+	message, until := run.Waiting.Message, ""
+	if run.Error != nil {
+		message = strings.TrimSuffix(message, ": "+run.Error.Message)
+	}
+	if run.Waiting.Until != nil {
+		until = run.Waiting.Until.Format(time.RFC3339Nano)
+	}
+	return waitingText(message, until)
 }
 
 func age(run *record.Run, now time.Time) string {
@@ -115,7 +124,12 @@ func stageLines(run *record.Run, width int) []string {
 	}
 	bar := min(width-longest-counted-stageColumns, 40)
 	for i := range run.Stages {
-		lines = append(lines, stageLine(&run.Stages[i], longest, bar))
+		stage := &run.Stages[i]
+		line := stageLine(stage, longest, bar)
+		if stage.Error != nil && (run.Error == nil || run.Error.Message != stage.Error.Message) { // the head has the run's
+			line += "; " + stage.Error.Message
+		}
+		lines = append(lines, line)
 	}
 	return append(lines, fmt.Sprintf("  %-*s  %-11s  %-11s %s%s", longest, "nodes", "", "", meter(run.Counts, 0, bar), counts(run.Counts)))
 }
@@ -161,11 +175,7 @@ func stageLine(stage *record.RunStage, longest, bar int) string {
 	if stage.State == record.StagePending || stage.State == record.StageNotReached {
 		return line
 	}
-	line = fmt.Sprintf("%s  %-11s %s%s", line, batchText(stage), meter(stage.Counts, stage.Total, bar), counts(stage.Counts))
-	if stage.Error != nil {
-		line += "; " + stage.Error.Message
-	}
-	return line
+	return fmt.Sprintf("%s  %-11s %s%s", line, batchText(stage), meter(stage.Counts, stage.Total, bar), counts(stage.Counts))
 }
 
 func unwellLines(v view) []string {

@@ -37,15 +37,15 @@ type watcher struct {
 	drawn   time.Time // zero: draw again at once
 }
 
-// stream is what the watcher is told by the goroutine that follows the stream of events. broken gets nil when the stream is
-// connected again; waiting gets "" when the store answers again.
+// stream is called by the goroutine that follows the stream of events: broken with nil when the stream is connected again,
+// waiting with "" when the control plane's store answers again.
 type stream struct {
 	broken  func(error)
 	waiting func(message string)
 }
 
-// watch shows the run until it ends, or is blocked where that ends the watch, and returns it as it is then. connect says whom the
-// client tells about its stream.
+// watch shows the run until it ends, or until it is blocked where that ends the watch, and returns the run as it is then. connect
+// gives the client what it calls about its stream.
 func (w *watcher) watch(ctx context.Context, connect func(stream)) (record.Run, error) {
 	run, err := w.client.Run(ctx, w.runID)
 	if err != nil {
