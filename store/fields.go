@@ -13,13 +13,21 @@ var immutableRunFields = []string{
 	"id", "cluster", "playbook", "params", "reason", "requested_by", "idempotency_key", "created_ts", "concurrency",
 }
 
-// KeepImmutable sets the fields of run that no commit changes to those of stored.
-func KeepImmutable(run *record.Run, stored *record.Run) {
-	to, from := reflect.ValueOf(run).Elem(), reflect.ValueOf(stored).Elem()
-	for _, field := range fieldsOf(to.Type()) {
+var immutableRunIndexes = func() [][]int {
+	var indexes [][]int
+	for _, field := range fieldsOf(reflect.TypeFor[record.Run]()) {
 		if slices.Contains(immutableRunFields, field.name) {
-			to.FieldByIndex(field.Index).Set(from.FieldByIndex(field.Index))
+			indexes = append(indexes, field.Index)
 		}
+	}
+	return indexes
+}()
+
+// KeepImmutable sets the fields of run that no commit changes to those of stored.
+func KeepImmutable(run, stored *record.Run) {
+	to, from := reflect.ValueOf(run).Elem(), reflect.ValueOf(stored).Elem()
+	for _, index := range immutableRunIndexes {
+		to.FieldByIndex(index).Set(from.FieldByIndex(index))
 	}
 }
 

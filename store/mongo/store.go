@@ -58,7 +58,7 @@ type Store struct {
 	fencing  chan struct{}
 	notifier *notifier
 
-	mu       sync.Mutex  // guards the following three
+	mu       sync.Mutex  // guards the following three, and closes closing
 	sessions *sessions   // of the latest term
 	retired  []*sessions // of this process's earlier terms
 	earlier  []sessionID // of the leaders before
