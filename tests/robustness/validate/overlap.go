@@ -222,6 +222,23 @@ func (h *history) exclusiveRuns() {
 	}
 }
 
+// queueOrder: of two runs of a cluster that may not run at the same time, the one that was queued first starts first.
+func (h *history) queueOrder() {
+	for i := range h.Runs {
+		for j := range h.Runs {
+			first, second := &h.Runs[i], &h.Runs[j]
+			if first.Cluster != second.Cluster || !first.exclusive() && !second.exclusive() || first.QueuedTS == nil || second.QueuedTS == nil ||
+				first.StartTS == nil || second.StartTS == nil || !first.QueuedTS.Before(*second.QueuedTS) {
+				continue
+			}
+			if second.StartTS.Before(*first.StartTS) {
+				h.report(Violation{Run: second.ID}, "it was queued at %s and started at %s; run %s was queued at %s and started at %s",
+					clock(*second.QueuedTS), clock(*second.StartTS), first.ID, clock(*first.QueuedTS), clock(*first.StartTS))
+			}
+		}
+	}
+}
+
 // maxFailures: once more nodes have failed than a stage allows, no step of the run starts, or none until it is resumed.
 func (h *history) maxFailures() {
 	for i := range h.Runs {

@@ -255,9 +255,20 @@ func (h *history) states() {
 }
 
 func (h *history) nodeState(r *Run, n *Node) {
-	if n.State != "DONE" {
-		return
+	switch n.State {
+	case "DONE":
+		h.nodeDone(r, n)
+	case "NOT_REACHED":
+		for i := range n.Actions {
+			if executions := h.executions[n.Actions[i].ID]; len(executions) > 0 {
+				h.report(h.actions[n.Actions[i].ID].violation(), "its node is NOT_REACHED, and %s", describe(executions))
+			}
+		}
 	}
+}
+
+// nodeDone: a node is DONE that is DONE in every stage, with every step.
+func (h *history) nodeDone(r *Run, n *Node) {
 	last := map[[2]string]*Action{}
 	for i := range n.Actions {
 		last[[2]string{n.Actions[i].Stage, n.Actions[i].Step}] = &n.Actions[i]

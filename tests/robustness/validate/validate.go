@@ -43,6 +43,7 @@ var rules = []struct {
 	{"batches", (*history).batches},
 	{"stages in order", (*history).stagesInOrder},
 	{"exclusive runs", (*history).exclusiveRuns},
+	{"queue order", (*history).queueOrder},
 	{"max_failures", (*history).maxFailures},
 	{"paused runs", (*history).pausedRuns},
 	{"requested once", (*history).requestedOnce},

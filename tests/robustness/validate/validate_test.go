@@ -22,8 +22,8 @@ func ptr[T any](v T) *T { return &v }
 func example() *Evidence {
 	a := Run{
 		ID: "a", Cluster: "c", State: "DONE", Reason: "first", IdempotencyKey: "key-a", Term: 2, Seq: 16, Stamped: true,
-		Counts:  map[string]int{"DONE": 2},
-		StartTS: ptr(at(0)), FinishTS: ptr(at(1000)),
+		Counts:   map[string]int{"DONE": 2},
+		QueuedTS: ptr(at(0)), StartTS: ptr(at(0)), FinishTS: ptr(at(1000)),
 		Stages: []Stage{{Name: "one", State: "DONE", Total: 2}, {Name: "two", State: "DONE", Total: 2}},
 		Playbook: Playbook{Spec: Spec{Stages: []StageSpec{
 			{Name: "one", Steps: []StepSpec{{Name: "act", OnUnknown: "retry"}}},
@@ -34,7 +34,7 @@ func example() *Evidence {
 	b := Run{
 		ID: "b", Cluster: "c", State: "FAILED", Reason: "second", IdempotencyKey: "key-b", Term: 2, Seq: 4, Stamped: true,
 		Counts: map[string]int{"FAILED": 1, "NOT_REACHED": 1}, Error: &Error{Code: "max_failures"},
-		StartTS: ptr(at(1000)), FinishTS: ptr(at(1200)),
+		QueuedTS: ptr(at(50)), StartTS: ptr(at(1000)), FinishTS: ptr(at(1200)),
 		Stages:   []Stage{{Name: "one", State: "FAILED", Total: 2}},
 		Playbook: Playbook{Spec: Spec{Stages: []StageSpec{{Name: "one", Steps: []StepSpec{{Name: "act"}}}}}},
 	}
@@ -210,6 +210,7 @@ func TestEachRuleReportsItsViolationsAndOnlyThose(t *testing.T) {
 			e.Runs[1].StartTS = ptr(at(900))
 			e.event("b", "run.started").TS = at(900)
 		}},
+		{"queue order", "the run that was queued first started last", func(e *Evidence) { e.Runs[0].QueuedTS = ptr(at(60)) }},
 		{"max_failures", "another node was started after the last failure allowed", func(e *Evidence) {
 			n := &e.Nodes[3]
 			n.State, n.Stages = "DONE", []NodeStage{{Name: "one", Batch: 2, State: "DONE"}}
@@ -282,6 +283,12 @@ func TestEachRuleReportsItsViolationsAndOnlyThose(t *testing.T) {
 		{"states", "a node is DONE without its step", func(e *Evidence) {
 			e.Nodes[1].Actions = e.Nodes[1].Actions[:1]
 			e.Executions = slices.DeleteFunc(e.Executions, func(x Execution) bool { return x.Action == "a-2-2-1" })
+		}},
+		{"states", "a command ran on a node that was not reached", func(e *Evidence) {
+			e.Runs[1].Playbook.Spec.Stages[0].OnFailure = "continue"
+			e.Nodes[3].Stages = []NodeStage{{Name: "one", Batch: 2, State: "NOT_REACHED"}}
+			e.Nodes[3].Actions = []Action{newAction("b-1-2-1", "one", 1, 2, "FAILED", "exit", 1110, 1190)}
+			e.Executions = append(e.Executions, Execution{"b-1-2-1", "n2", 2, at(1120), ptr(at(1180)), 1})
 		}},
 		{"results", "DONE without a command", func(e *Evidence) {
 			e.Executions = slices.DeleteFunc(e.Executions, func(x Execution) bool { return x.Action == "a-2-2-1" })
