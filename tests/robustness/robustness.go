@@ -186,7 +186,7 @@ func (c Config) inject(ctx context.Context, injector *faults.Injector, operators
 	all.Wait()
 }
 
-// settle waits until no run needs a leader any more, or the timeout: the rules will report what is missing.
+// settle waits until no run needs a leader, or the timeout: the rules will report what is missing.
 func (c Config) settle(ctx context.Context, installation *cluster.Installation, operators *traffic.Operators, log func(string, ...any)) (validate.Evidence, error) {
 	begin := time.Now()
 	for {

@@ -54,7 +54,7 @@ func programs(t *testing.T) string {
 	return built.dir
 }
 
-// books are the playbooks of all tests: what their one action does is said when a run starts.
+// playbooks are those of all tests. How long their one action takes is a parameter of the run.
 const playbooks = `
 apiVersion: replicante.io/v1
 kind: Playbook

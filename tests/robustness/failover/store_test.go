@@ -3,6 +3,7 @@
 package failover
 
 import (
+	"encoding/json"
 	"errors"
 	"net/http"
 	"os"
@@ -13,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/replicante-io/playbooks/record"
 	"github.com/replicante-io/playbooks/tests/robustness/cluster"
 )
 
@@ -116,7 +118,8 @@ func storeKilled(in *installation) {
 	down := time.Now()
 	in.await("the leader reports that its run waits for the store", 15*time.Second, func() bool {
 		status, body := get(leader, "/api/v1/runs/"+run.ID)
-		return status == http.StatusOK && strings.Contains(body, "the primary store has not answered since")
+		_, waits := waitsForStore(body)
+		return status == http.StatusOK && waits
 	})
 	in.t.Logf("the leader reports it %s after the members were killed", time.Since(down).Round(time.Millisecond))
 	for _, m := range in.others(leader) {
@@ -175,14 +178,15 @@ func TestTheDiskOfSQLiteIsFull(t *testing.T) {
 	run := in.startRun("slow", 500*time.Millisecond)
 	in.awaitStarts(run.ID, 2)
 	in.must(fill())
-	var waiting string
+	var message string
 	in.await("the leader reports that its run waits for the store", 20*time.Second, func() bool {
 		status, body := get(leader, "/api/v1/runs/"+run.ID)
-		waiting = waitsFor(body)
-		return status == http.StatusOK && strings.Contains(waiting, "the primary store has not answered since")
+		var waits bool
+		message, waits = waitsForStore(body)
+		return status == http.StatusOK && waits
 	})
-	if !strings.Contains(waiting, reason) {
-		t.Errorf("%q does not contain %q", waiting, reason)
+	if !strings.Contains(message, reason) {
+		t.Errorf("%q does not contain %q", message, reason)
 	}
 	in.awaitUnready(leader, "the primary store: ")
 	started := len(in.starts(run.ID))
@@ -216,9 +220,11 @@ func fillUp(name string) error {
 	}
 }
 
-func waitsFor(body string) string {
-	_, text, _ := strings.Cut(body, `"for":"store"`)
-	_, text, _ = strings.Cut(text, `"message":"`)
-	text, _, _ = strings.Cut(text, `"`)
-	return text
+// waitsForStore reports whether a run, as the API answered it, waits for the store, and why.
+func waitsForStore(body string) (reason string, waits bool) {
+	var run record.Run
+	if json.Unmarshal([]byte(body), &run) != nil || run.Waiting == nil {
+		return "", false
+	}
+	return run.Waiting.Message, run.Waiting.For == record.WaitStore
 }

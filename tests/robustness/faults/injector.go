@@ -25,7 +25,7 @@ const (
 // errMissed means that a fault found nothing to break.
 var errMissed = errors.New("missed")
 
-// Config says what an Injector breaks.
+// Config is what an Injector breaks, and how.
 type Config struct {
 	Installation *cluster.Installation
 	LeaseTTL     time.Duration

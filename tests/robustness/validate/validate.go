@@ -1,5 +1,5 @@
-// Package validate judges an installation by what it has left when nothing is in flight any more: its primary store, and what
-// the commands of its agents have recorded about themselves. It shares no code with what it judges, and has no exceptions:
+// Package validate judges an installation by what it has left when nothing is in flight: its primary store, and what the
+// commands of its agents have recorded about themselves. It shares no code with what it judges, and has no exceptions:
 // what a crash may do to a run is part of the rules.
 package validate
 
@@ -150,7 +150,7 @@ func clockOf(t *time.Time) string {
 	return clock(*t)
 }
 
-// Settled reports whether no run needs a leader any more.
+// Settled reports whether no run needs a leader: all have ended, their records are stamped, and no action is unsettled.
 func (e *Evidence) Settled() bool {
 	return !slices.ContainsFunc(e.Runs, func(r Run) bool { return r.FinishTS == nil || !r.Stamped || r.Unsettled > 0 })
 }
