@@ -1,5 +1,5 @@
 // Package controller is one term of leading: it takes over the open runs, starts new ones, passes operators' commands on, and keeps
-// a runner for every run that is not over.
+// a runner forevery run that is not over.
 //
 // controller/policy decides what a run does, controller/run carries that out, controller/cluster is what runs share.
 package controller
@@ -54,7 +54,7 @@ type Config struct {
 	ForgetAfter time.Duration // how long a known node may have no key
 	// Ready is called once the controller takes commands, with how many runs it continues; it may be nil.
 	Ready func(openRuns int)
-	// StoreUnavailable tells since when the store has not answered, zero where it does, and why; it may be nil.
+	// StoreUnavailable reports since when the store has not answered, zero where it does, and why; it may be nil.
 	StoreUnavailable func() (since time.Time, reason error)
 	// Concurrency bounds the short calls to agents at one time; 0: the constant of this name.
 	Concurrency int

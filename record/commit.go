@@ -20,7 +20,7 @@ type Commit struct {
 	Fence bool
 }
 
-// Empty tells whether there is nothing to commit.
+// Empty reports whether there is nothing to commit.
 func (c *Commit) Empty() bool { return c.ID == "" }
 
 // IdempotencyRecord is what a write with an Idempotency-Key did. It is kept with what it did.

@@ -28,7 +28,7 @@ const (
 	RunCancelled      RunState = "CANCELLED"
 )
 
-// Final tells whether a run in this state has ended.
+// Final reports whether a run in this state has ended.
 func (s RunState) Final() bool { return s == RunDone || s == RunFailed || s == RunCancelled }
 
 // StageState is the state of a stage of a run.
@@ -138,6 +138,6 @@ type Run struct {
 	Stamped bool `json:"stamped,omitempty"`
 }
 
-// Open tells whether the leader still has work with the run: it has not ended, or its records are not all stamped, or
+// Open reports whether the leader still has work with the run: it has not ended, or its records are not all stamped, or
 // an action of it is unsettled.
 func (r *Run) Open() bool { return r.FinishTS == nil || !r.Stamped || r.Unsettled > 0 }

@@ -27,7 +27,7 @@ const (
 	NodeRollbackFailed NodeState = "ROLLBACK_FAILED"
 )
 
-// Final tells whether a node in this state is done with the run.
+// Final reports whether a node in this state is done with the run.
 func (s NodeState) Final() bool {
 	return s != NodePending && s != NodeAdded && s != NodeRunning && s != NodeWaiting
 }
@@ -79,7 +79,7 @@ const (
 	NodeStageCancelled  NodeStageState = "CANCELLED"
 )
 
-// InBatch tells whether a node in this state is a member of an open batch.
+// InBatch reports whether a node in this state is a member of an open batch.
 func (s NodeStageState) InBatch() bool {
 	switch s {
 	case NodeStageReady, NodeStageActing, NodeStageBackoff, NodeStageSettling, NodeStageVerifying, NodeStagePassed, NodeStageChecking:
@@ -145,7 +145,7 @@ const (
 	ActionUnknown    ActionState = "UNKNOWN" // it is not known how, or whether, it ended
 )
 
-// InFlight tells whether the run waits for the action.
+// InFlight reports whether the run waits for the action.
 func (s ActionState) InFlight() bool {
 	return s == ActionSaved || s == ActionRunning || s == ActionCancelling
 }

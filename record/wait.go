@@ -34,7 +34,7 @@ type Wait struct {
 	Message string     `json:"message,omitempty"`
 }
 
-// Same tells whether both are one wait: what they wait for and until when, whatever else is known about it by now.
+// Same reports whether both are one wait: what they wait for and until when, whatever else is known about it by now.
 func (w *Wait) Same(other *Wait) bool {
 	if w == nil || other == nil {
 		return w == other

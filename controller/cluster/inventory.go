@@ -224,7 +224,7 @@ func (v *Inventory) Forget(key record.NodeKey) {
 	delete(v.dirty, key)
 }
 
-// Present tells whether a node has a live key.
+// Present reports whether a node has a live key.
 func (v *Inventory) Present(key record.NodeKey) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()

@@ -21,7 +21,7 @@ func (p *place) compare(other *place) int {
 	return cmp.Or(p.queued.Compare(other.queued), cmp.Compare(p.id, other.id))
 }
 
-// conflicts tells whether two runs may not be advanced at the same time.
+// conflicts reports whether two runs may not be advanced at the same time.
 func (p *place) conflicts(other *place) bool {
 	return p.concurrency != record.Shared || other.concurrency != record.Shared
 }

@@ -84,7 +84,7 @@ func (p *Plan) begin(now time.Time) {
 	p.now = record.Time(now)
 	p.forgetOrders()
 	p.effects = Effects{}
-	p.heard = map[FactKey]*facts{}
+	p.answers = map[FactKey]*facts{}
 	p.entered, p.more = 0, false
 	postponed := p.queue.postponed
 	p.queue.postponed = nil

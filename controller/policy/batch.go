@@ -115,7 +115,7 @@ func (p *Plan) view(g *group, seen *facts) (v view, gone *node) {
 	return v, gone
 }
 
-// remembersHealth tells whether the stage's gate needs to know how nodes were before.
+// remembersHealth reports whether the stage's gate needs to know how nodes were before.
 func (p *Plan) remembersHealth() bool {
 	health := p.stageSpec().Health
 	return health != nil && health.Check == nil
@@ -154,7 +154,7 @@ func (p *Plan) lockBatch(g *group, chosen []*node) bool {
 	return false
 }
 
-// anyHeld tells whether another run was seen to have one of the nodes locked, and has not given it back since.
+// anyHeld reports whether another run was seen to have one of the nodes locked, and has not given it back since.
 func (p *Plan) anyHeld(names []string) bool {
 	if len(p.holders) == 0 {
 		return false

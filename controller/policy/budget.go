@@ -41,7 +41,7 @@ func (p *Plan) stageFailures() int {
 
 func (p *Plan) failureLimit() int { return p.stageSpec().MaxFailures.Of(p.stageTotal()) }
 
-// exceeded tells whether more nodes of the open stage have failed than it allows, or an operator has accepted.
+// exceeded reports whether more nodes of the open stage have failed than it allows, or an operator has accepted.
 func (p *Plan) exceeded() bool {
 	if !p.stageOpen() || p.stageSpec().OnFailure == playbook.FailureContinue {
 		return false

@@ -58,7 +58,7 @@ func (p *Plan) setEntry(n *node, e *record.NodeStage, state record.NodeStageStat
 	p.mark(n)
 }
 
-// isCurrent tells whether e is an entry of the stage that the run is at.
+// isCurrent reports whether e is an entry of the stage that the run is at.
 func (p *Plan) isCurrent(e *record.NodeStage) bool {
 	return e.Name == p.stageSpec().Name && e.Pass == p.pass.kind && e.PassNumber == p.pass.number
 }

@@ -33,7 +33,7 @@ type FactKey struct {
 // FactRequest asks what nodes are like now, until it is cancelled: at once, and then again so long after each answer.
 type FactRequest struct {
 	Key FactKey
-	// All asks for every known node of the cluster, instead of Nodes.
+	// All asks forevery known node of the cluster, instead of Nodes.
 	All   bool
 	Nodes []string
 	Every time.Duration
@@ -54,9 +54,9 @@ func (f *facts) of(name string) *record.Node {
 	return f.nodes[name]
 }
 
-// request asks for facts and returns them if this Apply has heard them.
+// request asks for facts and returns them if this Apply has got them.
 func (p *Plan) request(key FactKey, every time.Duration, all bool, nodes ...string) *facts {
-	if answer := p.heard[key]; answer != nil {
+	if answer := p.answers[key]; answer != nil {
 		return answer
 	}
 	if _, asked := p.requests[key]; asked {
@@ -72,15 +72,15 @@ func (p *Plan) request(key FactKey, every time.Duration, all bool, nodes ...stri
 	return nil
 }
 
-// spend forgets what was heard, so that the next decision under this key needs a fresh answer.
-func (p *Plan) spend(key FactKey) { delete(p.heard, key) }
+// spend drops an answer, so that the next decision under this key needs a fresh answer.
+func (p *Plan) spend(key FactKey) { delete(p.answers, key) }
 
 func (p *Plan) cancelRequest(key FactKey) {
 	if _, asked := p.requests[key]; !asked {
 		return
 	}
 	delete(p.requests, key)
-	delete(p.heard, key)
+	delete(p.answers, key)
 	for i := range p.effects.RequestFacts {
 		if p.effects.RequestFacts[i].Key == key {
 			p.effects.RequestFacts = append(p.effects.RequestFacts[:i], p.effects.RequestFacts[i+1:]...)
@@ -125,7 +125,7 @@ func (in Facts) apply(p *Plan) *record.RejectedError {
 			p.updateFact(n, fact)
 		}
 	}
-	p.heard[in.Key] = answer
+	p.answers[in.Key] = answer
 	if n := p.nodes[in.Key.Node]; n != nil {
 		p.touch(n)
 		if in.Key.Purpose == ForRemoval {

@@ -15,7 +15,7 @@ type Admit struct{}
 // Queue tells a queued run which run is before it.
 type Queue struct{ Behind string }
 
-// Members tells which nodes have a live key. With Complete, a node that is not in Present has none.
+// Members reports which nodes have a live key. With Complete, a node that is not in Present has none.
 type Members struct {
 	Complete bool
 	Present  []record.Node
@@ -30,10 +30,10 @@ type Facts struct {
 	Nodes []record.Node
 }
 
-// Accepted tells that an agent has taken an action.
+// Accepted reports that an agent has taken an action.
 type Accepted struct{ Node, ActionID string }
 
-// Ended tells how an action ended: DONE, FAILED, or UNKNOWN when that cannot be known. An UNKNOWN action that may still run is
+// Ended reports how an action ended: DONE, FAILED, or UNKNOWN when that cannot be known. An UNKNOWN action that may still run is
 // Unsettled.
 type Ended struct {
 	Node, ActionID string
@@ -46,10 +46,10 @@ type Ended struct {
 	Unsettled      bool
 }
 
-// AgentSilent tells that the agent of a node with an action in flight does not answer, and why.
+// AgentSilent reports that the agent of a node with an action in flight does not answer, and why.
 type AgentSilent struct{ Node, Reason string }
 
-// AgentAnswers tells that it does again.
+// AgentAnswers reports that it does again.
 type AgentAnswers struct{ Node string }
 
 // Locked answers a LockRequest: its nodes are locked for this run.
@@ -69,10 +69,10 @@ type Holder struct {
 	Unsettled bool
 }
 
-// Unlocked tells that nodes which were not locked because of another run are worth another try.
+// Unlocked reports that nodes which were not locked because of another run are worth another try.
 type Unlocked struct{ Nodes []string }
 
-// Tick tells that time has passed.
+// Tick reports that time has passed.
 type Tick struct{}
 
 // Command is what an operator tells the run. Idempotency is recorded with what it does.

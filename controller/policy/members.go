@@ -115,7 +115,7 @@ func (p *Plan) vanished(n *node, restart bool) {
 	p.mark(n)
 }
 
-// decidesRemoval tells whether the end of the grace of a node whose key is gone decides about it: not while it is in a batch.
+// decidesRemoval reports whether the end of the grace of a node whose key is gone decides about it: not while it is in a batch.
 func (p *Plan) decidesRemoval(n *node) bool {
 	if n.rec.GoneTS == nil || n.rec.Membership == record.MemberRemoved || p.ended() || n.batchEntry() != nil {
 		return false

@@ -11,7 +11,7 @@ type pass struct {
 	number int // from 1 per kind
 	stages []passStage
 	limits limits
-	// takesPart tells whether a node that is not done with the run belongs to the pass.
+	// takesPart reports whether a node that is not done with the run belongs to the pass.
 	takesPart func(*record.RunNode) bool
 }
 
@@ -82,7 +82,7 @@ func (p *Plan) passData(data record.Document) record.Document {
 	return data
 }
 
-// takesPart tells whether the node may be a target in the pass that the run is in.
+// takesPart reports whether the node may be a target in the pass that the run is in.
 func (p *Plan) takesPart(n *node) bool {
 	switch n.rec.State {
 	case record.NodePending, record.NodeRunning, record.NodeWaiting:

@@ -56,7 +56,7 @@ type Plan struct {
 
 	// What changes with every Apply.
 	now     time.Time
-	heard   map[FactKey]*facts // in this Apply
+	answers map[FactKey]*facts // in this Apply
 	effects Effects
 	pending changes // what the next commit holds
 	queue   workQueue

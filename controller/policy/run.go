@@ -4,12 +4,12 @@ import (
 	"github.com/replicante-io/playbooks/record"
 )
 
-// progresses tells whether the run takes decisions about its stages in its state.
+// progresses reports whether the run takes decisions about its stages in its state.
 func (p *Plan) progresses() bool {
 	return p.run.State == record.RunRunning || p.run.State == record.RunCancelling
 }
 
-// progress takes one decision about the run as a whole, and tells whether it did.
+// progress takes one decision about the run as a whole, and reports whether it did.
 func (p *Plan) progress() bool {
 	switch {
 	case p.run.State == record.RunPausing:

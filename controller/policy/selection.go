@@ -40,7 +40,7 @@ type failedNode struct {
 	err  *record.Error
 }
 
-// ordersByFacts tells whether the order depends on facts: then it is decided over all candidates, by fresh ones.
+// ordersByFacts reports whether the order depends on facts: then it is decided over all candidates, by fresh ones.
 func (v *view) ordersByFacts() bool { return v.orderBy.NeedsFacts() || v.orderBy.NeedsAllNodes() }
 
 // needs are the nodes about which facts are needed before a batch can be selected.

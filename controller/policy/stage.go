@@ -36,7 +36,7 @@ func (p *Plan) stageRecord(name string, of pass) *record.RunStage {
 	return nil
 }
 
-// stageOpen tells whether the stage that the run is at has chosen its nodes.
+// stageOpen reports whether the stage that the run is at has chosen its nodes.
 func (p *Plan) stageOpen() bool {
 	st := p.stage()
 	return st != nil && st.State == record.StageRunning
@@ -97,7 +97,7 @@ func (p *Plan) openStage() bool {
 	p.event(record.EventStageStarted, "", spec.Name, "", p.passData(record.Document{"nodes": int64(len(targets))}))
 	if p.run.StageIndex == len(p.pass.stages)-1 {
 		for _, n := range others {
-			p.leaveStages(n)
+			p.finishStages(n)
 		}
 	}
 	if len(targets) == 0 && p.pass.limits.needsTargets && !spec.AllowEmpty {
@@ -153,8 +153,8 @@ func (p *Plan) targets() (targets, others []*node, ok bool) {
 	return targets, others, true
 }
 
-// leaveStages ends the record of a node that no later stage of the pass is for.
-func (p *Plan) leaveStages(n *node) {
+// finishStages ends the record of a node that no later stage of the pass is for.
+func (p *Plan) finishStages(n *node) {
 	if n.rec.State == record.NodePending {
 		p.setNode(n, record.NodeSkipped, &record.Error{Code: record.CauseNoStage})
 	} else {

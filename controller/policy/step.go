@@ -7,7 +7,7 @@ import (
 	"github.com/replicante-io/playbooks/record"
 )
 
-// mayStart tells whether anything may start now.
+// mayStart reports whether anything may start now.
 func (p *Plan) mayStart() bool {
 	return p.run.State == record.RunRunning && p.run.Outcome == "" && !p.exceeded()
 }

@@ -108,8 +108,8 @@ func (p *Plan) nodeDeadline(n *node) *time.Time {
 	if p.ended() {
 		return at
 	}
-	if e := n.lastEntry(); e != nil && e.Waiting != nil && e.Waiting.Until != nil && p.heeds(e) {
-		at = p.earliest(at, p.patient(n, e))
+	if e := n.lastEntry(); e != nil && e.Waiting != nil && e.Waiting.Until != nil && p.waitMatters(e) {
+		at = p.earliest(at, p.waitEnds(n, e))
 	}
 	if n.rec.GoneTS != nil && p.decidesRemoval(n) {
 		if _, asked := p.requests[nodeKey(ForRemoval, n)]; !asked {
@@ -119,8 +119,8 @@ func (p *Plan) nodeDeadline(n *node) *time.Time {
 	return at
 }
 
-// heeds tells whether the end of what a node waits for matters now.
-func (p *Plan) heeds(e *record.NodeStage) bool {
+// waitMatters reports whether the end of what a node waits for matters now.
+func (p *Plan) waitMatters(e *record.NodeStage) bool {
 	switch e.State {
 	case record.NodeStageBackoff, record.NodeStageReady:
 		return p.mayStart()
@@ -132,9 +132,9 @@ func (p *Plan) heeds(e *record.NodeStage) bool {
 	return false
 }
 
-// patient is when the wait of a node ends. A gate whose facts nobody has heard yet, maybe because this leader is new, is given
+// waitEnds is when the wait of a node ends. A gate whose facts are not known yet, maybe because this leader is new, is given
 // some more time.
-func (p *Plan) patient(n *node, e *record.NodeStage) time.Time {
+func (p *Plan) waitEnds(n *node, e *record.NodeStage) time.Time {
 	if e.State == record.NodeStageVerifying && n.unwell == nil && !p.now.Before(*e.Waiting.Until) {
 		return e.Waiting.Until.Add(gatePatience)
 	}

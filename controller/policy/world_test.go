@@ -351,7 +351,7 @@ func (w *world) saved(o policy.ActionOrder) {
 
 // moved checks one record's change.
 func (w *world) moved(before record.Run, old, n record.RunNode) {
-	// A removed node that is back begins anew, as one that appears.
+	// A removed node that is back begins as a newcomer.
 	if old.State != "" && old.State.Final() && old.State != record.NodeRemoved && n.State != old.State && !w.resolved {
 		w.t.Fatalf("%s went from %s to %s", n.Node, old.State, n.State)
 	}

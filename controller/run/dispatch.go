@@ -122,7 +122,7 @@ func (d *dispatcher) tryDeliver(ctx context.Context) (done, follow bool) {
 	if d.sent {
 		switch action, err := d.get(ctx, 0); {
 		case err == nil:
-			return true, !d.heard(action)
+			return true, !d.reportEnd(action)
 		case !errors.Is(err, wire.ErrNotFound):
 			d.failed(err)
 			return false, false
@@ -140,7 +140,7 @@ func (d *dispatcher) tryDeliver(ctx context.Context) (done, follow bool) {
 		failpoint.Point(failpoint.Sent)
 		d.answered()
 		action, err := d.get(ctx, quickWait)
-		if err == nil && d.heard(action) {
+		if err == nil && d.reportEnd(action) {
 			return true, false
 		}
 		follow = d.report(policy.Accepted{Node: d.Node, ActionID: d.Action.ID})
@@ -221,7 +221,7 @@ func (d *dispatcher) follow(ctx context.Context) {
 		asked := time.Now()
 		action, err := d.get(ctx, holdWait)
 		switch {
-		case err == nil && d.heard(action):
+		case err == nil && d.reportEnd(action):
 			return
 		case err == nil:
 			if d.answered(); time.Since(asked) < holdWait/2 {
@@ -252,7 +252,7 @@ func (d *dispatcher) tryStop(ctx context.Context) bool {
 	var fenced *wire.Fenced
 	switch {
 	case err == nil && answer.State.Phase.Ended():
-		return d.heard(wire.Action{ID: d.Action.ID, Kind: d.Action.Kind, State: answer.State})
+		return d.reportEnd(wire.Action{ID: d.Action.ID, Kind: d.Action.Kind, State: answer.State})
 	case errors.As(err, &fenced) && fenced.Reason == wire.FencedJournal && !d.Action.State.InFlight():
 		d.failed(fenced) // this agent cannot know whether the action has ended; the one that can may come back
 		return false
@@ -264,13 +264,13 @@ func (d *dispatcher) tryStop(ctx context.Context) bool {
 	}
 	// It is stopping, or the agent cannot cancel: its end is known in time.
 	if action, err := d.get(ctx, 2*time.Second); err == nil {
-		return d.heard(action)
+		return d.reportEnd(action)
 	}
 	return false
 }
 
-// heard reports an end that the agent knows. It is false while there is none.
-func (d *dispatcher) heard(action wire.Action) bool {
+// reportEnd reports an end that the agent knows. It is false while there is none.
+func (d *dispatcher) reportEnd(action wire.Action) bool {
 	d.answered()
 	if action.Kind != d.Action.Kind {
 		d.end(record.ActionFailed, record.CodeConflict, false, record.Document{"kind": action.Kind})

@@ -9,7 +9,7 @@ import (
 	"github.com/replicante-io/playbooks/record"
 )
 
-// logEvents tells what happened in about one line per batch.
+// logEvents reports what happened in about one line per batch.
 func logEvents(log hclog.Logger, events []record.Event) {
 	for i := range events {
 		e := &events[i]

@@ -93,7 +93,7 @@ func (m *mailbox) merge(change func(*merged)) {
 	m.signal()
 }
 
-// Members tells which nodes have a live key.
+// Members reports which nodes have a live key.
 func (m *mailbox) Members(complete bool, present []record.Node, gone []string) {
 	m.merge(func(w *merged) {
 		if complete || w.present == nil {
@@ -111,7 +111,7 @@ func (m *mailbox) Members(complete bool, present []record.Node, gone []string) {
 	})
 }
 
-// Unlocked tells that a node which could not be locked is worth another try.
+// Unlocked reports that a node which could not be locked is worth another try.
 func (m *mailbox) Unlocked(node string) {
 	m.merge(func(w *merged) {
 		if w.unlocked == nil {
@@ -219,7 +219,7 @@ func (m *mailbox) Close() {
 	m.close()
 }
 
-// CloseIfEmpty closes the mailbox only if nothing waits in it, and tells whether it did.
+// CloseIfEmpty closes the mailbox only if nothing waits in it, and reports whether it did.
 func (m *mailbox) CloseIfEmpty() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -155,7 +155,7 @@ func (r *Runner) carryOut(ctx context.Context, commit record.Commit, effects pol
 	}
 }
 
-// finishIfEnded stamps the records of an ended run, and tells whether nothing is left to do for it.
+// finishIfEnded stamps the records of an ended run, and reports whether nothing is left to do for it.
 func (r *Runner) finishIfEnded(ctx context.Context) (bool, error) {
 	run := r.plan.Run()
 	if run.FinishTS == nil {
