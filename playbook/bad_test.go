@@ -12,9 +12,9 @@ import (
 	"github.com/replicante-io/playbooks/record"
 )
 
-var update = flag.Bool("update", false, "write what was found into testdata/bad.txt, to be read")
+var update = flag.Bool("update", false, "write the problems that were found to testdata/bad.txt, to be reviewed")
 
-// heads are what the first word of a case stands for.
+// heads are the texts that the first line of a case stands for.
 var heads = map[string]string{
 	"SPEC\n": `apiVersion: replicante.io/v1
 kind: Playbook

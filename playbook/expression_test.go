@@ -143,7 +143,7 @@ func TestAnAbsentFactIsNamed(t *testing.T) {
 	}
 }
 
-func TestMistakesAreNotAbsentFacts(t *testing.T) {
+func TestMistakesAreReportedAndAreNotAbsentFacts(t *testing.T) {
 	vars := facts()
 	delete(vars["params"].(record.Document), "text")
 	for text, message := range map[string]string{
@@ -169,8 +169,9 @@ func TestMistakesAreNotAbsentFacts(t *testing.T) {
 	}
 }
 
-// TestNoExpressionTakesAllTimeOrMemory: each of these is cheap in steps, but not in what they make.
-func TestNoExpressionTakesAllTimeOrMemory(t *testing.T) {
+// TestExpressionsThatNeedTooMuchTimeOrMemoryFail: each of these needs few steps by CEL's count, but without our bounds it would
+// build values that take many minutes or all memory.
+func TestExpressionsThatNeedTooMuchTimeOrMemoryFail(t *testing.T) {
 	vars := facts()
 	vars["nodes"] = fleet(2_000)
 	long := strings.Repeat("a", 1000)
@@ -190,14 +191,9 @@ func TestNoExpressionTakesAllTimeOrMemory(t *testing.T) {
 		`dyn(lists.range(100000).map(i, "")).join("` + long + `") == ""`,
 		`nodes.filter(n, nodes.filter(m, nodes.exists(o, o.id == n.id + m.id)).size() > 1).size() > 1`,
 	} {
-		start := time.Now()
 		_, err := condition(t, text).Bool(vars)
 		if err == nil || errors.Is(err, playbook.ErrAbsent) || (!strings.Contains(err.Error(), "too large") && !strings.Contains(err.Error(), "too many steps")) {
 			t.Errorf("%.80s: %v", text, err)
-		}
-		// Unbounded, these take many minutes; bounded, a second or two, and ten times that with -race on a busy machine.
-		if took := time.Since(start); took > time.Minute {
-			t.Errorf("%.80s: took %s", text, took)
 		}
 	}
 	for text, want := range map[string]any{
@@ -218,7 +214,7 @@ func TestNoExpressionTakesAllTimeOrMemory(t *testing.T) {
 	}
 }
 
-func TestWhatIsNotGivenIsEmpty(t *testing.T) {
+func TestVariablesThatAreNotGivenAreEmpty(t *testing.T) {
 	for text, want := range map[string]bool{
 		`nodes.size() == 0`:           true,
 		`has(params.text)`:            false,
@@ -233,7 +229,7 @@ func TestWhatIsNotGivenIsEmpty(t *testing.T) {
 	}
 }
 
-func TestExpressionsTellWhatTheyNeed(t *testing.T) {
+func TestExpressionsReportWhatTheyNeed(t *testing.T) {
 	for text, want := range map[string][2]bool{
 		`node.id == "x" && node.cluster == "y"`:      {false, false},
 		`run.id == "x"`:                              {false, false},
@@ -260,7 +256,7 @@ func TestExpressionsTellWhatTheyNeed(t *testing.T) {
 	}
 }
 
-func TestResultsOfTheSameAndEarlierStagesMayBeUsed(t *testing.T) {
+func TestResultsOfTheSameAndEarlierStagesCanBeUsed(t *testing.T) {
 	p := parse(t, `STAGE
       health: {check: 'results.a.one[node.id].state == "DONE"'}
       rollback: [{name: undo, action: x, when: 'has(results.a.undo["x"].state) || results.a.one[node.id].state == "FAILED"'}]
@@ -311,7 +307,7 @@ func sign(i int) int {
 	return 0
 }
 
-func TestOrderPutsThePrimaryLast(t *testing.T) {
+func TestOrderByPutsThePrimaryLast(t *testing.T) {
 	order := parse(t, "STAGE\n      order_by: '[node.role == \"PRIMARY\", node.id]'\n")[0].Spec.Stages[0].OrderBy
 	value := func(id, role string) any {
 		v, err := order.Value(playbook.Vars{"node": map[string]any{"id": id, "role": role}})
@@ -325,7 +321,7 @@ func TestOrderPutsThePrimaryLast(t *testing.T) {
 	}
 }
 
-func TestTextAroundExpressions(t *testing.T) {
+func TestExpressionsAreInsertedIntoStrings(t *testing.T) {
 	vars := facts()
 	for text, want := range map[string]any{
 		`plain`:                        "plain",
@@ -354,7 +350,7 @@ func TestTextAroundExpressions(t *testing.T) {
 	}
 }
 
-func TestTemplatesReachIntoListsAndMapsButNotKeys(t *testing.T) {
+func TestTemplatesInListsAndMapsAreResolvedButNotInKeys(t *testing.T) {
 	p := parse(t, `STEP
           args:
             list: [1, "${node.id}", ["$${x}"], {deep: "${params.wait}"}]
@@ -382,8 +378,8 @@ func TestNoArgsAreAnEmptyDocument(t *testing.T) {
 	}
 }
 
-// TestAnyTextSurvivesAsALiteral: a text with every ${ written as $${ comes out as it was.
-func TestAnyTextSurvivesAsALiteral(t *testing.T) {
+// TestAnyStringSurvivesAsALiteral: a text with every ${ written as $${ comes out as it was.
+func TestAnyStringSurvivesAsALiteral(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		text := rapid.StringOfN(rapid.RuneFrom([]rune("ab ${}$'\"\\é\n")), 0, 20, -1).Draw(r, "text")
 		spec, err := playbook.Load(record.Document{"stages": []any{map[string]any{"name": "a", "steps": []any{map[string]any{
@@ -399,8 +395,8 @@ func TestAnyTextSurvivesAsALiteral(t *testing.T) {
 	})
 }
 
-// TestAnyStringKeepsItsPlaceInATemplate: a string of CEL with anything in it is found whole.
-func TestAnyStringKeepsItsPlaceInATemplate(t *testing.T) {
+// TestAStringInAnExpressionMayContainAnything: the end of a CEL string is found whatever it contains.
+func TestAStringInAnExpressionMayContainAnything(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		text := rapid.StringOfN(rapid.RuneFrom([]rune("ab ${}'\"\\é\n")), 0, 20, -1).Draw(r, "text")
 		spec, err := playbook.Load(record.Document{"stages": []any{map[string]any{"name": "a", "steps": []any{map[string]any{
@@ -416,7 +412,7 @@ func TestAnyStringKeepsItsPlaceInATemplate(t *testing.T) {
 	})
 }
 
-func TestExpressionsMayBeUsedByManyGoroutines(t *testing.T) {
+func TestManyGoroutinesCanEvaluateOneExpression(t *testing.T) {
 	e := condition(t, `nodes.exists(n, n.role == node.role) && node.attributes.other == "x"`)
 	done := make(chan error)
 	for range 4 {
@@ -435,23 +431,26 @@ func TestExpressionsMayBeUsedByManyGoroutines(t *testing.T) {
 	}
 }
 
-func TestTenThousandNodesAreDecidedAtOnce(t *testing.T) {
+func TestATargetExpressionAllocatesLittlePerNode(t *testing.T) {
 	e := condition(t, `node.attributes.zone != "x" && node.role == "SECONDARY"`)
-	vars, nodes := facts(), fleet(10_000)
-	start := time.Now()
-	chosen := 0
-	for _, n := range nodes {
-		vars["node"] = n
-		if ok, err := e.Bool(vars); err != nil {
-			t.Fatal(err)
-		} else if ok {
-			chosen++
+	vars, nodes := facts(), fleet(100)
+	allocations := testing.AllocsPerRun(10, func() {
+		chosen := 0
+		for _, n := range nodes {
+			vars["node"] = n
+			if ok, err := e.Bool(vars); err != nil {
+				t.Fatal(err)
+			} else if ok {
+				chosen++
+			}
 		}
-	}
-	if chosen != 9_999 {
-		t.Errorf("chose %d", chosen)
-	}
-	if took := time.Since(start); took > 2*time.Second { // a tenth of it when nothing else runs; the benchmark measures
-		t.Errorf("took %s", took)
+		if chosen != 99 {
+			t.Fatalf("chose %d", chosen)
+		}
+	})
+	if perNode := allocations / 100; perNode > 4 {
+		t.Errorf("%.1f allocations per node", perNode)
+	} else {
+		t.Logf("%.1f allocations per node", perNode)
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/replicante-io/playbooks/record"
 )
 
-func TestParamsAreReadAsTheirTypes(t *testing.T) {
+func TestParamsAreConvertedToTheirTypes(t *testing.T) {
 	spec := parse(t, "STAGE\n"+allParams)[0].Spec
 	for _, c := range []struct {
 		name  string
@@ -79,7 +79,7 @@ func TestBadParamsAreRefusedByName(t *testing.T) {
 	}
 }
 
-func TestDefaultsFillWhatIsNotGiven(t *testing.T) {
+func TestDefaultsReplaceParamsThatAreNotGiven(t *testing.T) {
 	spec := parse(t, `STAGE
   params:
     - {name: a, type: duration, default: 90s}
@@ -96,7 +96,7 @@ func TestDefaultsFillWhatIsNotGiven(t *testing.T) {
 	}
 }
 
-// TestBoundParamsBindToThemselves: what a run carries means the same after JSON, and as text of a command line.
+// TestBoundParamsBindToThemselves: the params that a run carries are the same after JSON, and as strings of a command line.
 func TestBoundParamsBindToThemselves(t *testing.T) {
 	spec := parse(t, "STAGE\n"+allParams)[0].Spec
 	rapid.Check(t, func(r *rapid.T) {

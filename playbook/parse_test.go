@@ -43,7 +43,7 @@ func parse(t testing.TB, text string) []*playbook.Playbook {
 	return playbooks
 }
 
-func TestEveryKeyOfTheContractIsUnderstood(t *testing.T) {
+func TestEveryKeyIsRead(t *testing.T) {
 	data, err := os.ReadFile("testdata/full.yaml")
 	if err != nil {
 		t.Fatal(err)
@@ -98,7 +98,7 @@ func TestEveryKeyOfTheContractIsUnderstood(t *testing.T) {
 	}
 }
 
-func TestKeysAtTheirDefaultsAreSupported(t *testing.T) {
+func TestUnsupportedKeysAreAcceptedAtTheirDefaults(t *testing.T) {
 	p := parse(t, `STAGE
       approval: none
       allow_empty: false
@@ -110,7 +110,7 @@ func TestKeysAtTheirDefaultsAreSupported(t *testing.T) {
 	}
 }
 
-func TestDefaultsAreThoseOfTheContract(t *testing.T) {
+func TestDefaultsAreThoseOfTheReference(t *testing.T) {
 	spec := parse(t, "STAGE\n")[0].Spec
 	want := &playbook.Spec{
 		Approval: playbook.ApprovalNone, Concurrency: record.Exclusive,
@@ -162,7 +162,7 @@ func TestLoadingABadDocumentGivesProblemsWithPaths(t *testing.T) {
 	}
 }
 
-func TestAliasesAreWrittenOutInTheDocument(t *testing.T) {
+func TestAliasesAreExpandedInTheDocument(t *testing.T) {
 	p := parse(t, `STEP
           args:
             a: &shared {list: [1, 2.5, 2.0, "yes", null, "2024-01-02", true]}
@@ -196,7 +196,7 @@ func TestJSONIsAPlaybookToo(t *testing.T) {
 	}
 }
 
-func TestTextThatIsNoUTF8IsRefusedAtItsFirstBadByte(t *testing.T) {
+func TestTextThatIsNotUTF8IsRefusedAtItsFirstBadByte(t *testing.T) {
 	for name, c := range map[string]struct {
 		text, code, message string
 		line, column        int
@@ -274,12 +274,12 @@ func FuzzParse(f *testing.F) {
 		var problems record.Problems
 		if err != nil {
 			if !errors.As(err, &problems) || len(problems) == 0 {
-				t.Fatalf("an error that is no problem: %v", err)
+				t.Fatalf("the error has no problems: %v", err)
 			}
 			for _, p := range playbooks {
 				playbook.Unsupported(p)
 			}
-			playbooks = nil // good for nothing else
+			playbooks = nil // nothing else can be done with them
 		}
 		for _, p := range problems {
 			if p.Line < 1 || p.Column < 1 || p.Code == "" || p.Message == "" {

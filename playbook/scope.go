@@ -268,7 +268,7 @@ var language = sync.OnceValue(func() *cel.Env {
 	return env
 })
 
-// provider tells CEL about the shapes of a scope.
+// provider makes the shapes of a scope known to CEL.
 type provider struct {
 	types.Provider
 	scope *scope

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Shows a rolling restart of a real redis cluster on this machine: starts four servers, their agents and a control plane,
-# writes some data, runs the playbook to its end, looks at the data again, and stops everything. The exit code is the run's.
+# writes some data, runs the playbook, counts the data again, and stops everything. The exit code is that of the run.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 BIN=${BIN:-$here/../../bin}
@@ -29,7 +29,7 @@ tries=600
 until "$BIN/replictl" node list -o json 2>/dev/null | grep -c '"redis-' | grep -q 4; do
   tries=$((tries - 1))
   if [ "$tries" = 0 ] || ! kill -0 "$plane" 2>/dev/null; then
-    echo "It did not start:" >&2
+    echo "The cluster did not start:" >&2
     cat "$DIR/plane.log" "$DIR"/redis-*/agent.log >&2
     exit 1
   fi
@@ -54,6 +54,6 @@ show replictl run start redis-rolling-restart --yes --wait || code=$?
 show replictl node list
 show redis-cli -p 7101 DBSIZE
 echo
-echo "What the servers were through:"
+echo "What was done to the servers:"
 (cd "$DIR" && grep . redis-*/history)
 exit "$code"

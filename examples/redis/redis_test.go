@@ -1,6 +1,6 @@
 //go:build integration
 
-// Package redis_test follows the example as a user would, while its control plane is killed again and again.
+// Package redis_test follows the example as a user would, while its control plane is killed repeatedly.
 package redis_test
 
 import (
@@ -57,7 +57,7 @@ func TestARollingRestartSurvivesKillsOfItsControlPlane(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	// It dies while the first replica is restarting; nobody is there when that ends.
+	// It is killed while the first replica is restarting, and does not run when that ends.
 	x.hold()
 	run, err := x.plane.Start(t.Context(), record.RunRequest{Playbook: "redis-rolling-restart", Cluster: "redis"})
 	if err != nil {
@@ -70,13 +70,13 @@ func TestARollingRestartSurvivesKillsOfItsControlPlane(t *testing.T) {
 	x.release()
 	x.await("the first replica to be back", func() error {
 		if x.info(1)["run_id"] == before[1] || x.info(1)["master_link_status"] != "up" {
-			return errors.New("it is not")
+			return errors.New("it is not back")
 		}
 		return nil
 	})
 	x.startPlane()
 
-	// It dies in the health gate of the last replica, when no action is in flight.
+	// It is killed in the health gate of the last replica, when no action is in flight.
 	x.await("the health gate of the last replica", func() error {
 		for _, n := range x.nodes() {
 			for _, s := range n.Stages {
@@ -91,7 +91,7 @@ func TestARollingRestartSurvivesKillsOfItsControlPlane(t *testing.T) {
 	x.hold()
 	x.startPlane()
 
-	// It dies while the old primary is restarting; that goes on when the next one leads.
+	// It is killed while the old primary is restarting, which is still in flight when the next one leads.
 	x.awaitHeld()
 	last := x.inFlight()
 	x.kill()
@@ -143,7 +143,7 @@ func newExample(t *testing.T) *example {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build the programs: %v\n%s", err, out)
 	}
-	// A server that takes as long to start as the test wants: while there is a file "hold".
+	// A server that does not start while there is a file "hold".
 	slow := fmt.Sprintf("#!/bin/sh\nif [ -e %[1]s/hold ]; then\n  : >%[1]s/held\n"+
 		"  while [ -e %[1]s/hold ]; do sleep 0.05; done\nfi\nexec %[2]s \"$@\"\n", x.dir, server)
 	path := filepath.Join(x.dir, "path")
@@ -159,7 +159,7 @@ func newExample(t *testing.T) *example {
 	}
 	etcd, api := testenv.FreePort(t), testenv.FreePort(t)
 	x.env = append(os.Environ(), "PATH="+path+":"+os.Getenv("PATH"), "BIN="+bin, "DIR="+filepath.Join(x.dir, "redis"),
-		fmt.Sprintf("ETCD=http://127.0.0.1:%d", etcd), "REDIS_PORTS="+words(x.redis), "AGENT_PORTS="+words(x.agents))
+		fmt.Sprintf("ETCD=http://127.0.0.1:%d", etcd), "REDIS_PORTS="+joined(x.redis), "AGENT_PORTS="+joined(x.agents))
 	x.flags = []string{"dev", "--agents", "0", "--data", filepath.Join(x.dir, "plane"), "--log-level", "info",
 		"--listen", fmt.Sprintf("127.0.0.1:%d", api), "--etcd-listen", fmt.Sprintf("127.0.0.1:%d", etcd)}
 	var err error
@@ -167,12 +167,12 @@ func newExample(t *testing.T) *example {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(x.tell)
+	t.Cleanup(x.logOutput)
 	return x
 }
 
-// tell shows what everybody said when the test has failed.
-func (x *example) tell() {
+// logOutput logs the output of all programs if the test has failed.
+func (x *example) logOutput() {
 	if !x.t.Failed() {
 		return
 	}
@@ -186,7 +186,7 @@ func (x *example) tell() {
 
 func (x *example) planeLog() string { return filepath.Join(x.dir, "plane.log") }
 
-// script runs one of the example's scripts. What it starts goes on.
+// script runs one of the example's scripts. What it starts keeps running.
 func (x *example) script(name string) {
 	x.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -199,8 +199,8 @@ func (x *example) script(name string) {
 	command := exec.CommandContext(ctx, "./"+name)
 	command.Env, command.Stdout, command.Stderr = x.env, out, out
 	if err := command.Run(); err != nil {
-		said, _ := os.ReadFile(out.Name())
-		x.t.Fatalf("%s: %v\n%s", name, err, said)
+		output, _ := os.ReadFile(out.Name())
+		x.t.Fatalf("%s: %v\n%s", name, err, output)
 	}
 }
 
@@ -290,7 +290,7 @@ func (x *example) inFlight() string {
 	return ids[0]
 }
 
-// cli asks a server as redis-cli does.
+// cli sends commands to a server with redis-cli.
 func (x *example) cli(server int, input string, args ...string) (string, error) {
 	command := exec.Command("redis-cli", append([]string{"-p", strconv.Itoa(x.redis[server])}, args...)...)
 	command.Stdin = strings.NewReader(input)
@@ -298,7 +298,7 @@ func (x *example) cli(server int, input string, args ...string) (string, error) 
 	return string(out), err
 }
 
-// info is what a server says of itself; empty when it is not there.
+// info is the output of INFO of a server; empty if it does not answer.
 func (x *example) info(server int) map[string]string {
 	out, _ := x.cli(server, "", "INFO")
 	info := map[string]string{}
@@ -321,7 +321,7 @@ func (x *example) write() {
 	}
 }
 
-// checkRestart looks whether a server was restarted exactly once.
+// checkRestart checks that a server was restarted exactly once.
 func (x *example) checkRestart(server int, runBefore string) {
 	x.t.Helper()
 	name := fmt.Sprintf("redis-%d", server+1)
@@ -332,7 +332,7 @@ func (x *example) checkRestart(server int, runBefore string) {
 		x.t.Errorf("%s was started %d times, not twice", name, starts)
 	}
 	if starts := strings.Count(x.read(name, "redis.log"), "Redis is starting"); starts != 2 {
-		x.t.Errorf("%s says that it started %d times, not twice", name, starts)
+		x.t.Errorf("the log of %s has %d starts, not two", name, starts)
 	}
 }
 
@@ -345,7 +345,7 @@ func (x *example) read(server, file string) string {
 	return string(data)
 }
 
-// checkActions compares three accounts of what was done: the run's, the agents', and that of the commands themselves.
+// checkActions compares what was done according to the run, the agents and the commands.
 func (x *example) checkActions(survivors ...string) {
 	x.t.Helper()
 	var recorded, executed, begun []string
@@ -372,8 +372,8 @@ func (x *example) checkActions(survivors ...string) {
 			executed = append(executed, a.ID)
 		}
 		for line := range strings.Lines(x.read(fmt.Sprintf("redis-%d", i+1), "history")) {
-			if word := strings.Fields(line); word[1] != "start" {
-				begun = append(begun, word[2])
+			if fields := strings.Fields(line); fields[1] != "start" {
+				begun = append(begun, fields[2])
 			}
 		}
 	}
@@ -393,7 +393,7 @@ func (x *example) checkActions(survivors ...string) {
 	}
 }
 
-// checkReplication looks whether there is one primary, another than before, and the others are in touch with it.
+// checkReplication checks that there is one primary, not the one before, and that the others replicate from it.
 func (x *example) checkReplication() {
 	x.t.Helper()
 	var primaries []int
@@ -403,7 +403,7 @@ func (x *example) checkReplication() {
 		case info["role"] == "master":
 			primaries = append(primaries, i)
 		case info["role"] != "slave" || info["master_link_status"] != "up" || info["master_sync_in_progress"] != "0":
-			x.t.Errorf("redis-%d is not in touch with its primary: %v", i+1, info)
+			x.t.Errorf("redis-%d does not replicate from its primary: %v", i+1, info)
 		default:
 			following[info["master_port"]]++
 		}
@@ -413,7 +413,7 @@ func (x *example) checkReplication() {
 	}
 }
 
-// checkData looks whether every server has all that was written before.
+// checkData checks that every server has all data that was written before.
 func (x *example) checkData() {
 	x.t.Helper()
 	mget, want := []string{"MGET"}, &strings.Builder{}
@@ -428,7 +428,7 @@ func (x *example) checkData() {
 	}
 }
 
-func words(numbers []int) string {
+func joined(numbers []int) string {
 	text := make([]string, len(numbers))
 	for i, n := range numbers {
 		text[i] = strconv.Itoa(n)

@@ -1,11 +1,11 @@
 #!/bin/sh
-# Makes the directory $DIR with one directory for each of four redis servers, a primary and three replicas: the
-# configuration of the server, and that of its agent. What is there already stays.
+# Creates in the directory $DIR one directory for each of four redis servers, a primary and three replicas, with the
+# configuration of the server and of its agent. Directories that exist are not changed.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
-DIR=${DIR:?the directory to make, as DIR=/tmp/redis-demo}
+DIR=${DIR:?set it to a directory to create, such as DIR=/tmp/redis-demo}
 ETCD=${ETCD:-http://127.0.0.1:7120}                  # where the agents register
-REDIS_PORTS=${REDIS_PORTS:-7101 7102 7103 7104}      # the first is the primary's
+REDIS_PORTS=${REDIS_PORTS:-7101 7102 7103 7104}      # the first one is that of the primary
 AGENT_PORTS=${AGENT_PORTS:-7111 7112 7113 7114}
 
 mkdir -p "$DIR"

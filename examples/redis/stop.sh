@@ -2,7 +2,7 @@
 # Stops the agents and the servers in the directory $DIR.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
-DIR=${DIR:?the directory that setup.sh made}
+DIR=${DIR:?set it to the directory that setup.sh created}
 
 agent() { cat "$1/agent.pid" 2>/dev/null || echo none; }
 for directory in "$DIR"/redis-*; do
@@ -13,7 +13,7 @@ for directory in "$DIR"/redis-*; do
     set -- "$directory"
     . "$here/lib.sh"
     gone() { [ ! -e "/proc/$(agent "$server")/exe" ]; }
-    until_true 10 gone || fail "the agent of $server does not end"
+    until_true 10 gone || fail "the agent of $server does not stop"
     rm -f "$server/agent.pid"
     cli SHUTDOWN >/dev/null 2>&1 || true
   )

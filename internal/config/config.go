@@ -26,14 +26,14 @@ type Core struct {
 	Log        Log        `key:"log"`
 }
 
-// API says where a program serves HTTP, and under which URL others reach it.
+// API is where a program serves HTTP, and the URL under which others reach it.
 type API struct {
 	Listen    string `key:"listen" usage:"address to serve HTTP on"`
 	Advertise string `key:"advertise" usage:"URL under which others reach this address (default: http:// and the listen address)"`
 	Insecure  bool   `key:"insecure" usage:"allow an address that other machines can reach, without TLS and authentication"`
 }
 
-// Etcd says which etcd is used, and where in it.
+// Etcd is the etcd to use, and the prefix of keys in it.
 type Etcd struct {
 	Endpoints    []string      `key:"endpoints" usage:"URLs of etcd, separated by commas"`
 	Prefix       string        `key:"prefix" usage:"prefix of every key in etcd"`
@@ -42,24 +42,24 @@ type Etcd struct {
 	PasswordFile string        `key:"password_file" usage:"file with the password for etcd"`
 }
 
-// Store says which primary store is used.
+// Store is the primary store to use.
 type Store struct {
 	URL      string `key:"url" usage:"URL of the primary store: mongodb://… or sqlite:///…"`
 	Database string `key:"database" usage:"name of the database in MongoDB"`
 }
 
-// Runs says what happens to runs.
+// Runs configures how long runs are kept.
 type Runs struct {
 	FinishedTTL time.Duration `key:"finished_ttl" usage:"how long finished runs are kept"`
 }
 
-// Membership says what happens to nodes that disappear.
+// Membership configures what happens to nodes that disappear.
 type Membership struct {
 	Grace       time.Duration `key:"grace" usage:"how long a node may be gone before it counts as removed"`
 	ForgetAfter time.Duration `key:"forget_after" usage:"how long a node may be gone before it is forgotten"`
 }
 
-// Log says what is logged and how.
+// Log configures what is logged, and in which format.
 type Log struct {
 	Level  string `key:"level" usage:"trace, debug, info, warn or error"`
 	Format string `key:"format" usage:"text or json"`

@@ -27,7 +27,7 @@ func write(t *testing.T, text string) string {
 	return file
 }
 
-func TestCoreHasTheDefaultsOfTheContract(t *testing.T) {
+func TestCoreHasTheDefaultsOfTheReference(t *testing.T) {
 	got, err := config.LoadCore(write(t, minimal), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -79,7 +79,7 @@ log: {level: debug, format: json}
 	}
 }
 
-func TestAgentFileKeepsTheOperatorsOwnKeysAsWritten(t *testing.T) {
+func TestKeysOfAttributesAndActionsAreKeptAsWritten(t *testing.T) {
 	got, err := config.LoadAgent(write(t, `
 node: {id: redis-1, cluster: orders, attributes: {Zone: a, "dotted.key": {Rack: 7, tags: [x, true]}}}
 etcd: {endpoints: [http://etcd-1:2379]}
@@ -105,7 +105,7 @@ probe: {command: [/bin/info]}
 	}
 }
 
-func TestFlagComesBeforeEnvironmentBeforeFileBeforeDefault(t *testing.T) {
+func TestAFlagWinsOverTheEnvironmentOverTheFileOverTheDefault(t *testing.T) {
 	layers := []struct {
 		name            string
 		file, env, flag bool
@@ -149,7 +149,7 @@ func TestFlagComesBeforeEnvironmentBeforeFileBeforeDefault(t *testing.T) {
 	}
 }
 
-func TestEnvironmentAloneIsEnough(t *testing.T) {
+func TestTheEnvironmentIsEnoughWithoutAFile(t *testing.T) {
 	t.Setenv("REPLICORE_ETCD_ENDPOINTS", "http://a:1")
 	t.Setenv("REPLICORE_STORE_URL", "sqlite:///x.db")
 	t.Setenv("REPLICORE_API_LISTEN", "0.0.0.0:16016")
@@ -160,7 +160,7 @@ func TestEnvironmentAloneIsEnough(t *testing.T) {
 	}
 }
 
-func TestWhatIsWrongIsNamedWithItsPlace(t *testing.T) {
+func TestProblemsOfACoreFileHaveAPlace(t *testing.T) {
 	cases := []struct{ name, text, want string }{
 		{"unknown key", minimal + "runs:\n  finish_ttl: 2h\n", "the.yaml:5:3: runs.finish_ttl: unknown key; did you mean finished_ttl?"},
 		{"key at the wrong place", minimal + "database: x\n", "the.yaml:4:1: database: unknown key; expected one of name, api, "},
@@ -213,7 +213,7 @@ func TestWhatIsWrongIsNamedWithItsPlace(t *testing.T) {
 	}
 }
 
-func TestWhatIsWrongWithAnAgentIsNamedWithItsPlace(t *testing.T) {
+func TestProblemsOfAnAgentFileHaveAPlace(t *testing.T) {
 	const head = "node: {id: a, cluster: b}\netcd: {endpoints: [http://a:1]}\n"
 	cases := []struct{ name, text, want string }{
 		{"no node", "etcd: {endpoints: [http://a:1]}", "node.id is missing; set it in "},
@@ -226,7 +226,7 @@ func TestWhatIsWrongWithAnAgentIsNamedWithItsPlace(t *testing.T) {
 		{"probe", head + "probe: {interval: 1s}\n", "the.yaml:3:1: probe: has no command"},
 		{"pace of the probe", head + "probe: {command: [x], interval: 0s}\n", "the.yaml:3:23: probe.interval: must be at least"},
 		{"unknown key", head + "node2: {}\n", "the.yaml:3:1: node2: unknown key; did you mean node?"},
-		{"attributes that are no JSON", "node: {id: a, cluster: b, attributes: {x: .nan}}\netcd: {endpoints: [http://a:1]}", `the.yaml:1:43: ".nan" is not a finite number`},
+		{"attributes that are not JSON", "node: {id: a, cluster: b, attributes: {x: .nan}}\netcd: {endpoints: [http://a:1]}", `the.yaml:1:43: ".nan" is not a finite number`},
 		{"attributes that YAML parsers disagree about", "node: {id: a, cluster: b, attributes: {x: {y: no}}}\netcd: {endpoints: [http://a:1]}",
 			"the.yaml:1:47: node.attributes.x.y: some YAML parsers read no as a boolean; quote it"},
 	}
@@ -247,7 +247,7 @@ func TestAllProblemsAreReportedAtOnce(t *testing.T) {
 	}
 }
 
-func TestABadEnvironmentIsNamed(t *testing.T) {
+func TestAnInvalidEnvironmentVariableIsNamed(t *testing.T) {
 	t.Setenv("REPLICORE_RUNS_FINISHED_TTL", "soon")
 	_, err := config.LoadCore(write(t, minimal), nil)
 	if want := "environment variable REPLICORE_RUNS_FINISHED_TTL: "; err == nil || !strings.Contains(err.Error(), want) {
@@ -255,7 +255,7 @@ func TestABadEnvironmentIsNamed(t *testing.T) {
 	}
 }
 
-func TestAnExplodingFileIsRefused(t *testing.T) {
+func TestAFileThatAliasesMakeHugeIsRefused(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("node: {id: a, cluster: b, attributes: {a0: &a0 [x, x]")
 	for _, n := range "123456789" {
@@ -268,7 +268,7 @@ func TestAnExplodingFileIsRefused(t *testing.T) {
 	}
 }
 
-func TestTextShowsNoSecret(t *testing.T) {
+func TestTextsShowNoCredentials(t *testing.T) {
 	for _, url := range []string{
 		"mongodb://me:hunter2@a:1,b:2/?replicaSet=rs0",
 		"mongodb://me:hunter2/@a/",
@@ -284,7 +284,7 @@ func TestTextShowsNoSecret(t *testing.T) {
 	}
 }
 
-func TestStoreAloneNeedsNoEtcd(t *testing.T) {
+func TestTheStoreCommandsNeedNoEtcd(t *testing.T) {
 	got, err := config.LoadStore(write(t, "store: {url: sqlite:///x.db}\n"), nil)
 	if err != nil || got.Store.URL != "sqlite:///x.db" || got.Runs.FinishedTTL != 336*time.Hour {
 		t.Errorf("got %v, %v", got, err)

@@ -37,7 +37,7 @@ func TestTheExampleReplicasDifferInNameAndAddressOnly(t *testing.T) {
 	}
 }
 
-func TestTheExampleAgentFitsTheExampleReplicas(t *testing.T) {
+func TestTheExampleAgentUsesTheEtcdOfTheExampleReplicas(t *testing.T) {
 	agent, err := config.LoadAgent(examples+"repliagent.yaml", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -50,6 +50,6 @@ func TestTheExampleAgentFitsTheExampleReplicas(t *testing.T) {
 		t.Errorf("the replicas' etcd is %v, the agent's %v", core.Etcd, agent.Etcd)
 	}
 	if len(agent.Actions) == 0 || agent.Probe == nil {
-		t.Error("the example shows no action or no probe")
+		t.Error("the example has no action or no probe")
 	}
 }

@@ -16,7 +16,7 @@ type Object struct {
 	asked   []string
 }
 
-// Object starts to read a mapping. If v is none, that is reported, the object is empty and ok is false.
+// Object starts to read a mapping. If v is not a mapping, that is reported, the object is empty and ok is false.
 func (r *Reader) Object(v Value) (o *Object, ok bool) {
 	o = &Object{reader: r, mapping: v, keys: map[string]*yaml.Node{}, values: map[string]*yaml.Node{}}
 	if !v.IsMapping() {

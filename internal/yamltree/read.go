@@ -108,19 +108,19 @@ func FormatDuration(d time.Duration) string {
 	return text
 }
 
-// Choice reads one of a few words. Anything else is reported and read as the first word; so is v if it is not given,
+// Choice reads one of a few strings. Anything else is reported and read as the first of them; so is v if it is not given,
 // without a problem.
-func Choice[T ~string](r *Reader, v Value, words ...T) (word T, ok bool) {
+func Choice[T ~string](r *Reader, v Value, choices ...T) (choice T, ok bool) {
 	if !v.Given() {
-		return words[0], false
+		return choices[0], false
 	}
-	known := make([]string, len(words))
-	for i, word := range words {
-		known[i] = string(word)
+	known := make([]string, len(choices))
+	for i, choice := range choices {
+		known[i] = string(choice)
 	}
 	if !v.IsString() {
 		r.WrongType(v, "one of "+strings.Join(known, ", "))
-		return words[0], false
+		return choices[0], false
 	}
 	if !slices.Contains(known, v.Text()) {
 		hint := ""
@@ -128,7 +128,7 @@ func Choice[T ~string](r *Reader, v Value, words ...T) (word T, ok bool) {
 			hint = "; did you mean " + near + "?"
 		}
 		r.Add(v, CodeBadValue, "must be one of %s, not %s%s", strings.Join(known, ", "), Quote(v.Text()), hint)
-		return words[0], false
+		return choices[0], false
 	}
 	return T(v.Text()), true
 }

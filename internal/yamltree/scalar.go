@@ -13,14 +13,14 @@ type scalarReader struct {
 	at      int
 	style   yaml.Style
 	indent  int // of a block scalar
-	breaks  int // line breaks that were folded and are still to be matched
+	breaks  int // folded line breaks that the value still has to match
 }
 
 func (r *scalarReader) rest() string { return r.content[min(r.at, len(r.content)):] }
 
-// begin goes to the first character of the content.
+// begin moves to the first character of the content.
 func (r *scalarReader) begin() bool {
-	for strings.HasPrefix(r.rest(), "&") || strings.HasPrefix(r.rest(), "!") { // anchors and tags stand before it
+	for strings.HasPrefix(r.rest(), "&") || strings.HasPrefix(r.rest(), "!") { // anchors and tags come before it
 		r.at += len(r.rest()) - len(strings.TrimLeftFunc(r.rest(), func(c rune) bool { return !strings.ContainsRune(" \t\r\n", c) }))
 		r.at += len(r.rest()) - len(strings.TrimLeft(r.rest(), " \t\r\n"))
 	}
@@ -33,7 +33,7 @@ func (r *scalarReader) begin() bool {
 			return false
 		}
 		if header, _, _ := strings.Cut(r.rest()[:end], "#"); strings.ContainsAny(header, "123456789") {
-			return false // an indentation that is given rather than found: too rare to follow
+			return false // an explicit indentation: too rare to follow
 		}
 		r.at += end + 1
 		content := strings.TrimLeft(r.rest(), "\r\n ")
@@ -50,7 +50,7 @@ func (r *scalarReader) skipIndent() {
 	}
 }
 
-// next goes past the text that stands for the value's character c, if it does stand for it.
+// next moves past the text of the value's character c. It returns false if the text is that of another character.
 func (r *scalarReader) next(c rune) bool {
 	if r.breaks > 0 {
 		r.breaks--
@@ -88,7 +88,7 @@ func (r *scalarReader) verbatim(c rune) bool {
 	return found == c
 }
 
-// fold goes past line breaks and the blanks around them: one break stands for a space, more for one less.
+// fold moves past line breaks and the blanks around them: one break is a space, and n breaks are n-1 line breaks.
 func (r *scalarReader) fold(c rune) bool {
 	breaks := 0
 	for {
@@ -109,13 +109,13 @@ func (r *scalarReader) fold(c rune) bool {
 	return c == '\n'
 }
 
-// escape goes past an escape of a double-quoted scalar.
+// escape moves past an escape of a double-quoted scalar.
 func (r *scalarReader) escape(c rune) bool {
 	rest := r.rest()
 	if len(rest) < 2 {
 		return false
 	}
-	if size := lineBreak(rest[1:]); size > 0 { // a break that stands for nothing
+	if size := lineBreak(rest[1:]); size > 0 { // an escaped line break, which is not part of the value
 		r.at += 1 + size
 		r.at += len(r.rest()) - len(strings.TrimLeft(r.rest(), " \t"))
 		return r.next(c)

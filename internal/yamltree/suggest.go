@@ -18,9 +18,9 @@ func Quote(s string) string {
 	return strconv.Quote(s)
 }
 
-// DidYouMean is the end of a message about an unknown word: the known word that was probably meant, or all known words.
-func DidYouMean(word string, known []string) string {
-	if near := Nearest(word, known); near != "" {
+// DidYouMean ends a message about an unknown name: with the known name that was probably meant, or with all known names.
+func DidYouMean(name string, known []string) string {
+	if near := Nearest(name, known); near != "" {
 		return "; did you mean " + near + "?"
 	}
 	switch {
@@ -34,15 +34,15 @@ func DidYouMean(word string, known []string) string {
 	return "; expected one of " + strings.Join(known, ", ")
 }
 
-// Nearest is the known word that was probably meant by word, or "".
-func Nearest(word string, known []string) string {
-	if len(word) > 64 {
+// Nearest is the known name that was probably meant, or "".
+func Nearest(name string, known []string) string {
+	if len(name) > 64 {
 		return ""
 	}
-	plain := plainWord(word)
+	plain := normalized(name)
 	best, bestDistance := "", 3
 	for _, candidate := range known {
-		other := plainWord(candidate)
+		other := normalized(candidate)
 		if plain == other {
 			return candidate
 		}
@@ -54,9 +54,9 @@ func Nearest(word string, known []string) string {
 	return best
 }
 
-// plainWord is the same for maxFailures, max-failures and max_failures.
-func plainWord(word string) string {
-	return strings.ToLower(strings.NewReplacer("_", "", "-", "", " ", "").Replace(word))
+// normalized is the same for maxFailures, max-failures and max_failures.
+func normalized(name string) string {
+	return strings.ToLower(strings.NewReplacer("_", "", "-", "", " ", "").Replace(name))
 }
 
 // distance counts the letters to insert, delete, replace or swap with their neighbour to get from a to b.

@@ -70,8 +70,8 @@ func (t *text) place(offset int) (line, column int) {
 	return low + 1, utf8.RuneCountInString(t.content[t.starts[low]:offset]) + 1
 }
 
-// inside is the place of a character of a scalar's value, found by reading the text of the scalar along with the
-// value. Where the two do not go together it is the place of the scalar.
+// inside is the place of a character of a scalar's value. It is found by reading the text of the scalar beside the value;
+// where the two differ, it is the place of the scalar.
 func (t *text) inside(n *yaml.Node, character int) (line, column int) {
 	if n.Line < 1 || n.Line > len(t.starts) {
 		return n.Line, n.Column

@@ -19,13 +19,13 @@ import (
 
 // The codes of problems. They are stable: programs may rely on them.
 const (
-	CodeYAML       = "yaml"        // the text is not YAML, or uses a feature of YAML that is refused
+	CodeYAML       = "yaml"        // the text is not valid YAML, or uses a feature of YAML that is refused
 	CodeEncoding   = "encoding"    // the text is not UTF-8, or contains control characters
 	CodeTooLarge   = "too_large"   // something exceeds a limit
 	CodeUnknownKey = "unknown_key" // no such key
 	CodeWrongType  = "wrong_type"  // a list instead of a string, and the like
 	CodeMissing    = "missing"     // something required is not there, or has no value
-	CodeDuplicate  = "duplicate"   // a key or a name for the second time
+	CodeDuplicate  = "duplicate"   // a key or a name that is given twice
 	CodeBadName    = "bad_name"    // a name that breaks the rules for names
 	CodeBadValue   = "bad_value"   // the right type, but not an allowed value
 )
