@@ -306,6 +306,9 @@ func neverTwoLeaders(t *testing.T, e *elections) {
 	for _, c := range candidates {
 		c.cancel()
 	}
+	for _, c := range candidates {
+		<-c.done
+	}
 	cuts.Wait()
 	t.Logf("times elected: %v", leaders)
 	if n := overlaps.Load(); n > 0 {
