@@ -63,6 +63,8 @@ func metricsCount(t *testing.T, i *installation) {
 		`replicante_dispatches_total{result="accepted"}`: 2, `replicante_dispatches_total{result="unknown"}`: 0,
 		`replicante_commits_total{result="unavailable"}`: 1, `replicante_store_errors_total{call="Commit",kind="unavailable"}`: 1,
 		`replicante_nodes_present{cluster="c"}`: 2, `replicante_nodes{cluster="c",status="UNREACHABLE"}`: 0, "replicante_store_unavailable": 0,
+		"replicante_mailbox_inputs": 0, "replicante_dispatcher_queue": 0, `replicante_effects_in_flight{kind="action"}`: 0,
+		`replicante_effects_in_flight{kind="facts"}`: 0, `replicante_nodes_out_of_service{cluster="c"}`: 0,
 	} {
 		if value, there := got[name]; !there || value != want {
 			t.Errorf("%s is %v (there: %v), not %v", name, value, there, want)
@@ -77,8 +79,10 @@ func metricsCount(t *testing.T, i *installation) {
 		t.Errorf("a follower leads: %v", got)
 	}
 	for name := range got {
-		if strings.HasPrefix(name, "replicante_nodes") || strings.HasPrefix(name, "replicante_runs{") {
-			t.Errorf("a follower counts %s", name)
+		for _, ofLeader := range []string{"replicante_nodes", "replicante_runs{", "replicante_mailbox", "replicante_dispatcher", "replicante_effects"} {
+			if strings.HasPrefix(name, ofLeader) {
+				t.Errorf("a follower counts %s", name)
+			}
 		}
 	}
 }

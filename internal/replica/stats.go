@@ -30,9 +30,10 @@ var (
 		"Known nodes that a run has locked or that are not HEALTHY by cluster, of the leader.", []string{"cluster"}, nil)
 	mailboxDesc = prometheus.NewDesc("replicante_mailbox_inputs", "Inputs that wait in the mailboxes of all runs, of the leader.",
 		nil, nil)
-	dispatcherDesc = prometheus.NewDesc("replicante_dispatcher_queue", "Actions that wait to be sent to their agents, of the leader.",
+	dispatcherDesc = prometheus.NewDesc("replicante_dispatcher_queue",
+		"Calls to agents that wait because too many are made at the same time, of the leader.",
 		nil, nil)
-	effectsDesc = prometheus.NewDesc("replicante_effects_in_flight", "Effects that are carried out now by kind, of the leader.",
+	effectsDesc = prometheus.NewDesc("replicante_effects_in_flight", "Actions and fact requests of all runs that are in flight by kind, of the leader.",
 		[]string{"kind"}, nil)
 )
 

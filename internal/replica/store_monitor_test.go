@@ -80,6 +80,9 @@ func storeUnavailable(t *testing.T, i *installation) {
 		nodes, err := both.RunNodes(t.Context(), run.ID, nil, 0)
 		return err == nil && len(nodes) == 1 && len(nodes[0].Actions) == 1 && nodes[0].Actions[0].State == record.ActionRunning
 	})
+	if n := scrape(t, leader)[`replicante_effects_in_flight{kind="action"}`]; n != 1 {
+		t.Errorf("%v actions are in flight, want 1", n)
+	}
 
 	s.gone.Store(true)
 	eventually(t, "the run reports that it waits for the store", func() bool {
