@@ -67,10 +67,6 @@ type runsInput struct {
 var runStates = []record.RunState{record.RunPendingApprove, record.RunPending, record.RunRunning, record.RunPausing,
 	record.RunPaused, record.RunCancelling, record.RunRollingBack, record.RunDone, record.RunFailed, record.RunCancelled}
 
-var nodeStates = []record.NodeState{record.NodePending, record.NodeAdded, record.NodeRunning, record.NodeDone,
-	record.NodeFailed, record.NodeUnknown, record.NodeSkipped, record.NodeNotReached, record.NodeCancelled,
-	record.NodeRemoved, record.NodeRolledBack, record.NodeRollbackFailed}
-
 // known refuses a state that there is not, which would silently choose nothing.
 func known[S ~string](states, all []S) error {
 	for _, state := range states {
@@ -117,7 +113,7 @@ type runNodesInput struct {
 }
 
 func (s *server) runNodes(ctx context.Context, in *runNodesInput) (*listOutput[record.RunNode], error) {
-	if err := known(in.State, nodeStates); err != nil {
+	if err := known(in.State, record.NodeStates); err != nil {
 		return nil, err
 	}
 	items, next, err := s.recalledNodes(ctx, in.ID, in.State, in.page())

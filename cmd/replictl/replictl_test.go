@@ -416,6 +416,9 @@ func TestRunsAreReadAndGetCommands(t *testing.T) {
 	if nodes := read[[]record.RunNode](t, d.ok("run", "nodes", run.ID, "-o", "json", "--state", "UNKNOWN")); len(nodes) != 1 || nodes[0].Node != "node-3" {
 		t.Fatalf("%+v", nodes)
 	}
+	for _, state := range record.NodeStates {
+		d.ok("run", "nodes", run.ID, "--state", string(state))
+	}
 	if events := read[[]record.Event](t, d.ok("run", "events", run.ID, "-o", "json", "--after", "1")); len(events) != 1 || events[0].Seq != 2 {
 		t.Fatalf("%+v", events)
 	}
