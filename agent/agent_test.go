@@ -21,6 +21,7 @@ import (
 	"github.com/replicante-io/playbooks/agent"
 	"github.com/replicante-io/playbooks/agent/client"
 	"github.com/replicante-io/playbooks/agent/wire"
+	"github.com/replicante-io/playbooks/internal/transport"
 )
 
 // served is an agent that is open and served.
@@ -45,7 +46,7 @@ func serve(t *testing.T, cfg agent.Config) *served {
 	if err := a.Open(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	server := httptest.NewServer(a.Handler())
+	server := httptest.NewServer(transport.NewServer(transport.ServerConfig{Handler: a.Handler(), MaxBody: agent.MaxBody}).Handler())
 	t.Cleanup(func() {
 		if err := a.Close(); err != nil {
 			t.Error(err)

@@ -13,9 +13,10 @@ import (
 	"github.com/replicante-io/playbooks/agent/wire"
 )
 
+// MaxBody bounds a request's body: it is for the server.
+const MaxBody = 1 << 20
+
 const (
-	// maxBody bounds a request.
-	maxBody = 1 << 20
 	// maxWait is how long an answer is held at most; killWait, that to a cancel which ends a command.
 	maxWait  = 60 * time.Second
 	killWait = 20 * time.Second
@@ -62,7 +63,7 @@ func Mount(mux *http.ServeMux, prefix string, find func(*http.Request) *Agent) {
 
 func (a *Agent) postAction(w http.ResponseWriter, r *http.Request) error {
 	var request wire.ActionRequest
-	if err := readBody(w, r, &request); err != nil {
+	if err := readBody(r, &request); err != nil {
 		return err
 	}
 	id, err := a.accept(request)
@@ -101,7 +102,7 @@ func (a *Agent) postCancel(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	var request wire.CancelRequest
-	if err := readBody(w, r, &request); err != nil {
+	if err := readBody(r, &request); err != nil {
 		return err
 	}
 	ended, err := a.cancel(id, request)
@@ -187,12 +188,12 @@ func (a *Agent) getShards(w http.ResponseWriter, r *http.Request) error {
 }
 
 // readBody reads a JSON object. Keys that are not known are ignored, as other tools may send them; no body is {}.
-func readBody(w http.ResponseWriter, r *http.Request, into any) error {
-	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+func readBody(r *http.Request, into any) error {
+	raw, err := io.ReadAll(r.Body)
 	var large *http.MaxBytesError
 	switch {
 	case errors.As(err, &large):
-		return invalid("the request is larger than %d bytes", maxBody)
+		return invalid("the request is larger than %d bytes", large.Limit)
 	case err != nil:
 		return invalid("the request cannot be read: %s", err)
 	case !utf8.Valid(raw):

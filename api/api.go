@@ -63,8 +63,10 @@ type Config struct {
 const (
 	readTimeout  = 5 * time.Second
 	writeTimeout = 30 * time.Second
-	maxBody      = 4 << 20
 )
+
+// MaxBody bounds a request's body: it is for the server.
+const MaxBody = 4 << 20
 
 type server struct {
 	Config
@@ -115,7 +117,7 @@ func New(config Config) http.Handler {
 // register adds one operation of /api/v1: its errors become problems, its context has a deadline.
 func register[I, O any](s *server, op huma.Operation, answer func(context.Context, *I) (*O, error)) {
 	op.Path = "/api/v1" + op.Path
-	op.MaxBodyBytes = maxBody + 1 // the edge limits; huma's limit is exclusive
+	op.MaxBodyBytes = MaxBody + 1 // the server's limit is reached first
 	op.BodyReadTimeout = writeTimeout
 	timeout := readTimeout
 	if op.Metadata[writes] != nil {

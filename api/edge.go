@@ -19,7 +19,6 @@ func (s *server) edge(mux *http.ServeMux) http.Handler {
 			notServed(handler, w, r)
 			return
 		}
-		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		mux.ServeHTTP(w, r)
 	}))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

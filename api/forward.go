@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -12,21 +11,19 @@ import (
 
 	"github.com/replicante-io/playbooks/election"
 	"github.com/replicante-io/playbooks/internal/failpoint"
+	"github.com/replicante-io/playbooks/internal/transport"
 	"github.com/replicante-io/playbooks/record"
 )
 
+// maxAnswer bounds the answer of a write.
+const maxAnswer = 64 << 20
+
 // newForwardClient connects to leaders: directly, and fast or not at all.
 func newForwardClient() *http.Client {
-	return &http.Client{
-		Transport: &http.Transport{
-			DialContext:           failpoint.Dial(failpoint.Replica, (&net.Dialer{Timeout: 2 * time.Second}).DialContext),
-			TLSHandshakeTimeout:   2 * time.Second,
-			ResponseHeaderTimeout: writeTimeout + 5*time.Second,
-			IdleConnTimeout:       time.Minute,
-			MaxIdleConnsPerHost:   16,
-		},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
+	return transport.NewClient(transport.ClientConfig{
+		Peer: failpoint.Replica, DialTimeout: 2 * time.Second, HeaderTimeout: writeTimeout + 5*time.Second,
+		IdlePerHost: 16, IdleTimeout: time.Minute,
+	})
 }
 
 // pass sends a write to the leader, once, and gives back its answer. A failure says whether the write may have happened.
@@ -52,7 +49,7 @@ func (s *server) pass(w http.ResponseWriter, r *http.Request, body []byte, reque
 			onward.Header.Set(name, value)
 		}
 	}
-	onward.Header.Set(headerActor, request.Actor)
+	transport.SetCaller(onward, transport.Caller{Name: request.Actor})
 	onward.Header.Set(headerForwarded, forwarder(s.Name))
 	// Go's transport repeats a request on its own only where none of it was answered and it is safe to; a write is not.
 	onward.GetBody = nil
@@ -68,7 +65,7 @@ func (s *server) pass(w http.ResponseWriter, r *http.Request, body []byte, reque
 		return errInDoubt
 	}
 	defer func() { _ = answer.Body.Close() }()
-	content, err := io.ReadAll(answer.Body)
+	content, err := transport.ReadAll(answer.Body, maxAnswer)
 	if err != nil {
 		return errInDoubt
 	}

@@ -7,26 +7,22 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"github.com/replicante-io/playbooks/internal/transport"
 	"github.com/replicante-io/playbooks/record"
 )
 
 // Headers of a write.
 const (
 	headerKey       = "Idempotency-Key"
-	headerActor     = "Replicante-Actor"
 	headerForwarded = "Replicante-Forwarded"
 )
 
-const (
-	maxKey   = 200
-	maxActor = 128
-)
+const maxKey = 200
 
 // writes marks an operation that only the leader does.
 const writes = "writes"
@@ -36,7 +32,7 @@ func write(op huma.Operation) huma.Operation {
 	op.Parameters = []*huma.Param{
 		{Name: headerKey, In: "header", Schema: &huma.Schema{Type: huma.TypeString},
 			Description: "The same request repeated under the same key happens once and gets the same answer."},
-		{Name: headerActor, In: "header", Schema: &huma.Schema{Type: huma.TypeString},
+		{Name: transport.CallerHeader, In: "header", Schema: &huma.Schema{Type: huma.TypeString},
 			Description: "Who asks; default: the address of the client."},
 	}
 	return op
@@ -82,18 +78,13 @@ func (s *server) toLeader(ctx huma.Context, next func(huma.Context)) {
 
 // identify finds who asks, and by what a repetition is known.
 func identify(r *http.Request, body []byte) (record.Request, *Failure) {
-	request := record.Request{Actor: r.Header.Get(headerActor), Key: r.Header.Get(headerKey)}
+	caller, err := transport.CallerOf(r.Context())
+	if err != nil {
+		return record.Request{}, fail(http.StatusBadRequest, "bad_actor", err.Error())
+	}
+	request := record.Request{Actor: caller.Name, Key: r.Header.Get(headerKey)}
 	if !printable(request.Key, maxKey) {
 		return request, fail(http.StatusBadRequest, "bad_idempotency_key", "an Idempotency-Key has at most 200 printable ASCII characters")
-	}
-	if !printable(request.Actor, maxActor) {
-		return request, fail(http.StatusBadRequest, "bad_actor", "a Replicante-Actor has at most 128 printable ASCII characters")
-	}
-	if request.Actor == "" {
-		request.Actor = r.RemoteAddr
-		if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
-			request.Actor = host
-		}
 	}
 	digest := sha256.New()
 	_, _ = io.WriteString(digest, r.Method+"\n"+r.URL.EscapedPath()+"\n")

@@ -1,18 +1,17 @@
 package election
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptrace"
 	"syscall"
 	"time"
 
 	"github.com/replicante-io/playbooks/internal/failpoint"
+	"github.com/replicante-io/playbooks/internal/transport"
 )
 
 // PresencePath is where a replica serves Presence, below the URL that it advertises.
@@ -100,14 +99,7 @@ func (c *caller) call(ctx context.Context) evidence {
 // presenceClient is a client for one call, to the given address, if there is one, whatever the URL says. It uses no
 // proxy, which would answer in the peer's place.
 func presenceClient(address string) *http.Client {
-	dialer := &net.Dialer{Timeout: presenceTimeout}
-	return &http.Client{
-		Transport: &http.Transport{
-			DialContext: func(ctx context.Context, network, named string) (net.Conn, error) {
-				return failpoint.Dial(failpoint.Replica, dialer.DialContext)(ctx, network, cmp.Or(address, named))
-			},
-			DisableKeepAlives: true,
-		},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
+	return transport.NewClient(transport.ClientConfig{
+		Peer: failpoint.Replica, DialTimeout: presenceTimeout, NewConnections: true, Address: address,
+	})
 }

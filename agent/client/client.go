@@ -13,7 +13,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
@@ -23,6 +22,7 @@ import (
 
 	"github.com/replicante-io/playbooks/agent/wire"
 	"github.com/replicante-io/playbooks/internal/failpoint"
+	"github.com/replicante-io/playbooks/internal/transport"
 )
 
 // Config says how agents are connected to. The zero value serves.
@@ -60,17 +60,10 @@ func New(cfg Config) *Client {
 	if cfg.IdleTimeout <= 0 {
 		cfg.IdleTimeout = 90 * time.Second
 	}
-	return &Client{http: &http.Client{
-		Transport: &http.Transport{
-			DialContext:         failpoint.Dial(failpoint.Agents, (&net.Dialer{Timeout: cfg.DialTimeout, KeepAlive: 15 * time.Second}).DialContext),
-			TLSHandshakeTimeout: cfg.DialTimeout,
-			MaxIdleConnsPerHost: cfg.IdlePerHost,
-			MaxConnsPerHost:     cfg.PerHost,
-			IdleConnTimeout:     cfg.IdleTimeout,
-			DisableCompression:  true,
-		},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}
+	return &Client{http: transport.NewClient(transport.ClientConfig{
+		Peer: failpoint.Agents, DialTimeout: cfg.DialTimeout,
+		IdlePerHost: cfg.IdlePerHost, PerHost: cfg.PerHost, IdleTimeout: cfg.IdleTimeout,
+	})}
 }
 
 // Close drops the idle connections.
@@ -172,7 +165,7 @@ func (c *Client) do(ctx context.Context, agentURL, method string, path []string,
 	if response.StatusCode/100 != 2 {
 		return fmt.Errorf("%s: %w", what(), refusal(response, path))
 	}
-	raw, err := read(response.Body, maxAnswer)
+	raw, err := transport.ReadAll(response.Body, maxAnswer)
 	if err != nil {
 		return fmt.Errorf("%s: read the answer: %w", what(), err)
 	}
@@ -206,7 +199,7 @@ func locate(agentURL string, path []string, query string) string {
 
 // refusal makes an error of an answer that is not a success.
 func refusal(response *http.Response, path []string) error {
-	raw, err := read(response.Body, maxRefusal)
+	raw, err := transport.ReadAll(response.Body, maxRefusal)
 	if err != nil {
 		return fmt.Errorf("status %s, and its body cannot be read: %w", response.Status, err)
 	}
@@ -240,17 +233,6 @@ func explain(raw []byte) string {
 		return quote(text)
 	}
 	return "the answer is empty"
-}
-
-func read(body io.Reader, limit int64) ([]byte, error) {
-	raw, err := io.ReadAll(io.LimitReader(body, limit+1))
-	if err != nil {
-		return nil, err
-	}
-	if int64(len(raw)) > limit {
-		return nil, fmt.Errorf("it is larger than %d bytes", limit)
-	}
-	return raw, nil
 }
 
 // quote bounds text of a stranger.

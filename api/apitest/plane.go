@@ -16,6 +16,7 @@ import (
 
 	"github.com/replicante-io/playbooks/api"
 	"github.com/replicante-io/playbooks/election"
+	"github.com/replicante-io/playbooks/internal/transport"
 	"github.com/replicante-io/playbooks/record"
 	"github.com/replicante-io/playbooks/store"
 	"github.com/replicante-io/playbooks/store/storetest"
@@ -99,7 +100,7 @@ func (p *Plane) Replica(name string, change ...func(*api.Config)) http.Handler {
 	for _, change := range change {
 		change(&config)
 	}
-	return api.New(config)
+	return transport.NewServer(transport.ServerConfig{Handler: api.New(config), MaxBody: api.MaxBody}).Handler()
 }
 
 // Serve starts a replica on a port of its own.

@@ -11,7 +11,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -23,6 +22,8 @@ import (
 	"github.com/cenkalti/backoff/v5"
 	"github.com/google/uuid"
 	"github.com/hashicorp/go-hclog"
+
+	"github.com/replicante-io/playbooks/internal/transport"
 )
 
 // ErrNoServer means that no server could answer. What was asked for, if it was a write, may have happened.
@@ -109,9 +110,9 @@ func New(config Config) (*Client, error) {
 		return nil, errors.New("no server is given: write it like http://core-1:16016")
 	}
 	config.Servers = servers
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.DialContext = (&net.Dialer{Timeout: 3 * time.Second, KeepAlive: 15 * time.Second}).DialContext
-	return &Client{Config: config, http: &http.Client{Transport: transport}}, nil
+	return &Client{Config: config, http: transport.NewClient(transport.ClientConfig{
+		DialTimeout: 3 * time.Second, Idle: 100, IdlePerHost: 2, IdleTimeout: 90 * time.Second, ForPeople: true,
+	})}, nil
 }
 
 // request is one call, the same on every server.
@@ -150,11 +151,12 @@ func (c *Client) open(ctx context.Context, server string, r request, headers htt
 		asked.Header[name] = values
 	}
 	asked.Header.Set("User-Agent", "replictl/"+c.Version)
-	for name, value := range map[string]string{"Content-Type": r.contentType, "Idempotency-Key": r.key, "Replicante-Actor": c.Actor} {
+	for name, value := range map[string]string{"Content-Type": r.contentType, "Idempotency-Key": r.key} {
 		if value != "" {
 			asked.Header.Set(name, value)
 		}
 	}
+	transport.SetCaller(asked, transport.Caller{Name: c.Actor})
 	if c.Token != "" {
 		asked.Header.Set("Authorization", "Bearer "+c.Token)
 	}
@@ -176,7 +178,7 @@ func (c *Client) call(ctx context.Context, r request, answer any) error {
 			return again(err)
 		}
 		defer func() { _ = got.Body.Close() }()
-		body, err := io.ReadAll(io.LimitReader(got.Body, maxAnswer))
+		body, err := transport.ReadAll(got.Body, maxAnswer)
 		if err != nil {
 			return again(err)
 		}

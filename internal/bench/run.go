@@ -20,6 +20,7 @@ import (
 	"github.com/replicante-io/playbooks/internal/config"
 	"github.com/replicante-io/playbooks/internal/replica"
 	"github.com/replicante-io/playbooks/internal/retry"
+	"github.com/replicante-io/playbooks/internal/transport"
 	"github.com/replicante-io/playbooks/record"
 )
 
@@ -231,7 +232,7 @@ func (f Fleet) count(ctx context.Context) (starts Starts, err error) {
 	if err != nil {
 		return starts, err
 	}
-	response, err := http.DefaultClient.Do(request)
+	response, err := transport.NewClient(transport.ClientConfig{NewConnections: true}).Do(request)
 	if err != nil {
 		return starts, fmt.Errorf("ask the fleet for its starts: %w", err)
 	}

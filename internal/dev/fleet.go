@@ -14,6 +14,8 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/hashicorp/go-hclog"
+
 	"github.com/replicante-io/playbooks/agent"
 	"github.com/replicante-io/playbooks/agent/wire"
 	"github.com/replicante-io/playbooks/internal/etcd"
@@ -25,6 +27,7 @@ type fleet struct {
 	listener net.Listener
 	client   *clientv3.Client
 	nodes    map[string]*node.Node
+	log      hclog.Logger
 }
 
 // newFleet makes the agents node-1, node-2 …: zones a, b and c in turn, the first one the primary.
@@ -42,7 +45,7 @@ func newFleet(c Config, endpoint string) (*fleet, error) {
 		_ = client.Close()
 		return nil, err
 	}
-	f := &fleet{listener: listener, client: client, nodes: map[string]*node.Node{}}
+	f := &fleet{listener: listener, client: client, nodes: map[string]*node.Node{}, log: c.Log}
 	for i := range c.Agents {
 		id := "node-" + strconv.Itoa(i+1)
 		role := "SECONDARY"
@@ -75,7 +78,7 @@ func (f *fleet) Run(ctx context.Context) error {
 		return nil
 	})
 	work, ctx := errgroup.WithContext(ctx)
-	work.Go(func() error { return node.Serve(ctx, f.listener, mux) })
+	work.Go(func() error { return node.Serve(ctx, f.listener, mux, len(f.nodes), f.log) })
 	for _, n := range f.nodes {
 		work.Go(func() error { return n.Run(ctx) })
 	}

@@ -24,9 +24,6 @@ import (
 	"github.com/replicante-io/playbooks/store"
 )
 
-// ErrClosed means that the keys are closed: nothing was carried out.
-var ErrClosed = errors.New("no more requests are carried out")
-
 // Write is one request that writes, and how to carry it out.
 type Write[T any] struct {
 	Request record.Request
@@ -41,10 +38,8 @@ type Write[T any] struct {
 
 // Keys are the idempotency keys of the requests that this process carries out now. The zero value is ready for use.
 type Keys struct {
-	mu      sync.Mutex
-	held    map[string]chan struct{} // each closed on release
-	closed  bool
-	working sync.WaitGroup // requests of DoDetached
+	mu   sync.Mutex
+	held map[string]chan struct{} // each closed on release
 }
 
 // Do carries w out under ctx, unless its key was recorded before. It waits first for other requests with the same key;
@@ -57,53 +52,6 @@ func Do[T any](ctx context.Context, keys *Keys, w Write[T]) (T, error) {
 	}
 	defer release()
 	return w.once(ctx)
-}
-
-// DoDetached is Do for a request that, once begun, is carried out under work even where ctx ends before: what a repetition is
-// answered must not depend on how long the first caller waited. The error is then store.ErrUnavailable. Close waits for it.
-func DoDetached[T any](ctx, work context.Context, keys *Keys, w Write[T]) (T, error) {
-	var none T
-	release, err := keys.hold(ctx, w.Request.Key)
-	if err != nil {
-		return none, err
-	}
-	type answer struct {
-		value T
-		err   error
-	}
-	done := make(chan answer, 1)
-	if !keys.spawn(func() {
-		defer release()
-		value, err := w.once(work)
-		done <- answer{value, err}
-	}) {
-		release()
-		return none, ErrClosed
-	}
-	select {
-	case a := <-done:
-		return a.value, a.err
-	case <-ctx.Done():
-		return none, fmt.Errorf("no answer in time: %w", store.ErrUnavailable)
-	}
-}
-
-// Close lets DoDetached begin nothing further (ErrClosed) and waits for what it has begun. End their context before.
-func (k *Keys) Close() {
-	k.mu.Lock()
-	k.closed = true
-	k.mu.Unlock()
-	k.working.Wait()
-}
-
-func (k *Keys) spawn(do func()) bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.closed {
-		return false
-	}
-	k.working.Go(do)
-	return true
 }
 
 // hold waits until no other request holds key, and holds it until release.

@@ -2,35 +2,25 @@ package node
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"net"
 	"net/http"
-	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/replicante-io/playbooks/agent"
+	"github.com/replicante-io/playbooks/internal/transport"
 )
 
-// Serve answers on listener until ctx ends. Held requests then end at once.
-func Serve(ctx context.Context, listener net.Listener, handler http.Handler) error {
-	server := &http.Server{
-		Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
-		BaseContext: func(net.Listener) context.Context { return ctx },
-	}
-	stopped := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(stopped)
-		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
-		defer cancel()
-		if server.Shutdown(closing) != nil {
-			_ = server.Close()
-		}
-	})
-	err := server.Serve(listener)
-	if stop() { // ctx has not ended: nothing was stopped
-		return fmt.Errorf("serve on %s: %w", listener.Addr(), err)
-	}
-	<-stopped
-	if !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serve on %s: %w", listener.Addr(), err)
-	}
-	return nil
+// connectionsPerAgent is for a control plane that holds several answers of an agent open, and for an earlier leader of it
+// whose connections are still there; minConnections for what monitors an agent beside it.
+const (
+	connectionsPerAgent = 8
+	minConnections      = 1024
+)
+
+// Serve answers for so many agents on listener until ctx ends (nil). Held requests then end at once.
+func Serve(ctx context.Context, listener net.Listener, handler http.Handler, agents int, log hclog.Logger) error {
+	return transport.NewServer(transport.ServerConfig{
+		Handler: handler, MaxBody: agent.MaxBody, MaxConnections: max(minConnections, connectionsPerAgent*agents), Log: log,
+	}).Serve(ctx, listener)
 }

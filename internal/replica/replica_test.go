@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/hashicorp/go-hclog"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/tests/v3/framework/integration"
 
@@ -155,7 +156,7 @@ func (i *installation) agent(id string) (url, journal string) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 2)
 	go func() { done <- n.Run(ctx) }()
-	go func() { done <- node.Serve(ctx, listener, n.Handler()) }()
+	go func() { done <- node.Serve(ctx, listener, n.Handler(), 1, hclog.NewNullLogger()) }()
 	i.t.Cleanup(func() {
 		cancel()
 		for range 2 {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/replicante-io/playbooks/election"
 	"github.com/replicante-io/playbooks/internal/failpoint"
+	"github.com/replicante-io/playbooks/internal/transport"
 )
 
 // errStoreElsewhere means that another replica reaches the store and this one does not, so that the other should lead.
@@ -29,10 +29,9 @@ const (
 // back. As long as no other can use the store either, this replica keeps leading: it knows the runs from memory. It
 // returns when ctx ends.
 func (r *Replica) stepDownForStore(ctx context.Context, stepDown context.CancelCauseFunc) {
-	peers := &http.Client{Timeout: answerTimeout, Transport: &http.Transport{
-		DialContext:       failpoint.Dial(failpoint.Replica, (&net.Dialer{Timeout: answerTimeout}).DialContext),
-		DisableKeepAlives: true,
-	}}
+	peers := transport.NewClient(transport.ClientConfig{
+		Peer: failpoint.Replica, DialTimeout: answerTimeout, Timeout: answerTimeout, NewConnections: true,
+	})
 	ticker := time.NewTicker(storeElsewhereEvery)
 	defer ticker.Stop()
 	var readySince time.Time // of another replica while the store is unavailable to this one; zero: none is ready
