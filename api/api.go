@@ -1,9 +1,8 @@
 // Package api is the control plane's HTTP interface.
 //
-// Reads are answered by any replica, from the store; while that does not answer, the leader answers from memory what
-// it knows of its runs. Writes are answered by the leader alone: another replica forwards
-// them to it, once. The api decides nothing about runs and never writes one: it hands words to their owner. Every answer
-// that is not a success is application/problem+json with a stable code.
+// Any replica answers reads, from the store; while that does not answer, the leader answers from memory about its unfinished
+// runs. Only the leader answers writes: another replica forwards them to it, once. The API decides nothing about runs and
+// never writes one: the controller does. Every answer that is not a success is application/problem+json with a stable code.
 package api
 
 import (
@@ -22,40 +21,36 @@ import (
 	"github.com/replicante-io/playbooks/store"
 )
 
-// Owner takes the words that change something. It exists while this replica leads.
-//
-// It recognises a repetition by the request's key, and answers it as it answered before. What it refuses is a
-// *record.RejectedError; other errors are the store's.
-type Owner interface {
+// controller is what the API uses of a leader's controller. It carries out a request once under its key. A request that it
+// rejects is a *record.RejectedError; other errors are the store's.
+type controller interface {
 	Start(ctx context.Context, request record.Request, start record.RunRequest) (record.Run, error)
 	Command(ctx context.Context, request record.Request, runID string, command record.Command) (record.Run, error)
-	Forget(ctx context.Context, request record.Request, key record.NodeKey) error
+	Forget(ctx context.Context, request record.Request, node record.NodeKey) error
 
-	// CommittedRun is a run that this replica goes on with, from memory, as its last commit left it. waits is true while the
-	// store keeps it waiting, which its Waiting then says.
-	CommittedRun(runID string) (run record.Run, waits, ok bool)
-	// CommittedNodes is that run's node records, by name.
+	// CommittedRun is an unfinished run as its last commit left it, from memory. delayed is true while its next commit waits
+	// for the store, which its Waiting then says.
+	CommittedRun(runID string) (run record.Run, delayed, ok bool)
+	// CommittedNodes are the records of its nodes, by name.
 	CommittedNodes(runID string) ([]record.RunNode, bool)
-	// CommittedRuns is all unfinished runs, newest first, without their playbooks' specs.
+	// CommittedRuns are all unfinished runs, newest first, without their playbooks' specs.
 	CommittedRuns() []record.Run
 }
 
-// Config is what the interface stands on.
+// Config is what the API works with.
 type Config struct {
 	Store store.Store
-	// Leader says who leads, as last seen.
+	// Leader is the replica that leads, as last seen.
 	Leader func() (election.Leader, bool)
-	// Changed returns a channel that is closed when Leader may answer differently; it may be nil.
-	Changed func() <-chan struct{}
-	// Owner is nil while this replica does not lead.
-	Owner func() Owner
-	// Ready names what this replica misses to serve; nothing when it is ready.
-	Ready func(ctx context.Context) []string
-	// StoreWaits is what waits for the store while that does not answer, in plain words, else ""; it may be nil.
-	StoreWaits func() string
+	// LeaderChanged returns a channel that is closed when Leader may return another; it may be nil.
+	LeaderChanged func() <-chan struct{}
+	// NotReady returns why this replica is not ready, nothing when it is; it may be nil.
+	NotReady func(ctx context.Context) []string
+	// StoreUnavailable is since when the store has not answered, zero where it does, and its last error; it may be nil.
+	StoreUnavailable func() (since time.Time, reason error)
 	// Name and Instance are this replica's; Version is the program's.
 	Name, Instance, Version string
-	// Metrics serves /metrics, if given.
+	// Metrics serves /metrics, if it is not nil.
 	Metrics http.Handler
 	Log     hclog.Logger
 }
@@ -70,16 +65,22 @@ const MaxBody = 4 << 20
 
 type server struct {
 	Config
-	api     huma.API
-	forward *http.Client
-	keys    idempotency.Keys
+	controller func() controller // nil while this replica does not lead
+	api        huma.API
+	leaders    *http.Client // of writes that are forwarded
+	keys       idempotency.Keys
 }
 
-// New returns the handler of everything. Streams end with their request's context: give the http.Server a BaseContext
-// that ends when the replica stops.
-func New(config Config) http.Handler {
+// New returns the handler of all paths. leading returns the controller while this replica leads. A stream ends with its
+// request's context, which therefore has to end when the replica stops.
+func New[C controller](config Config, leading func() (C, bool)) http.Handler {
 	mux := http.NewServeMux()
-	s := &server{Config: config, forward: newForwardClient()}
+	s := &server{Config: config, leaders: newLeaderClient(), controller: func() controller {
+		if c, leads := leading(); leads {
+			return c
+		}
+		return nil
+	}}
 	s.api = humago.New(mux, huma.Config{
 		OpenAPI: &huma.OpenAPI{
 			OpenAPI:    "3.1.0",
@@ -88,7 +89,7 @@ func New(config Config) http.Handler {
 		},
 		Formats:       map[string]huma.Format{"application/json": huma.DefaultJSONFormat, "json": huma.DefaultJSONFormat},
 		DefaultFormat: "application/json",
-		// A filter with a slip of the pen would choose everything.
+		// A misspelt filter would select everything.
 		RejectUnknownQueryParameters: true,
 	})
 	s.registerPlaybooks()
@@ -96,8 +97,8 @@ func New(config Config) http.Handler {
 	s.registerCommands()
 	s.registerEvents()
 	s.registerNodes()
-	s.registerReplica()
-	// The description is written once; huma's own would be written by the first request, with a race.
+	s.registerHealth()
+	// The description is encoded here: huma would do it in the first request, with a race.
 	description, err := json.Marshal(s.api.OpenAPI())
 	if err != nil {
 		panic(err) // of our own types: a mistake in this package
@@ -111,24 +112,25 @@ func New(config Config) http.Handler {
 	if config.Metrics != nil {
 		mux.Handle("GET /metrics", config.Metrics)
 	}
-	return s.edge(mux)
+	return s.middleware(mux)
 }
 
-// register adds one operation of /api/v1: its errors become problems, its context has a deadline.
+// register adds an operation of /api/v1. Its errors become problems, and its context has a deadline.
 func register[I, O any](s *server, op huma.Operation, answer func(context.Context, *I) (*O, error)) {
 	op.Path = "/api/v1" + op.Path
 	op.MaxBodyBytes = MaxBody + 1 // the server's limit is reached first
 	op.BodyReadTimeout = writeTimeout
-	timeout := readTimeout
-	if op.Metadata[writes] != nil {
-		timeout = writeTimeout
+	writes := op.Metadata[writes] != nil
+	if writes {
 		op.Middlewares = append(op.Middlewares, s.toLeader)
 	}
-	writing := op.Metadata[writes] != nil
 	huma.Register(s.api, op, func(ctx context.Context, input *I) (*O, error) {
-		timeout := timeout
-		if !writing && s.storeWaits() != "" {
-			timeout = recallAfter
+		timeout := readTimeout
+		switch {
+		case writes:
+			timeout = writeTimeout
+		case s.storeWait() != nil:
+			timeout = degradedAfter
 		}
 		ctx, cancel := context.WithTimeout(ctx, timeout)
 		defer cancel()

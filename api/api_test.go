@@ -12,7 +12,7 @@ import (
 	"github.com/replicante-io/playbooks/api/apitest"
 )
 
-// answer is what a call was answered.
+// answer is the answer to a call.
 type answer struct {
 	status int
 	header http.Header
@@ -29,7 +29,7 @@ func into[T any](t *testing.T, a answer) T {
 	return value
 }
 
-// call asks a handler; headers come in pairs.
+// call calls a handler; headers come in pairs.
 func call(t *testing.T, h http.Handler, method, path, body string, headers ...string) answer {
 	t.Helper()
 	var reader io.Reader
@@ -48,8 +48,8 @@ func call(t *testing.T, h http.Handler, method, path, body string, headers ...st
 	return answer{status: w.Code, header: w.Header(), body: w.Body.String()}
 }
 
-// refused wants a problem with a status and a code, whose detail holds words.
-func refused(t *testing.T, a answer, status int, code string, words ...string) api.Failure {
+// rejected checks that an answer is a problem with a status and a code, and that its detail contains words.
+func rejected(t *testing.T, a answer, status int, code string, words ...string) api.Failure {
 	t.Helper()
 	if got := a.header.Get("Content-Type"); got != "application/problem+json" {
 		t.Fatalf("answered %d %q as %q: not a problem", a.status, a.body, got)
@@ -60,7 +60,7 @@ func refused(t *testing.T, a answer, status int, code string, words ...string) a
 	}
 	for _, word := range words {
 		if !strings.Contains(f.Detail, word) {
-			t.Fatalf("detail %q does not say %q", f.Detail, word)
+			t.Fatalf("detail %q does not contain %q", f.Detail, word)
 		}
 	}
 	return f

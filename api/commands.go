@@ -15,26 +15,27 @@ func (s *server) registerCommands() {
 		return huma.Operation{OperationID: string(verb) + "-run", Method: http.MethodPost,
 			Path: "/runs/{id}/" + string(verb), Summary: summary}
 	}
-	register(s, write(operation(record.VerbPause, "Start nothing more until it is resumed")), s.word(record.VerbPause))
-	register(s, write(operation(record.VerbResume, "Go on")), s.word(record.VerbResume))
-	register(s, write(operation(record.VerbCancel, "End the run")), s.cancel)
+	register(s, write(operation(record.VerbPause, "Pause a run: it starts nothing until it is resumed")), s.simpleCommand(record.VerbPause))
+	register(s, write(operation(record.VerbResume, "Resume a paused run")), s.simpleCommand(record.VerbResume))
+	register(s, write(operation(record.VerbCancel, "Cancel a run")), s.cancel)
 	register(s, write(huma.Operation{OperationID: "resolve-node", Method: http.MethodPost,
-		Path: "/runs/{id}/nodes/{node}/resolve", Summary: "Say how an UNKNOWN node ended"}), s.resolve)
+		Path: "/runs/{id}/nodes/{node}/resolve", Summary: "Resolve a node whose state is UNKNOWN"}), s.resolve)
 	for _, verb := range []record.Verb{record.VerbApprove, record.VerbReject, record.VerbRetry} {
 		register(s, operation(verb, "Not supported yet"), notSupported)
 	}
 }
 
-type wordInput struct {
+type commandInput struct {
 	ID   string `path:"id"`
 	Body *struct {
 		Stage  string `json:"stage,omitempty"`
 		Reason string `json:"reason,omitempty"`
-	} `nameHint:"Word"`
+	} `nameHint:"Command"`
 }
 
-func (s *server) word(verb record.Verb) func(context.Context, *wordInput) (*runOutput, error) {
-	return func(ctx context.Context, in *wordInput) (*runOutput, error) {
+// simpleCommand is a command that has a reason and may name a stage.
+func (s *server) simpleCommand(verb record.Verb) func(context.Context, *commandInput) (*runOutput, error) {
+	return func(ctx context.Context, in *commandInput) (*runOutput, error) {
 		command := record.Command{Verb: verb}
 		if in.Body != nil {
 			command.Stage, command.Reason = in.Body.Stage, in.Body.Reason
@@ -73,11 +74,11 @@ func (s *server) resolve(ctx context.Context, in *resolveInput) (*runOutput, err
 }
 
 func (s *server) command(ctx context.Context, id string, command record.Command) (*runOutput, error) {
-	owner := s.Owner()
-	if owner == nil {
-		return nil, errNotLeader
+	c, err := s.leading()
+	if err != nil {
+		return nil, err
 	}
-	run, err := owner.Command(ctx, requestOf(ctx), id, command)
+	run, err := c.Command(ctx, requestOf(ctx), id, command)
 	if err != nil {
 		return nil, s.problemOfWrite(ctx, noRun(id, fmt.Errorf("%s run %s: %w", command.Verb, id, err)))
 	}

@@ -34,8 +34,8 @@ func TestEventsArePaged(t *testing.T) {
 	if none := get("?after=5"); len(none.Items) != 0 {
 		t.Fatalf("%+v", none)
 	}
-	refused(t, call(t, h, "GET", "/api/v1/runs/"+id+"/events?cursor=x", ""), 400, "bad_cursor")
-	refused(t, call(t, h, "GET", "/api/v1/runs/"+id+"/events?after=-1", ""), 400, "bad_request")
+	rejected(t, call(t, h, "GET", "/api/v1/runs/"+id+"/events?cursor=x", ""), 400, "bad_cursor")
+	rejected(t, call(t, h, "GET", "/api/v1/runs/"+id+"/events?after=-1", ""), 400, "bad_request")
 }
 
 // stream opens an event stream and returns its lines, without comments and empty ones; it is closed at its end.
@@ -120,7 +120,7 @@ func TestAnyReplicaStreamsARunToItsEnd(t *testing.T) {
 	want(t, all, "id: 1", "data: ", "id: 2", "data: ", "id: 3", "data: ", "event: end")
 }
 
-func TestARunThatWasReopenedIsStreamedOn(t *testing.T) {
+func TestAStreamOfARunThatWasReopenedContinues(t *testing.T) {
 	p, h := leading(t)
 	id := started(t, h)
 	p.Move(id, apitest.Change{State: record.RunFailed, Event: record.EventRunFinished})

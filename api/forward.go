@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -15,52 +16,51 @@ import (
 	"github.com/replicante-io/playbooks/record"
 )
 
-// maxAnswer bounds the answer of a write.
+// maxAnswer bounds the answer to a write.
 const maxAnswer = 64 << 20
 
-// newForwardClient connects to leaders: directly, and fast or not at all.
-func newForwardClient() *http.Client {
+// newLeaderClient makes the client for forwarded writes. A leader that cannot be connected to at once is not waited for.
+func newLeaderClient() *http.Client {
 	return transport.NewClient(transport.ClientConfig{
 		Peer: failpoint.Replica, DialTimeout: 2 * time.Second, HeaderTimeout: writeTimeout + 5*time.Second,
 		IdlePerHost: 16, IdleTimeout: time.Minute,
 	})
 }
 
-// pass sends a write to the leader, once, and gives back its answer. A failure says whether the write may have happened.
-func (s *server) pass(w http.ResponseWriter, r *http.Request, body []byte, request record.Request) *Failure {
+// forward sends a write to the leader, once, and answers with its answer. A failure says whether the write may have been
+// carried out.
+func (s *server) forward(w http.ResponseWriter, r *http.Request, body []byte, request record.Request) *Failure {
 	if r.Header.Get(headerForwarded) != "" {
 		return errNotLeader
 	}
-	leader, ok := s.Leader()
-	if !ok || leader.Advertise == "" || leader.Instance == s.Instance && s.Instance != "" {
-		// A replica that has won the election and does not lead yet is no leader either.
-		return errNoLeader
+	leader, known := s.Leader()
+	if !known || leader.Advertise == "" || leader.Instance == s.Instance && s.Instance != "" {
+		return errNoLeader // also where this replica has been elected and does not lead yet
 	}
 	ctx, stop := s.whileLeads(r.Context(), leader)
 	defer stop()
-	onward, err := http.NewRequestWithContext(ctx, r.Method,
+	forwarded, err := http.NewRequestWithContext(ctx, r.Method,
 		strings.TrimSuffix(leader.Advertise, "/")+r.URL.RequestURI(), bytes.NewReader(body))
 	if err != nil {
 		return fail(http.StatusServiceUnavailable, "leader_unreachable",
-			"the leader "+leader.Name+" advertises "+leader.Advertise+", which is no address: correct api.advertise there")
+			"the leader "+leader.Name+" advertises "+leader.Advertise+", which is not a valid URL: correct api.advertise there")
 	}
 	for _, name := range []string{"Content-Type", "Accept", "Authorization", headerKey} {
 		if value := r.Header.Get(name); value != "" {
-			onward.Header.Set(name, value)
+			forwarded.Header.Set(name, value)
 		}
 	}
-	transport.SetCaller(onward, transport.Caller{Name: request.Actor})
-	onward.Header.Set(headerForwarded, forwarder(s.Name))
-	// Go's transport repeats a request on its own only where none of it was answered and it is safe to; a write is not.
-	onward.GetBody = nil
+	transport.SetCaller(forwarded, transport.Caller{Name: request.Actor})
+	forwarded.Header.Set(headerForwarded, cmp.Or(s.Name, "a replica")) // an empty value would not be noticed
+	forwarded.GetBody = nil                                            // or net/http may repeat the write by itself
 
-	answer, err := s.forward.Do(onward)
+	answer, err := s.leaders.Do(forwarded)
 	if err != nil {
 		s.Log.Debug("forward failed", "leader", leader.Name, "path", r.URL.Path, "error", err)
 		var dial *net.OpError
 		if errors.As(err, &dial) && dial.Op == "dial" {
 			return fail(http.StatusServiceUnavailable, "leader_unreachable",
-				"the leader "+leader.Name+" cannot be reached at "+leader.Advertise+": nothing happened; try again in a moment")
+				"the leader "+leader.Name+" cannot be reached at "+leader.Advertise+": nothing was changed; try again in a moment")
 		}
 		return errInDoubt
 	}
@@ -75,21 +75,23 @@ func (s *server) pass(w http.ResponseWriter, r *http.Request, body []byte, reque
 		}
 	}
 	w.WriteHeader(answer.StatusCode)
-	_, _ = w.Write(content)
+	_, _ = w.Write(content) // the client has gone if this fails
 	return nil
 }
 
-// whileLeads is a context that ends once another leads, or nobody does: a leader that hangs may never answer.
-func (s *server) whileLeads(ctx context.Context, leader election.Leader) (context.Context, context.CancelFunc) {
+// whileLeads is a context that ends when leader no longer leads: one that hangs may never answer. stop ends it, and waits.
+func (s *server) whileLeads(ctx context.Context, leader election.Leader) (_ context.Context, stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
-	if s.Changed == nil {
+	if s.LeaderChanged == nil {
 		return ctx, cancel
 	}
+	watched := make(chan struct{})
 	go func() {
+		defer close(watched)
 		defer cancel()
 		for {
-			changed := s.Changed()
-			if now, ok := s.Leader(); !ok || now.Instance != leader.Instance {
+			changed := s.LeaderChanged()
+			if now, known := s.Leader(); !known || now.Instance != leader.Instance {
 				return
 			}
 			select {
@@ -99,13 +101,8 @@ func (s *server) whileLeads(ctx context.Context, leader election.Leader) (contex
 			}
 		}
 	}()
-	return ctx, cancel
-}
-
-// forwarder is never empty: an empty header would not be seen.
-func forwarder(name string) string {
-	if name == "" {
-		return "a replica"
+	return ctx, func() {
+		cancel()
+		<-watched
 	}
-	return name
 }

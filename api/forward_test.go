@@ -23,7 +23,7 @@ func TestAFollowerForwardsWritesToTheLeader(t *testing.T) {
 
 	ok(t, call(t, follower, "POST", "/api/v1/apply", apitest.Playbook, "Idempotency-Key", "k0"), 200)
 	run := into[record.Run](t, ok(t, call(t, follower, "POST", "/api/v1/runs", startDemo, "Idempotency-Key", "k"), 201))
-	requests, _, _ := p.Told()
+	requests, _, _ := p.Received()
 	if requests[0].Key != "k" || requests[0].Actor != "192.0.2.1" {
 		t.Fatalf("%+v", requests[0])
 	}
@@ -32,7 +32,7 @@ func TestAFollowerForwardsWritesToTheLeader(t *testing.T) {
 	if same.ID != run.ID {
 		t.Fatalf("%s is not %s", same.ID, run.ID)
 	}
-	f := refused(t, call(t, follower, "POST", "/api/v1/apply", "kind: Nothing\nspec: {}\n"), 422, "invalid_playbook")
+	f := rejected(t, call(t, follower, "POST", "/api/v1/apply", "kind: Nothing\nspec: {}\n"), 422, "invalid_playbook")
 	if len(f.Problems) == 0 {
 		t.Fatal("no problems came through")
 	}
@@ -40,32 +40,32 @@ func TestAFollowerForwardsWritesToTheLeader(t *testing.T) {
 	ok(t, call(t, follower, "GET", "/api/v1/runs/"+run.ID, ""), 200)
 }
 
-func TestASecondHopIsRefused(t *testing.T) {
+func TestAForwardedWriteIsNotForwardedAgain(t *testing.T) {
 	p := apitest.New(t)
 	third := p.Serve("core-3")
-	p.Elect("core-1", third.URL) // the follower's word is old
-	refused(t, call(t, p.Replica("core-2"), "POST", "/api/v1/runs", startDemo), 503, "not_leader")
+	p.Elect("core-1", third.URL) // core-3 does not lead
+	rejected(t, call(t, p.Replica("core-2"), "POST", "/api/v1/runs", startDemo), 503, "not_leader")
 }
 
-func TestWithoutALeaderWritesAreToldToComeBack(t *testing.T) {
+func TestWithoutALeaderAWriteIsAnsweredWithRetryAfter(t *testing.T) {
 	p := apitest.New(t)
 	h := p.Replica("core-2")
 	a := call(t, h, "POST", "/api/v1/runs", startDemo)
-	refused(t, a, 503, "no_leader")
+	rejected(t, a, 503, "no_leader")
 	if a.header.Get("Retry-After") == "" {
 		t.Fatal("no Retry-After")
 	}
 	ok(t, call(t, h, "GET", "/api/v1/runs", ""), 200)
 }
 
-func TestAReplicaThatWasElectedAndDoesNotLeadYetForwardsToNobody(t *testing.T) {
+func TestAReplicaThatWasElectedAndDoesNotLeadYetDoesNotForward(t *testing.T) {
 	p := apitest.New(t)
-	p.Elect("core-1", "http://192.0.2.1")
-	h := p.Replica("core-1", func(c *api.Config) { c.Owner = func() api.Owner { return nil } })
-	refused(t, call(t, h, "POST", "/api/v1/runs", startDemo), 503, "no_leader")
+	p.ElectOnly("core-1", "http://192.0.2.1")
+	h := p.Replica("core-1")
+	rejected(t, call(t, h, "POST", "/api/v1/runs", startDemo), 503, "no_leader")
 }
 
-func TestALeaderThatCannotBeReachedLeavesNoDoubt(t *testing.T) {
+func TestAWriteThatCannotBeForwardedIsNotInDoubt(t *testing.T) {
 	p := apitest.New(t)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -73,10 +73,10 @@ func TestALeaderThatCannotBeReachedLeavesNoDoubt(t *testing.T) {
 	}
 	_ = listener.Close()
 	p.Elect("core-1", "http://"+listener.Addr().String())
-	refused(t, call(t, p.Replica("core-2"), "POST", "/api/v1/runs", startDemo), 503, "leader_unreachable", "nothing happened")
+	rejected(t, call(t, p.Replica("core-2"), "POST", "/api/v1/runs", startDemo), 503, "leader_unreachable", "nothing was changed")
 }
 
-func TestAWriteIsNotLeftWithALeaderThatIsReplaced(t *testing.T) {
+func TestAForwardedWriteEndsWhenAnotherReplicaLeads(t *testing.T) {
 	p := apitest.New(t)
 	asked := make(chan struct{})
 	leader := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -87,16 +87,16 @@ func TestAWriteIsNotLeftWithALeaderThatIsReplaced(t *testing.T) {
 	defer leader.Close()
 	p.Elect("core-1", leader.URL)
 	changed := make(chan struct{})
-	follower := p.Replica("core-2", func(c *api.Config) { c.Changed = func() <-chan struct{} { return changed } })
+	follower := p.Replica("core-2", func(c *api.Config) { c.LeaderChanged = func() <-chan struct{} { return changed } })
 	go func() {
 		<-asked
 		p.Elect("core-3", "http://192.0.2.1")
 		close(changed)
 	}()
-	refused(t, call(t, follower, "POST", "/api/v1/runs", startDemo, "Idempotency-Key", "k"), 503, "in_doubt", "same Idempotency-Key")
+	rejected(t, call(t, follower, "POST", "/api/v1/runs", startDemo, "Idempotency-Key", "k"), 503, "in_doubt", "same Idempotency-Key")
 }
 
-func TestALeaderThatHangsUpLeavesDoubt(t *testing.T) {
+func TestAForwardedWriteThatIsNotAnsweredIsInDoubt(t *testing.T) {
 	p := apitest.New(t)
 	var asked atomic.Int32
 	leader := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -108,7 +108,7 @@ func TestALeaderThatHangsUpLeavesDoubt(t *testing.T) {
 	}))
 	defer leader.Close()
 	p.Elect("core-1", leader.URL)
-	refused(t, call(t, p.Replica("core-2"), "POST", "/api/v1/runs", startDemo, "Idempotency-Key", "k"), 503, "in_doubt", "same Idempotency-Key")
+	rejected(t, call(t, p.Replica("core-2"), "POST", "/api/v1/runs", startDemo, "Idempotency-Key", "k"), 503, "in_doubt", "same Idempotency-Key")
 	if asked.Load() != 1 {
 		t.Fatalf("forwarded %d times", asked.Load())
 	}

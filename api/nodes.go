@@ -14,13 +14,13 @@ import (
 
 func (s *server) registerNodes() {
 	register(s, huma.Operation{OperationID: "list-clusters", Method: http.MethodGet, Path: "/clusters",
-		Summary: "The clusters of the nodes that are known"}, s.clusters)
+		Summary: "List the clusters of known nodes"}, s.clusters)
 	register(s, huma.Operation{OperationID: "list-nodes", Method: http.MethodGet, Path: "/clusters/{id}/nodes",
-		Summary: "The nodes that are known, by name"}, s.nodes)
+		Summary: "List the known nodes of a cluster by name"}, s.nodes)
 	register(s, huma.Operation{OperationID: "get-node", Method: http.MethodGet, Path: "/clusters/{id}/nodes/{node}",
-		Summary: "One node"}, s.node)
+		Summary: "Get a known node"}, s.node)
 	register(s, write(huma.Operation{OperationID: "forget-node", Method: http.MethodDelete, Path: "/clusters/{id}/nodes/{node}",
-		Summary: "Know a node no more that is gone for good"}), s.forget)
+		Summary: "Forget a node that is gone"}), s.forget)
 }
 
 func (s *server) clusters(ctx context.Context, _ *struct{}) (*listOutput[store.Cluster], error) {
@@ -36,7 +36,7 @@ type nodesInput struct {
 func (s *server) nodes(ctx context.Context, in *nodesInput) (*listOutput[record.Node], error) {
 	items, next, err := s.Store.Nodes(ctx, in.Cluster, in.page())
 	if err == nil && len(items) == 0 && in.Cursor == "" {
-		return nil, fail(http.StatusNotFound, "not_found", fmt.Sprintf("no node of a cluster %q is known", in.Cluster))
+		return nil, fail(http.StatusNotFound, "not_found", fmt.Sprintf("there is no known node of cluster %q", in.Cluster))
 	}
 	return list(items, next, err)
 }
@@ -48,25 +48,26 @@ type nodeInput struct {
 
 func (in *nodeInput) key() record.NodeKey { return record.NodeKey{Cluster: in.Cluster, Node: in.Node} }
 
-func (in *nodeInput) unknown(err error) error {
+// notFound names the node where err is that it does not exist.
+func (in *nodeInput) notFound(err error) error {
 	if errors.Is(err, store.ErrNotFound) {
-		return fail(http.StatusNotFound, "not_found", fmt.Sprintf("no node %q of cluster %q is known", in.Node, in.Cluster))
+		return fail(http.StatusNotFound, "not_found", fmt.Sprintf("there is no known node %q of cluster %q", in.Node, in.Cluster))
 	}
 	return err
 }
 
 func (s *server) node(ctx context.Context, in *nodeInput) (*oneOutput[record.Node], error) {
 	node, err := s.Store.Node(ctx, in.key())
-	return &oneOutput[record.Node]{Body: node}, in.unknown(err)
+	return &oneOutput[record.Node]{Body: node}, in.notFound(err)
 }
 
 func (s *server) forget(ctx context.Context, in *nodeInput) (*struct{}, error) {
-	owner := s.Owner()
-	if owner == nil {
-		return nil, errNotLeader
+	c, err := s.leading()
+	if err != nil {
+		return nil, err
 	}
-	if err := owner.Forget(ctx, requestOf(ctx), in.key()); err != nil {
-		return nil, s.problemOfWrite(ctx, in.unknown(fmt.Errorf("forget node %s of %s: %w", in.Node, in.Cluster, err)))
+	if err := c.Forget(ctx, requestOf(ctx), in.key()); err != nil {
+		return nil, s.problemOfWrite(ctx, in.notFound(fmt.Errorf("forget node %s of cluster %s: %w", in.Node, in.Cluster, err)))
 	}
 	return nil, nil
 }

@@ -51,9 +51,9 @@ func TestTheSameTextMakesNoNewRevision(t *testing.T) {
 	if second.Version != "2" || second.Spec["stages"] == nil {
 		t.Fatalf("%+v", second)
 	}
-	refused(t, call(t, h, "GET", "/api/v1/playbooks/restart?revision=9", ""), 404, "not_found", "revision 9")
-	refused(t, call(t, h, "GET", "/api/v1/playbooks/other", ""), 404, "not_found", "other")
-	refused(t, call(t, h, "GET", "/api/v1/playbooks/other/revisions", ""), 404, "not_found", "other")
+	rejected(t, call(t, h, "GET", "/api/v1/playbooks/restart?revision=9", ""), 404, "not_found", "revision 9")
+	rejected(t, call(t, h, "GET", "/api/v1/playbooks/other", ""), 404, "not_found", "other")
+	rejected(t, call(t, h, "GET", "/api/v1/playbooks/other/revisions", ""), 404, "not_found", "other")
 }
 
 func form(t *testing.T, files ...string) (string, string) {
@@ -71,12 +71,12 @@ func form(t *testing.T, files ...string) (string, string) {
 	return body.String(), w.FormDataContentType()
 }
 
-func TestAllProblemsOfAllFilesAreToldAndNothingIsStored(t *testing.T) {
+func TestAllProblemsOfAllFilesAreReportedAndNothingIsStored(t *testing.T) {
 	p, h := leading(t)
 	bad := "apiVersion: replicante.io/v1\nkind: Playbook\nmetadata: {name: bad}\nspec: {}\n"
 	body, media := form(t, "dir/good.yaml", apitest.Playbook, "dir/bad.yaml", bad, "worse.yaml", bad)
 	for _, path := range []string{"/api/v1/validate", "/api/v1/apply"} {
-		f := refused(t, call(t, h, "POST", path, body, "Content-Type", media), 422, "invalid_playbook")
+		f := rejected(t, call(t, h, "POST", path, body, "Content-Type", media), 422, "invalid_playbook")
 		files := map[string]bool{}
 		for _, problem := range f.Problems {
 			files[problem.File] = true
@@ -91,29 +91,29 @@ func TestAllProblemsOfAllFilesAreToldAndNothingIsStored(t *testing.T) {
 	if _, err := p.Playbook(t.Context(), "restart", 0); !errors.Is(err, store.ErrNotFound) {
 		t.Fatalf("it was stored: %v", err)
 	}
-	f := refused(t, call(t, h, "POST", "/api/v1/apply?file=mine.yaml", bad), 422, "invalid_playbook")
+	f := rejected(t, call(t, h, "POST", "/api/v1/apply?file=mine.yaml", bad), 422, "invalid_playbook")
 	if f.Problems[0].File != "mine.yaml" {
 		t.Fatalf("%+v", f.Problems)
 	}
 }
 
-func TestANameIsSentOnce(t *testing.T) {
+func TestANameThatIsSentTwiceIsAProblem(t *testing.T) {
 	_, h := leading(t)
 	body, media := form(t, "a.yaml", apitest.Playbook, "b.yaml", apitest.Playbook)
-	f := refused(t, call(t, h, "POST", "/api/v1/apply", body, "Content-Type", media), 422, "invalid_playbook")
+	f := rejected(t, call(t, h, "POST", "/api/v1/apply", body, "Content-Type", media), 422, "invalid_playbook")
 	if len(f.Problems) != 1 || f.Problems[0].File != "b.yaml" || !strings.Contains(f.Problems[0].Message, "a.yaml") {
 		t.Fatalf("%+v", f.Problems)
 	}
 }
 
-func TestWhatDoesNotActYetIsRefused(t *testing.T) {
+func TestWhatIsNotSupportedYetIsAProblem(t *testing.T) {
 	_, h := leading(t)
 	text := strings.Replace(apitest.Playbook, "  stages:", "  approval: required\n  stages:", 1)
-	f := refused(t, call(t, h, "POST", "/api/v1/apply?file=mine.yaml", text), 422, "invalid_playbook")
+	f := rejected(t, call(t, h, "POST", "/api/v1/apply?file=mine.yaml", text), 422, "invalid_playbook")
 	if len(f.Problems) != 1 || f.Problems[0].File != "mine.yaml" || f.Problems[0].Line != 8 || !strings.Contains(f.Problems[0].Message, "not supported yet") {
 		t.Fatalf("%+v", f.Problems)
 	}
-	f = refused(t, call(t, h, "POST", "/api/v1/validate", strings.Replace(text, "steps:", "stepz:", 1)), 422, "invalid_playbook")
+	f = rejected(t, call(t, h, "POST", "/api/v1/validate", strings.Replace(text, "steps:", "stepz:", 1)), 422, "invalid_playbook")
 	if len(f.Problems) < 2 || !strings.Contains(f.Problems[0].Message, "not supported yet") {
 		t.Fatalf("beside what is wrong: %+v", f.Problems)
 	}
@@ -137,14 +137,14 @@ func TestAnApplyIsRepeatedUnderItsKey(t *testing.T) {
 	if first.body != again.body || !applied(t, again).Created {
 		t.Fatalf("%s is not %s", again.body, first.body)
 	}
-	refused(t, call(t, h, "POST", "/api/v1/apply", apitest.Playbook+"#\n", "Idempotency-Key", "k1"), 409, "idempotency_key_reused")
-	refused(t, call(t, h, "POST", "/api/v1/apply", apitest.Playbook, "Idempotency-Key", "k\x01"), 400, "bad_idempotency_key")
+	rejected(t, call(t, h, "POST", "/api/v1/apply", apitest.Playbook+"#\n", "Idempotency-Key", "k1"), 409, "idempotency_key_reused")
+	rejected(t, call(t, h, "POST", "/api/v1/apply", apitest.Playbook, "Idempotency-Key", "k\x01"), 400, "bad_idempotency_key")
 }
 
 func TestAnApplyInDoubtIsAnsweredUnderItsKey(t *testing.T) {
 	p, h := leading(t)
 	p.FailNext("Apply", true)
-	refused(t, call(t, h, "POST", "/api/v1/apply", apitest.Playbook, "Idempotency-Key", "k1"), 503, "store_unavailable")
+	rejected(t, call(t, h, "POST", "/api/v1/apply", apitest.Playbook, "Idempotency-Key", "k1"), 503, "store_unavailable")
 	if again := applied(t, call(t, h, "POST", "/api/v1/apply", apitest.Playbook, "Idempotency-Key", "k1")); again.Revision != 1 || !again.Created {
 		t.Fatalf("%+v", again)
 	}
@@ -166,7 +166,7 @@ func TestAnApplyThatAnotherLeaderCarriedOutMeanwhileGetsItsAnswer(t *testing.T) 
 	}
 }
 
-func TestAnEmptyTextIsNoPlaybook(t *testing.T) {
+func TestAnEmptyTextIsRejected(t *testing.T) {
 	_, h := leading(t)
 	for _, text := range []string{"", "\n", "# nothing\n"} {
 		if a := call(t, h, "POST", "/api/v1/apply", text); a.status != 400 && a.status != 422 {
@@ -193,7 +193,7 @@ func TestPlaybooksArePaged(t *testing.T) {
 	if names != "p0 p1 p2 p3 p4 " || cursor != "" {
 		t.Fatalf("%q %q", names, cursor)
 	}
-	refused(t, call(t, h, "GET", "/api/v1/playbooks?cursor=mine", ""), 400, "bad_cursor")
-	refused(t, call(t, h, "GET", "/api/v1/playbooks?limit=0", ""), 400, "bad_request", "query.limit")
-	refused(t, call(t, h, "GET", "/api/v1/playbooks?limit=1001", ""), 400, "bad_request", "query.limit")
+	rejected(t, call(t, h, "GET", "/api/v1/playbooks?cursor=mine", ""), 400, "bad_cursor")
+	rejected(t, call(t, h, "GET", "/api/v1/playbooks?limit=0", ""), 400, "bad_request", "query.limit")
+	rejected(t, call(t, h, "GET", "/api/v1/playbooks?limit=1001", ""), 400, "bad_request", "query.limit")
 }

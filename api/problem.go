@@ -20,8 +20,8 @@ type Failure struct {
 	Title    string           `json:"title"`
 	Status   int              `json:"status"`
 	Detail   string           `json:"detail"`
-	Code     string           `json:"code" doc:"Stable: what programs decide by."`
-	Problems []record.Problem `json:"problems,omitempty" doc:"Where in what was sent."`
+	Code     string           `json:"code" doc:"Stable, for programs."`
+	Problems []record.Problem `json:"problems,omitempty" doc:"Where in the request the problems are."`
 
 	retryAfter int // seconds
 }
@@ -50,7 +50,7 @@ func (f *Failure) GetHeaders() http.Header {
 // ContentType is the answer's content type.
 func (f *Failure) ContentType(string) string { return "application/problem+json" }
 
-// write answers outside of huma.
+// write answers a request that huma does not.
 func (f *Failure) write(w http.ResponseWriter) {
 	for name, values := range f.GetHeaders() {
 		w.Header()[name] = values
@@ -58,20 +58,20 @@ func (f *Failure) write(w http.ResponseWriter) {
 	w.Header().Set("Content-Type", f.ContentType(""))
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(f.Status)
-	_ = json.NewEncoder(w).Encode(f) // the client is gone if this fails
+	_ = json.NewEncoder(w).Encode(f) // the client has gone if this fails
 }
 
 var (
 	errNoLeader = fail(http.StatusServiceUnavailable, "no_leader",
 		"no replica leads at the moment: try again in a moment")
 	errNotLeader = fail(http.StatusServiceUnavailable, "not_leader",
-		"this replica does not lead, and the request was forwarded once already: try again in a moment")
-	errTooLarge = fail(http.StatusRequestEntityTooLarge, "body_too_large", "a request has at most 4 MiB")
+		"this replica does not lead, and the request has been forwarded once already: try again in a moment")
+	errTooLarge = fail(http.StatusRequestEntityTooLarge, "body_too_large", "the request's body is larger than 4 MiB")
 	errInDoubt  = fail(http.StatusServiceUnavailable, "in_doubt",
-		"it may have happened: repeat it with the same Idempotency-Key to learn, or do, exactly this once")
+		"it is not known whether the request was carried out: repeat it with the same Idempotency-Key; it is carried out only once")
 )
 
-// huma builds its own errors (of a body or a parameter that it refuses) by this variable.
+// huma makes its errors, of bodies and parameters that it rejects, with this function.
 func init() {
 	huma.NewError = func(status int, message string, errs ...error) huma.StatusError {
 		details := []string{}
@@ -95,12 +95,12 @@ func init() {
 		case http.StatusUnsupportedMediaType:
 			message += ": send Content-Type: application/json"
 		}
-		return fail(status, codes[status], message)
+		return fail(status, codesByStatus[status], message)
 	}
 }
 
-// codes are those of what is refused before it reaches a handler.
-var codes = map[int]string{
+// codesByStatus are the codes of requests that are rejected before they reach a handler.
+var codesByStatus = map[int]string{
 	http.StatusBadRequest:            "bad_request",
 	http.StatusRequestTimeout:        "request_timeout",
 	http.StatusRequestEntityTooLarge: "body_too_large",
@@ -108,15 +108,15 @@ var codes = map[int]string{
 	http.StatusInternalServerError:   "internal",
 }
 
-// problem is the answer to err. What nobody expected is logged here.
+// problem is the answer to err. An error that is not expected is logged here.
 func (s *server) problem(ctx context.Context, err error) error {
 	var failure *Failure
-	var refusal *record.RejectedError
+	var rejected *record.RejectedError
 	switch {
 	case errors.As(err, &failure):
 		return failure
-	case errors.As(err, &refusal):
-		return rejection(refusal)
+	case errors.As(err, &rejected):
+		return rejection(rejected)
 	case errors.Is(err, store.ErrNotFound):
 		return fail(http.StatusNotFound, "not_found", err.Error())
 	case errors.Is(err, store.ErrKeyReused):
@@ -135,7 +135,8 @@ func (s *server) problem(ctx context.Context, err error) error {
 	return fail(http.StatusInternalServerError, "internal", "internal error: "+err.Error())
 }
 
-// problemOfWrite is problem where the owner may have stopped leading, or the time may have run out, in between.
+// problemOfWrite replaces the error of a write by errInDoubt where the write may have been carried out: this replica has
+// stopped leading, or the time ran out.
 func (s *server) problemOfWrite(ctx context.Context, err error) error {
 	if errors.As(err, new(*record.RejectedError)) || errors.As(err, new(*Failure)) {
 		return err
@@ -148,7 +149,7 @@ func (s *server) problemOfWrite(ctx context.Context, err error) error {
 			return err
 		}
 	}
-	if s.Owner() == nil {
+	if s.controller() == nil {
 		return errInDoubt
 	}
 	return err

@@ -16,17 +16,17 @@ import (
 
 func (s *server) registerRuns() {
 	register(s, write(huma.Operation{OperationID: "start-run", Method: http.MethodPost, Path: "/runs",
-		DefaultStatus: http.StatusCreated, Summary: "Start a playbook on a cluster"}), s.start)
+		DefaultStatus: http.StatusCreated, Summary: "Start a run of a playbook on a cluster"}), s.start)
 	register(s, huma.Operation{OperationID: "list-runs", Method: http.MethodGet, Path: "/runs",
-		Summary: "Runs, newest first, without their playbooks' specs"}, s.runs)
+		Summary: "List runs, newest first, without their playbooks' specs"}, s.runs)
 	register(s, huma.Operation{OperationID: "get-run", Method: http.MethodGet, Path: "/runs/{id}",
-		Summary: "A run"}, s.run)
+		Summary: "Get a run"}, s.run)
 	register(s, huma.Operation{OperationID: "list-run-nodes", Method: http.MethodGet, Path: "/runs/{id}/nodes",
-		Summary: "The records of a run's nodes, by name"}, s.runNodes)
+		Summary: "List the records of a run's nodes by name"}, s.runNodes)
 	register(s, huma.Operation{OperationID: "get-run-node", Method: http.MethodGet, Path: "/runs/{id}/nodes/{node}",
-		Summary: "The record of one node of a run"}, s.runNode)
+		Summary: "Get the record of one node of a run"}, s.runNode)
 	register(s, huma.Operation{OperationID: "plan", Method: http.MethodPost, Path: "/plan",
-		Summary: "What a run would do (not supported yet)"}, notSupported)
+		Summary: "Plan a run without starting it (not supported yet)"}, notSupported)
 }
 
 type startInput struct {
@@ -38,21 +38,21 @@ type runOutput = oneOutput[record.Run]
 func (s *server) start(ctx context.Context, in *startInput) (*runOutput, error) {
 	switch {
 	case in.Body.Playbook == "":
-		return nil, fail(http.StatusBadRequest, "bad_request", "body.playbook: which playbook is missing")
+		return nil, fail(http.StatusBadRequest, "bad_request", "body.playbook is required")
 	case in.Body.Cluster == "":
-		return nil, fail(http.StatusBadRequest, "bad_request", "body.cluster: on which cluster is missing")
+		return nil, fail(http.StatusBadRequest, "bad_request", "body.cluster is required")
 	case in.Body.Revision < 0:
-		return nil, fail(http.StatusBadRequest, "bad_request", "body.revision: revisions count from 1")
+		return nil, fail(http.StatusBadRequest, "bad_request", "body.revision must be at least 1, or 0 for the latest")
 	case !slices.Contains([]string{"", "queue", "fail"}, in.Body.IfBusy):
-		return nil, fail(http.StatusBadRequest, "bad_request", "body.if_busy: queue or fail")
+		return nil, fail(http.StatusBadRequest, "bad_request", "body.if_busy must be queue or fail")
 	}
-	owner := s.Owner()
-	if owner == nil {
-		return nil, errNotLeader
-	}
-	run, err := owner.Start(ctx, requestOf(ctx), in.Body)
+	c, err := s.leading()
 	if err != nil {
-		return nil, s.problemOfWrite(ctx, fmt.Errorf("start %s on %s: %w", in.Body.Playbook, in.Body.Cluster, err))
+		return nil, err
+	}
+	run, err := c.Start(ctx, requestOf(ctx), in.Body)
+	if err != nil {
+		return nil, s.problemOfWrite(ctx, fmt.Errorf("start playbook %s on cluster %s: %w", in.Body.Playbook, in.Body.Cluster, err))
 	}
 	return &runOutput{Body: runWithTexts(run)}, nil
 }
@@ -60,15 +60,12 @@ func (s *server) start(ctx context.Context, in *startInput) (*runOutput, error) 
 type runsInput struct {
 	Cluster  string            `query:"cluster"`
 	Playbook string            `query:"playbook"`
-	State    []record.RunState `query:"state" doc:"one or several, with commas"`
+	State    []record.RunState `query:"state" doc:"One state or several, separated by commas."`
 	PageInput
 }
 
-var runStates = []record.RunState{record.RunPendingApprove, record.RunPending, record.RunRunning, record.RunPausing,
-	record.RunPaused, record.RunCancelling, record.RunRollingBack, record.RunDone, record.RunFailed, record.RunCancelled}
-
-// known refuses a state that there is not, which would silently choose nothing.
-func known[S ~string](states, all []S) error {
+// checkStates rejects a state that does not exist: it would select nothing.
+func checkStates[S ~string](states, all []S) error {
 	for _, state := range states {
 		if !slices.Contains(all, state) {
 			names := make([]string, len(all))
@@ -76,18 +73,18 @@ func known[S ~string](states, all []S) error {
 				names[i] = string(name)
 			}
 			return fail(http.StatusBadRequest, "bad_request",
-				fmt.Sprintf("query.state: there is no state %q: use %s", state, strings.Join(names, ", ")))
+				fmt.Sprintf("query.state: there is no state %q; the states are %s", state, strings.Join(names, ", ")))
 		}
 	}
 	return nil
 }
 
 func (s *server) runs(ctx context.Context, in *runsInput) (*listOutput[record.Run], error) {
-	if err := known(in.State, runStates); err != nil {
+	if err := checkStates(in.State, record.RunStates); err != nil {
 		return nil, err
 	}
 	filter := store.RunFilter{Cluster: in.Cluster, Playbook: in.Playbook, States: in.State}
-	return s.recalledRuns(ctx, filter, in.page())
+	return s.readRuns(ctx, filter, in.page())
 }
 
 type runInput struct {
@@ -95,10 +92,11 @@ type runInput struct {
 }
 
 func (s *server) run(ctx context.Context, in *runInput) (*runOutput, error) {
-	run, err := s.recalledRun(ctx, in.ID)
+	run, err := s.readRun(ctx, in.ID)
 	return &runOutput{Body: runWithTexts(run)}, noRun(in.ID, err)
 }
 
+// noRun names the run where err is that it does not exist.
 func noRun(id string, err error) error {
 	if errors.Is(err, store.ErrNotFound) {
 		return fail(http.StatusNotFound, "not_found", fmt.Sprintf("there is no run %q", id))
@@ -108,15 +106,15 @@ func noRun(id string, err error) error {
 
 type runNodesInput struct {
 	ID    string             `path:"id"`
-	State []record.NodeState `query:"state" doc:"one or several, with commas"`
+	State []record.NodeState `query:"state" doc:"One state or several, separated by commas."`
 	PageInput
 }
 
 func (s *server) runNodes(ctx context.Context, in *runNodesInput) (*listOutput[record.RunNode], error) {
-	if err := known(in.State, record.NodeStates); err != nil {
+	if err := checkStates(in.State, record.NodeStates); err != nil {
 		return nil, err
 	}
-	items, next, err := s.recalledNodes(ctx, in.ID, in.State, in.page())
+	items, next, err := s.readNodes(ctx, in.ID, in.State, in.page())
 	return list(withTexts(items, nodeWithTexts), next, noRun(in.ID, err))
 }
 
@@ -126,14 +124,14 @@ type runNodeInput struct {
 }
 
 func (s *server) runNode(ctx context.Context, in *runNodeInput) (*oneOutput[record.RunNode], error) {
-	node, err := s.recalledNode(ctx, in.ID, in.Node)
+	node, err := s.readNode(ctx, in.ID, in.Node)
 	if errors.Is(err, store.ErrNotFound) {
 		err = fail(http.StatusNotFound, "not_found", fmt.Sprintf("there is no run %q with a node %q", in.ID, in.Node))
 	}
 	return &oneOutput[record.RunNode]{Body: nodeWithTexts(node)}, err
 }
 
-// notSupported answers what the interface has a place for.
+// notSupported answers operations that are reserved for later.
 func notSupported(context.Context, *struct{}) (*struct{}, error) {
 	return nil, fail(http.StatusNotImplemented, "not_supported", "not supported yet")
 }

@@ -18,8 +18,8 @@ func TestARunIsStartedOnceUnderItsKey(t *testing.T) {
 	if first.ID == "" || again.ID != first.ID || first.RequestedBy != "ana" {
 		t.Fatalf("%+v", first)
 	}
-	refused(t, call(t, h, "POST", "/api/v1/runs", `{"playbook":"restart","cluster":"demo"}`, "Idempotency-Key", "k"), 409, "idempotency_key_reused")
-	_, starts, _ := p.Told()
+	rejected(t, call(t, h, "POST", "/api/v1/runs", `{"playbook":"restart","cluster":"demo"}`, "Idempotency-Key", "k"), 409, "idempotency_key_reused")
+	_, starts, _ := p.Received()
 	if start := starts[0]; start.Params["count"] != int64(3) || start.Reason != "why" || start.IfBusy != "fail" {
 		t.Fatalf("%+v", start)
 	}
@@ -32,7 +32,7 @@ func TestARunIsStartedOnceUnderItsKey(t *testing.T) {
 func TestWithoutAHeaderTheActorIsTheAddress(t *testing.T) {
 	p, h := leading(t)
 	started(t, h)
-	requests, _, _ := p.Told()
+	requests, _, _ := p.Received()
 	if requests[0].Actor != "192.0.2.1" { // httptest's
 		t.Fatalf("%+v", requests[0])
 	}
@@ -52,27 +52,27 @@ func TestBodiesAreStrict(t *testing.T) {
 		`{"playbook":"restart","cluster":"demo"} {}`:               "body",
 		`{"playbook":`: "body",
 	} {
-		refused(t, call(t, h, "POST", "/api/v1/runs", body), 400, "bad_request", word)
+		rejected(t, call(t, h, "POST", "/api/v1/runs", body), 400, "bad_request", word)
 	}
-	refused(t, call(t, h, "POST", "/api/v1/runs", "playbook=restart", "Content-Type", "application/x-www-form-urlencoded"),
+	rejected(t, call(t, h, "POST", "/api/v1/runs", "playbook=restart", "Content-Type", "application/x-www-form-urlencoded"),
 		415, "unsupported_media_type", "application/json")
-	refused(t, call(t, h, "POST", "/api/v1/runs", ""), 400, "bad_request")
-	if _, starts, _ := p.Told(); len(starts) != 0 {
+	rejected(t, call(t, h, "POST", "/api/v1/runs", ""), 400, "bad_request")
+	if _, starts, _ := p.Received(); len(starts) != 0 {
 		t.Fatalf("%+v", starts)
 	}
 }
 
-func TestARefusalOfTheOwnerIsItsAnswer(t *testing.T) {
+func TestARejectionOfTheControllerIsAnswered(t *testing.T) {
 	p, h := leading(t)
-	p.Refuse(fmt.Errorf("start: %w", &record.RejectedError{Code: "cluster_busy", Data: record.Document{"cluster": "demo", "run": "x"},
+	p.Fail(fmt.Errorf("start: %w", &record.RejectedError{Code: "cluster_busy", Data: record.Document{"cluster": "demo", "run": "x"},
 		Problems: []record.Problem{{Path: "grace", Code: "type", Message: "not a duration"}}}))
-	f := refused(t, call(t, h, "POST", "/api/v1/runs", `{"playbook":"restart","cluster":"demo"}`), 409, "cluster_busy", "cluster demo is busy with run x")
+	f := rejected(t, call(t, h, "POST", "/api/v1/runs", `{"playbook":"restart","cluster":"demo"}`), 409, "cluster_busy", "cluster demo is busy with run x")
 	if len(f.Problems) != 1 || f.Problems[0].Path != "grace" {
 		t.Fatalf("%+v", f)
 	}
 }
 
-func TestErrorsOfTheStoreAreTold(t *testing.T) {
+func TestErrorsOfTheStoreHaveStatusesAndCodes(t *testing.T) {
 	p, h := leading(t)
 	for err, want := range map[error]struct {
 		status int
@@ -84,27 +84,27 @@ func TestErrorsOfTheStoreAreTold(t *testing.T) {
 		store.ErrKeyReused:         {409, "idempotency_key_reused"},
 		fmt.Errorf("out of order"): {500, "internal"},
 	} {
-		p.Refuse(fmt.Errorf("commit: %w", err))
+		p.Fail(fmt.Errorf("commit: %w", err))
 		a := call(t, h, "POST", "/api/v1/runs", `{"playbook":"restart","cluster":"demo"}`)
-		refused(t, a, want.status, want.code)
+		rejected(t, a, want.status, want.code)
 		if want.status == 503 && a.header.Get("Retry-After") == "" {
 			t.Errorf("%v: no Retry-After", err)
 		}
 	}
 }
 
-func TestAnOwnerThatStopsLeadingLeavesDoubt(t *testing.T) {
+func TestAWriteIsInDoubtWhereTheReplicaStopsLeading(t *testing.T) {
 	p, h := leading(t)
-	p.Refuse(stopped{p})
-	refused(t, call(t, h, "POST", "/api/v1/runs", `{"playbook":"restart","cluster":"demo"}`), 503, "in_doubt", "Idempotency-Key")
+	p.Fail(stopped{p})
+	rejected(t, call(t, h, "POST", "/api/v1/runs", `{"playbook":"restart","cluster":"demo"}`), 503, "in_doubt", "Idempotency-Key")
 }
 
-// stopped is an error that nobody knows, of an owner that no longer leads when it is looked at.
+// stopped is an unexpected error of a controller that no longer leads when the error is examined.
 type stopped struct{ plane *apitest.Plane }
 
 func (s stopped) Error() string { return "not leading" }
 
-// Is is asked when the error is looked at.
+// Is is called when the error is examined.
 func (s stopped) Is(error) bool {
 	s.plane.Elect("", "")
 	return false
@@ -136,8 +136,8 @@ func TestRunsAreFilteredAndPaged(t *testing.T) {
 	if none := get("?cluster=other"); len(none.Items) != 0 {
 		t.Fatalf("%+v", none)
 	}
-	refused(t, call(t, h, "GET", "/api/v1/runs?state=FINISHED", ""), 400, "bad_request", "FINISHED", "DONE")
-	refused(t, call(t, h, "GET", "/api/v1/runs?clustr=demo", ""), 400, "bad_request", "clustr")
+	rejected(t, call(t, h, "GET", "/api/v1/runs?state=FINISHED", ""), 400, "bad_request", "FINISHED", "DONE")
+	rejected(t, call(t, h, "GET", "/api/v1/runs?clustr=demo", ""), 400, "bad_request", "clustr")
 }
 
 func TestARunAndItsNodesAreRead(t *testing.T) {
@@ -162,11 +162,11 @@ func TestARunAndItsNodesAreRead(t *testing.T) {
 		t.Fatalf("%+v", node)
 	}
 	for _, path := range []string{"/none", "/none/nodes", "/none/nodes/node-1", "/none/events", "/" + id + "/nodes/none"} {
-		refused(t, call(t, h, "GET", "/api/v1/runs"+path, ""), 404, "not_found", "none")
+		rejected(t, call(t, h, "GET", "/api/v1/runs"+path, ""), 404, "not_found", "none")
 	}
 }
 
-func TestCommandsReachTheOwner(t *testing.T) {
+func TestCommandsReachTheController(t *testing.T) {
 	p, h := leading(t)
 	id := started(t, h)
 	path := "/api/v1/runs/" + id
@@ -176,18 +176,18 @@ func TestCommandsReachTheOwner(t *testing.T) {
 	ok(t, call(t, h, "POST", path+"/resume", ""), 200)
 	ok(t, call(t, h, "POST", path+"/nodes/node-1/resolve", `{"state":"DONE","reason":"I looked"}`), 200)
 	ok(t, call(t, h, "POST", path+"/cancel", `{"kill":true}`), 200)
-	_, _, commands := p.Told()
+	_, _, commands := p.Received()
 	want := []record.Command{{Verb: record.VerbPause, Reason: "lunch"}, {Verb: record.VerbResume},
 		{Verb: record.VerbResolve, Node: "node-1", State: record.NodeDone, Reason: "I looked"}, {Verb: record.VerbCancel, Kill: true}}
 	if fmt.Sprint(commands) != fmt.Sprint(want) {
 		t.Fatalf("%+v", commands)
 	}
-	refused(t, call(t, h, "POST", path+"/pause", `{"kill":true}`), 400, "bad_request", "kill")
-	refused(t, call(t, h, "POST", path+"/nodes/node-1/resolve", `{"state":"PENDING","reason":"x"}`), 400, "bad_request", "body.state")
-	refused(t, call(t, h, "POST", path+"/nodes/node-1/resolve", `{"state":"DONE"}`), 400, "bad_request", "reason")
-	refused(t, call(t, h, "POST", "/api/v1/runs/none/pause", ""), 404, "not_found", "none")
+	rejected(t, call(t, h, "POST", path+"/pause", `{"kill":true}`), 400, "bad_request", "kill")
+	rejected(t, call(t, h, "POST", path+"/nodes/node-1/resolve", `{"state":"PENDING","reason":"x"}`), 400, "bad_request", "body.state")
+	rejected(t, call(t, h, "POST", path+"/nodes/node-1/resolve", `{"state":"DONE"}`), 400, "bad_request", "reason")
+	rejected(t, call(t, h, "POST", "/api/v1/runs/none/pause", ""), 404, "not_found", "none")
 	for _, verb := range []string{path + "/approve", path + "/reject", path + "/retry", "/api/v1/plan"} {
-		refused(t, call(t, h, "POST", verb, ""), 501, "not_supported", "not supported yet")
+		rejected(t, call(t, h, "POST", verb, ""), 501, "not_supported", "not supported yet")
 	}
 }
 
@@ -208,7 +208,7 @@ func TestNodesAreListedAndForgotten(t *testing.T) {
 	}
 	ok(t, call(t, h, "DELETE", odd, "", "Idempotency-Key", "k"), 204)
 	ok(t, call(t, h, "DELETE", odd, "", "Idempotency-Key", "k"), 204)
-	refused(t, call(t, h, "DELETE", odd, ""), 404, "not_found", "a/b c")
-	refused(t, call(t, h, "GET", odd, ""), 404, "not_found", "a/b c")
-	refused(t, call(t, h, "GET", "/api/v1/clusters/other/nodes", ""), 404, "not_found", "other")
+	rejected(t, call(t, h, "DELETE", odd, ""), 404, "not_found", "a/b c")
+	rejected(t, call(t, h, "GET", odd, ""), 404, "not_found", "a/b c")
+	rejected(t, call(t, h, "GET", "/api/v1/clusters/other/nodes", ""), 404, "not_found", "other")
 }

@@ -28,6 +28,10 @@ const (
 	RunCancelled      RunState = "CANCELLED"
 )
 
+// RunStates are all states of a run.
+var RunStates = []RunState{RunPendingApprove, RunPending, RunRunning, RunPausing, RunPaused, RunCancelling, RunRollingBack,
+	RunDone, RunFailed, RunCancelled}
+
 // Final reports whether a run in this state has ended.
 func (s RunState) Final() bool { return s == RunDone || s == RunFailed || s == RunCancelled }
 

@@ -1,5 +1,5 @@
-// Package apitest is a control plane for the tests of what talks to one: the real interface on a store in memory, with
-// an owner that only records what it is told. The test moves its runs.
+// Package apitest is a control plane for tests of its clients: the real API on a store in memory, with a controller that only
+// records what it is asked for. The test changes the runs.
 package apitest
 
 import (
@@ -16,13 +16,14 @@ import (
 
 	"github.com/replicante-io/playbooks/api"
 	"github.com/replicante-io/playbooks/election"
+	"github.com/replicante-io/playbooks/internal/idempotency"
 	"github.com/replicante-io/playbooks/internal/transport"
 	"github.com/replicante-io/playbooks/record"
 	"github.com/replicante-io/playbooks/store"
 	"github.com/replicante-io/playbooks/store/storetest"
 )
 
-// Playbook is a playbook that may be applied; its name is restart.
+// Playbook is a playbook named restart.
 const Playbook = `apiVersion: replicante.io/v1
 kind: Playbook
 metadata: {name: restart, version: "1"}
@@ -36,22 +37,24 @@ spec:
         - {name: restart, action: agent.replicante.io/test.success}
 `
 
-// Plane is a control plane of replicas on one store. The replica that leads is the owner of its runs.
+// Plane is a control plane of replicas on one store. It is the controller of the replica that leads.
 type Plane struct {
 	*storetest.Memory
 	t    testing.TB
 	term int64
+	keys idempotency.Keys
 
 	mu       sync.Mutex
 	leader   election.Leader
+	leading  bool
 	requests []record.Request
 	starts   []record.RunRequest
 	commands []record.Command
-	refuse   error
-	waits    string // the owner's runs wait for the store
+	failure  error
+	delayed  string // message of the runs' wait for the store; "" where they do not wait
 }
 
-// New makes a plane that knows the nodes node-1 to node-3 of the cluster demo. Nobody leads it.
+// New makes a plane that knows the nodes node-1 to node-3 of the cluster demo. No replica leads.
 func New(t testing.TB) *Plane {
 	p := &Plane{Memory: storetest.NewMemory(), t: t}
 	term, err := p.BeginTerm(t.Context(), 0)
@@ -80,7 +83,7 @@ func (p *Plane) Nodes(cluster string, names ...string) {
 	p.must(p.SaveNodes(context.Background(), p.term, nodes))
 }
 
-// Replica is the interface of one replica; change may change its configuration.
+// Replica is the API of one replica; change may change its configuration.
 func (p *Plane) Replica(name string, change ...func(*api.Config)) http.Handler {
 	config := api.Config{Store: p.Memory, Name: name, Instance: name + "-instance", Version: "test", Log: hclog.NewNullLogger(),
 		Leader: func() (election.Leader, bool) {
@@ -88,22 +91,19 @@ func (p *Plane) Replica(name string, change ...func(*api.Config)) http.Handler {
 			defer p.mu.Unlock()
 			return p.leader, p.leader.Name != ""
 		},
-		Owner: func() api.Owner {
-			p.mu.Lock()
-			defer p.mu.Unlock()
-			if p.leader.Name != name {
-				return nil
-			}
-			return p
-		},
 	}
 	for _, change := range change {
 		change(&config)
 	}
-	return transport.NewServer(transport.ServerConfig{Handler: api.New(config), MaxBody: api.MaxBody}).Handler()
+	handler := api.New(config, func() (*Plane, bool) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return p, p.leader.Name == name && p.leading
+	})
+	return transport.NewServer(transport.ServerConfig{Handler: handler, MaxBody: api.MaxBody}).Handler()
 }
 
-// Serve starts a replica on a port of its own.
+// Serve serves a replica on a port of its own.
 func (p *Plane) Serve(name string, change ...func(*api.Config)) *httptest.Server {
 	server := httptest.NewServer(p.Replica(name, change...))
 	p.t.Cleanup(func() {
@@ -114,62 +114,83 @@ func (p *Plane) Serve(name string, change ...func(*api.Config)) *httptest.Server
 }
 
 // Elect makes a replica lead; "" makes none.
-func (p *Plane) Elect(name, advertise string) {
+func (p *Plane) Elect(name, advertise string) { p.elect(name, advertise, true) }
+
+// ElectOnly makes a replica win the election, and not lead yet.
+func (p *Plane) ElectOnly(name, advertise string) { p.elect(name, advertise, false) }
+
+func (p *Plane) elect(name, advertise string, leading bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.leader = election.Leader{Name: name, Advertise: advertise, Instance: name + "-instance", Term: p.term}
+	p.leading = leading
 }
 
-// Refuse makes the owner answer err, if it is not nil.
-func (p *Plane) Refuse(err error) {
+// Fail makes requests to the controller fail with err, if it is not nil.
+func (p *Plane) Fail(err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.refuse = err
+	p.failure = err
 }
 
-// Keep makes the owner say that its runs wait for the store, in these words; "" ends it. What it recalls is what is stored.
-func (p *Plane) Keep(words string) {
+// Delay makes the controller report that the commits of its runs wait for the store, with this message; "" ends it.
+func (p *Plane) Delay(message string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.waits = words
+	p.delayed = message
 }
 
-// CommittedRun recalls what is stored.
-func (p *Plane) CommittedRun(runID string) (run record.Run, waits, ok bool) {
+// CommittedRun is what is stored.
+func (p *Plane) CommittedRun(runID string) (run record.Run, delayed, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	run, err := p.Run(context.Background(), runID)
-	if p.waits != "" {
-		run.Waiting = &record.Wait{For: record.WaitStore, Since: record.Now(), Message: p.waits}
+	if p.delayed != "" {
+		run.Waiting = &record.Wait{For: record.WaitStore, Since: record.Now(), Message: p.delayed}
 	}
-	return run, p.waits != "", err == nil && run.FinishTS == nil
+	return run, p.delayed != "", err == nil && run.FinishTS == nil
 }
 
-// CommittedNodes recalls what is stored.
+// CommittedNodes is what is stored.
 func (p *Plane) CommittedNodes(runID string) ([]record.RunNode, bool) {
 	nodes, _, err := p.RunNodes(context.Background(), runID, nil, store.Page{})
 	return nodes, err == nil
 }
 
-// CommittedRuns recalls what is stored.
+// CommittedRuns is what is stored.
 func (p *Plane) CommittedRuns() []record.Run {
 	runs, _, err := p.Runs(context.Background(), store.RunFilter{}, store.Page{})
 	p.must(err)
 	open := []record.Run{}
 	for _, run := range runs {
-		if recalled, _, ok := p.CommittedRun(run.ID); ok {
-			recalled.Playbook.Spec = nil
-			open = append(open, recalled)
+		if committed, _, ok := p.CommittedRun(run.ID); ok {
+			committed.Playbook.Spec = nil
+			open = append(open, committed)
 		}
 	}
 	return open
 }
 
-// Told is what the owner was told, in order.
-func (p *Plane) Told() ([]record.Request, []record.RunRequest, []record.Command) {
+// Received is what the controller was asked for, in order.
+func (p *Plane) Received() ([]record.Request, []record.RunRequest, []record.Command) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.requests, p.starts, p.commands
+}
+
+// once carries a request out, unless it was before.
+func (p *Plane) once(ctx context.Context, request record.Request, do func(key *record.IdempotencyRecord) (record.Run, error)) (record.Run, error) {
+	return idempotency.Do(ctx, &p.keys, idempotency.Write[record.Run]{
+		Request: request,
+		Find:    p.IdempotencyRecord,
+		Replay: func(ctx context.Context, done record.IdempotencyRecord) (record.Run, error) {
+			if done.RunID == "" {
+				return record.Run{}, nil
+			}
+			return p.Run(ctx, done.RunID)
+		},
+		Do: func(_ context.Context, key *record.IdempotencyRecord) (record.Run, error) { return do(key) },
+	})
 }
 
 // Start makes a run with a record per node and one event.
@@ -177,13 +198,14 @@ func (p *Plane) Start(ctx context.Context, request record.Request, start record.
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.requests, p.starts = append(p.requests, request), append(p.starts, start)
-	if p.refuse != nil {
-		return record.Run{}, p.refuse
+	if p.failure != nil {
+		return record.Run{}, p.failure
 	}
-	if run, found, err := p.repeated(ctx, request); found || err != nil {
-		return run, err
-	}
-	book, err := p.Memory.Playbook(ctx, start.Playbook, start.Revision)
+	return p.once(ctx, request, func(key *record.IdempotencyRecord) (record.Run, error) { return p.create(ctx, request, start, key) })
+}
+
+func (p *Plane) create(ctx context.Context, request record.Request, start record.RunRequest, key *record.IdempotencyRecord) (record.Run, error) {
+	playbook, err := p.Memory.Playbook(ctx, start.Playbook, start.Revision)
 	if errors.Is(err, store.ErrNotFound) {
 		return record.Run{}, &record.RejectedError{Code: record.CodePlaybookNotFound, Data: record.Document{"playbook": start.Playbook}}
 	}
@@ -192,7 +214,7 @@ func (p *Plane) Start(ctx context.Context, request record.Request, start record.
 	}
 	now := record.Now()
 	run := record.Run{ID: uuid.NewString(), Cluster: start.Cluster, Params: start.Params, Reason: start.Reason,
-		Playbook: record.PlaybookCopy{Name: book.Name, Revision: book.Revision, Version: book.Version, Spec: book.Spec},
+		Playbook: record.PlaybookCopy{Name: playbook.Name, Revision: playbook.Revision, Version: playbook.Version, Spec: playbook.Spec},
 		State:    record.RunRunning, RequestedBy: request.Actor, IdempotencyKey: request.Key, Term: p.term, CreatedTS: now,
 		StartTS: &now, UpdateTS: now, Rev: 1, Seq: 1, Counts: map[record.NodeState]int{}, CommitID: uuid.NewString(),
 		Stages: []record.RunStage{{Name: "restart", State: record.StagePending}}}
@@ -206,43 +228,25 @@ func (p *Plane) Start(ctx context.Context, request record.Request, start record.
 			State: record.NodePending, Membership: record.MemberKnown})
 		run.Counts[record.NodePending]++
 	}
-	commit.Run, commit.Idempotency = run, effects(request, run.ID)
+	commit.Run, commit.Idempotency = run, keysOf(key, run.ID)
 	return run, p.Create(ctx, p.term, commit)
 }
 
-func effects(request record.Request, runID string) []record.IdempotencyRecord {
-	if request.Key == "" {
+func keysOf(key *record.IdempotencyRecord, runID string) []record.IdempotencyRecord {
+	if key == nil {
 		return nil
 	}
-	return []record.IdempotencyRecord{{Key: request.Key, Digest: request.Digest, RunID: runID}}
+	key.RunID = runID
+	return []record.IdempotencyRecord{*key}
 }
 
-// repeated finds the run of a request that was answered before.
-func (p *Plane) repeated(ctx context.Context, request record.Request) (record.Run, bool, error) {
-	if request.Key == "" {
-		return record.Run{}, false, nil
-	}
-	effect, err := p.IdempotencyRecord(ctx, request.Key, request.Digest)
-	if errors.Is(err, store.ErrNotFound) {
-		return record.Run{}, false, nil
-	}
-	if err != nil {
-		return record.Run{}, false, err
-	}
-	run, err := p.Run(ctx, effect.RunID)
-	return run, true, err
-}
-
-// Command moves a run as its verb says, at once.
+// Command changes a run's state at once.
 func (p *Plane) Command(ctx context.Context, request record.Request, runID string, command record.Command) (record.Run, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.requests, p.commands = append(p.requests, request), append(p.commands, command)
-	if p.refuse != nil {
-		return record.Run{}, p.refuse
-	}
-	if run, found, err := p.repeated(ctx, request); found || err != nil {
-		return run, err
+	if p.failure != nil {
+		return record.Run{}, p.failure
 	}
 	change := map[record.Verb]Change{
 		record.VerbPause:   {State: record.RunPaused, Event: record.EventRunPaused},
@@ -250,30 +254,26 @@ func (p *Plane) Command(ctx context.Context, request record.Request, runID strin
 		record.VerbCancel:  {State: record.RunCancelled, Event: record.EventRunFinished},
 		record.VerbResolve: {State: record.RunRunning, Event: record.EventNodeResolved},
 	}[command.Verb]
-	return p.move(ctx, runID, effects(request, runID), change)
+	return p.once(ctx, request, func(key *record.IdempotencyRecord) (record.Run, error) {
+		return p.move(ctx, runID, keysOf(key, runID), change)
+	})
 }
 
 // Forget forgets a node.
-func (p *Plane) Forget(ctx context.Context, request record.Request, key record.NodeKey) error {
+func (p *Plane) Forget(ctx context.Context, request record.Request, node record.NodeKey) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.requests = append(p.requests, request)
-	if p.refuse != nil {
-		return p.refuse
+	if p.failure != nil {
+		return p.failure
 	}
-	if _, found, err := p.repeated(ctx, request); found {
-		return nil
-	} else if err != nil {
-		return err
-	}
-	var effect *record.IdempotencyRecord
-	for _, e := range effects(request, "") {
-		effect = &e
-	}
-	return p.ForgetNode(ctx, p.term, key, effect)
+	_, err := p.once(ctx, request, func(key *record.IdempotencyRecord) (record.Run, error) {
+		return record.Run{}, p.ForgetNode(ctx, p.term, node, key)
+	})
+	return err
 }
 
-// Change is what becomes of a run: its state, with an event, and the records of some nodes.
+// Change is a change of a run: its state, with an event, and the records of some nodes.
 type Change struct {
 	State  record.RunState
 	Event  record.EventType
@@ -290,12 +290,12 @@ func (p *Plane) Move(runID string, change Change) record.Run {
 	return run
 }
 
-func (p *Plane) move(ctx context.Context, runID string, effects []record.IdempotencyRecord, change Change) (record.Run, error) {
+func (p *Plane) move(ctx context.Context, runID string, keys []record.IdempotencyRecord, change Change) (record.Run, error) {
 	run, err := p.Run(ctx, runID)
 	if err != nil {
 		return run, err
 	}
-	commit := record.Commit{ID: uuid.NewString(), After: run.CommitID, Nodes: change.Nodes, Idempotency: effects}
+	commit := record.Commit{ID: uuid.NewString(), After: run.CommitID, Nodes: change.Nodes, Idempotency: keys}
 	now := record.Now()
 	run.Rev, run.Seq, run.CommitID, run.State, run.UpdateTS = run.Rev+1, run.Seq+1, commit.ID, change.State, now
 	if change.Stages != nil {

@@ -15,13 +15,13 @@ import (
 	"github.com/replicante-io/playbooks/record"
 )
 
-// File is a text with playbooks, and the name that its problems are told with.
+// File is a text with playbooks. Its problems are reported with its name.
 type File struct {
 	Name string
 	Data []byte
 }
 
-// Applied is what became of one playbook of a text.
+// Applied is the result for one playbook.
 type Applied struct {
 	Name     string `json:"name"`
 	Revision int64  `json:"revision,omitempty"`
@@ -36,7 +36,7 @@ type Cluster struct {
 	Present   int    `json:"present"` // of them with a live key
 }
 
-// Leader is who leads; its term is 0 before it has announced one.
+// Leader is the replica that leads; its term is 0 before it has announced one.
 type Leader struct {
 	Name      string `json:"name"`
 	Advertise string `json:"advertise"`
@@ -44,7 +44,7 @@ type Leader struct {
 	Term      int64  `json:"term"`
 }
 
-// RunFilter chooses runs; empty fields choose all. Limit 0 is no limit.
+// RunFilter selects runs; empty fields select all. Limit 0 is no limit.
 type RunFilter struct {
 	Cluster, Playbook string
 	States            []string
@@ -107,13 +107,13 @@ func (c *Client) Start(ctx context.Context, start record.RunRequest) (record.Run
 	return c.write(ctx, "/runs", start)
 }
 
-// Command tells a run what to do.
+// Command gives a run a command.
 func (c *Client) Command(ctx context.Context, runID string, command record.Command) (record.Run, error) {
 	path := join("runs", runID, string(command.Verb))
 	if command.Verb == record.VerbResolve {
 		path = join("runs", runID, "nodes", command.Node, "resolve")
 	}
-	// The path says the verb and the node.
+	// The path has the verb and the node.
 	command.Verb, command.Node = "", ""
 	return c.write(ctx, path, struct {
 		record.Command
@@ -123,7 +123,7 @@ func (c *Client) Command(ctx context.Context, runID string, command record.Comma
 
 func (c *Client) write(ctx context.Context, path string, body any) (record.Run, error) {
 	var run record.Run
-	r, err := write(http.MethodPost, path, body)
+	r, err := newWrite(http.MethodPost, path, body)
 	if err == nil {
 		err = c.call(ctx, r, &run)
 	}
@@ -157,7 +157,7 @@ func (c *Client) RunNodes(ctx context.Context, runID string, states []string, li
 	return all[record.RunNode](ctx, c, join("runs", runID, "nodes"), query, limit)
 }
 
-// Events lists what happened in a run after seq after.
+// Events lists the events of a run after the one with seq after.
 func (c *Client) Events(ctx context.Context, runID string, after int64) ([]record.Event, error) {
 	query := url.Values{"after": {strconv.FormatInt(after, 10)}}
 	return all[record.Event](ctx, c, join("runs", runID, "events"), query, 0)
@@ -180,16 +180,16 @@ func (c *Client) Node(ctx context.Context, cluster, node string) (record.Node, e
 	return answer, err
 }
 
-// Forget lets the control plane know a node no more.
+// Forget removes a node from the known nodes.
 func (c *Client) Forget(ctx context.Context, cluster, node string) error {
-	r, err := write(http.MethodDelete, join("clusters", cluster, "nodes", node), nil)
+	r, err := newWrite(http.MethodDelete, join("clusters", cluster, "nodes", node), nil)
 	if err == nil {
 		err = c.call(ctx, r, nil)
 	}
 	return err
 }
 
-// Leader says who leads.
+// Leader reads which replica leads.
 func (c *Client) Leader(ctx context.Context) (Leader, error) {
 	var answer Leader
 	err := c.call(ctx, request{method: http.MethodGet, path: "/leader"}, &answer)
@@ -202,9 +202,9 @@ const maxPage = 500
 // all reads page after page, at most limit items if it is not 0.
 func all[T any](ctx context.Context, c *Client, path string, query url.Values, limit int) ([]T, error) {
 	items := []T{}
-	asked := url.Values{}
+	full := url.Values{}
 	for name, values := range query {
-		asked[name] = values
+		full[name] = values
 	}
 	for {
 		size := maxPage
@@ -212,24 +212,24 @@ func all[T any](ctx context.Context, c *Client, path string, query url.Values, l
 			size = min(size, limit-len(items))
 		}
 		if path != "/clusters" {
-			asked.Set("limit", strconv.Itoa(size))
+			full.Set("limit", strconv.Itoa(size))
 		}
 		var page struct {
 			Items      []T    `json:"items"`
 			NextCursor string `json:"next_cursor"`
 		}
-		if err := c.call(ctx, request{method: http.MethodGet, path: path, query: asked}, &page); err != nil {
+		if err := c.call(ctx, request{method: http.MethodGet, path: path, query: full}, &page); err != nil {
 			return nil, err
 		}
 		items = append(items, page.Items...)
 		if page.NextCursor == "" || limit > 0 && len(items) >= limit {
 			return items, nil
 		}
-		asked.Set("cursor", page.NextCursor)
+		full.Set("cursor", page.NextCursor)
 	}
 }
 
-// join makes a path of names, whatever is in them.
+// join makes a path of names, which may contain any characters.
 func join(names ...string) string {
 	var path strings.Builder
 	for _, name := range names {

@@ -1,8 +1,8 @@
-// Package client talks to a control plane of one or several replicas.
+// Package client calls the API of a control plane.
 //
-// A call goes to one server, and to the next where that one refuses the connection, does not answer or answers that it
-// cannot serve, until its patience ends. Writes are repeated too: each carries an Idempotency-Key of its own, by which
-// it happens once.
+// A call goes to one server (a replica), and to the next one where that refuses the connection, does not answer, or answers
+// that it cannot serve, until the call's patience ends. Writes are repeated too: each has an Idempotency-Key, under which
+// it is carried out once.
 package client
 
 import (
@@ -19,17 +19,17 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
 	"github.com/google/uuid"
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/replicante-io/playbooks/internal/retry"
 	"github.com/replicante-io/playbooks/internal/transport"
 )
 
-// ErrNoServer means that no server could answer. What was asked for, if it was a write, may have happened.
+// ErrNoServer means that no server could answer. A write may have been carried out.
 var ErrNoServer = errors.New("no server could answer")
 
-// Error is what a server answered instead of what it was asked for.
+// Error is an answer that is not a success.
 type Error struct {
 	Status   int       `json:"status"`
 	Code     string    `json:"code"`
@@ -39,7 +39,7 @@ type Error struct {
 
 func (e *Error) Error() string { return e.Message }
 
-// Problem is one thing that is wrong with a text, and where.
+// Problem is one thing that is wrong with a text, and where it is.
 type Problem struct {
 	File    string `json:"file"`
 	Line    int    `json:"line"`
@@ -49,31 +49,31 @@ type Problem struct {
 	Message string `json:"message"`
 }
 
-// Config is how servers are talked to.
+// Config says which servers are called, and how.
 type Config struct {
 	Servers []string // URLs; a name without a scheme is one of http
 	Token   string   // bearer token, if any
-	Actor   string   // who asks, for the record
+	Actor   string   // who makes the calls, as is recorded
 	Version string   // of the program, for the servers' logs
-	// Patience is how long a call goes on trying; default 45s. Where every server refuses the connection, a twentieth
-	// of it; for a stream that broke off, four times as long.
+	// Patience is how long a call is repeated until a server answers; default 45s. Where every server refuses the
+	// connection, it is a twentieth of that; for a stream that was interrupted, four times that.
 	Patience time.Duration
-	// Lost is told why a stream broke off, and nil when it goes on; it may be nil.
-	Lost func(error)
-	// Waits is told what a stream waits for while the control plane's store does not answer, in plain words, and "" once it
-	// goes on; it may be nil.
-	Waits func(string)
-	Log   hclog.Logger
+	// Interrupted is called with the reason when a stream is interrupted, and with nil when it continues; it may be nil.
+	Interrupted func(error)
+	// Waiting is called with a message for people when a stream waits for the control plane's store, and with "" when that
+	// answers again; it may be nil.
+	Waiting func(string)
+	Log     hclog.Logger
 }
 
-// attempt bounds one try on one server: a server that hangs must not keep us from the next. firstAttempt is for the first
-// time that all are tried, of which one may hang while the others would answer.
+// attemptTimeout bounds one call of one server, so that a server that hangs does not keep a call from the next one.
+// firstAttemptTimeout is for the first call of each, where there are several.
 const (
-	firstAttempt = 5 * time.Second
-	attempt      = 15 * time.Second
+	firstAttemptTimeout = 5 * time.Second
+	attemptTimeout      = 15 * time.Second
 )
 
-// maxAnswer bounds what is read of an answer.
+// maxAnswer bounds an answer.
 const maxAnswer = 256 << 20
 
 // Client calls a control plane. It may be used by many goroutines.
@@ -83,7 +83,7 @@ type Client struct {
 	current atomic.Int64 // the server that answered last
 }
 
-// New checks the servers' names; it connects to none.
+// New checks the servers' addresses; it connects to none.
 func New(config Config) (*Client, error) {
 	if config.Log == nil {
 		config.Log = hclog.NewNullLogger()
@@ -102,12 +102,12 @@ func New(config Config) (*Client, error) {
 		}
 		parsed, err := url.Parse(name)
 		if err != nil || parsed.Host == "" || parsed.Scheme != "http" && parsed.Scheme != "https" {
-			return nil, fmt.Errorf("server %q is no address: write it like http://core-1:16016", name)
+			return nil, fmt.Errorf("%q is not the address of a server: write it like http://core-1:16016", name)
 		}
 		servers = append(servers, strings.TrimRight(name, "/"))
 	}
 	if len(servers) == 0 {
-		return nil, errors.New("no server is given: write it like http://core-1:16016")
+		return nil, errors.New("no server is given: give an address like http://core-1:16016")
 	}
 	config.Servers = servers
 	return &Client{Config: config, http: transport.NewClient(transport.ClientConfig{
@@ -115,7 +115,7 @@ func New(config Config) (*Client, error) {
 	})}, nil
 }
 
-// request is one call, the same on every server.
+// request is a call as it is sent to every server.
 type request struct {
 	method, path string
 	query        url.Values
@@ -124,15 +124,15 @@ type request struct {
 	key          string
 }
 
-// write is a call that changes something, once.
-func write(method, path string, body any) (request, error) {
+// newWrite is a call that is carried out once, however often it is repeated.
+func newWrite(method, path string, body any) (request, error) {
 	r := request{method: method, path: path, key: uuid.NewString()}
 	if body == nil {
 		return r, nil
 	}
 	text, err := json.Marshal(body)
 	if err != nil {
-		return r, fmt.Errorf("write the request's body: %w", err)
+		return r, fmt.Errorf("encode the request: %w", err)
 	}
 	r.body, r.contentType = text, "application/json"
 	return r, nil
@@ -143,86 +143,87 @@ func (c *Client) open(ctx context.Context, server string, r request, headers htt
 	if len(r.query) > 0 {
 		target += "?" + r.query.Encode()
 	}
-	asked, err := http.NewRequestWithContext(ctx, r.method, target, bytes.NewReader(r.body))
+	call, err := http.NewRequestWithContext(ctx, r.method, target, bytes.NewReader(r.body))
 	if err != nil {
 		return nil, err
 	}
 	for name, values := range headers {
-		asked.Header[name] = values
+		call.Header[name] = values
 	}
-	asked.Header.Set("User-Agent", "replictl/"+c.Version)
+	call.Header.Set("User-Agent", "replictl/"+c.Version)
 	for name, value := range map[string]string{"Content-Type": r.contentType, "Idempotency-Key": r.key} {
 		if value != "" {
-			asked.Header.Set(name, value)
+			call.Header.Set(name, value)
 		}
 	}
-	transport.SetCaller(asked, transport.Caller{Name: c.Actor})
+	transport.SetCaller(call, transport.Caller{Name: c.Actor})
 	if c.Token != "" {
-		asked.Header.Set("Authorization", "Bearer "+c.Token)
+		call.Header.Set("Authorization", "Bearer "+c.Token)
 	}
-	return c.http.Do(asked)
+	return c.http.Do(call)
 }
 
-// call asks until a server answers, and reads the answer into answer.
+// call calls servers until one answers, and decodes its answer.
 func (c *Client) call(ctx context.Context, r request, answer any) error {
 	tries := 0
-	return c.patiently(ctx, c.Patience, c.Patience/20, func(server string) error {
-		bound := attempt
+	return c.repeat(ctx, c.Patience, c.Patience/20, func(server string) error {
+		timeout := attemptTimeout
 		if tries++; tries <= len(c.Servers) && len(c.Servers) > 1 {
-			bound = firstAttempt
+			timeout = firstAttemptTimeout
 		}
-		ctx, cancel := context.WithTimeout(ctx, bound)
+		ctx, cancel := context.WithTimeout(ctx, timeout)
 		defer cancel()
 		got, err := c.open(ctx, server, r, nil)
 		if err != nil {
-			return again(err)
+			return retryableError{err}
 		}
 		defer func() { _ = got.Body.Close() }()
 		body, err := transport.ReadAll(got.Body, maxAnswer)
 		if err != nil {
-			return again(err)
+			return retryableError{err}
 		}
 		if got.StatusCode >= 300 {
-			return refused(got.StatusCode, body)
+			return errorOf(got, body)
 		}
 		if answer == nil {
 			return nil
 		}
 		if err := json.Unmarshal(body, answer); err != nil {
-			return fmt.Errorf("%s answers something else than a control plane does: %w", server, err)
+			return fmt.Errorf("the answer of %s is not one of a control plane: %w", server, err)
 		}
 		return nil
 	})
 }
 
-// unanswered is an error after which another server, or a later moment, may do better.
-type unanswered struct{ error }
+// retryableError is an error after which the call may succeed on another server, or later.
+type retryableError struct{ error }
 
-func (u unanswered) Unwrap() error { return u.error }
+func (e retryableError) Unwrap() error { return e.error }
 
-func again(err error) error { return unanswered{err} }
-
-// refused is the error of an answer that is no success.
-func refused(status int, body []byte) error {
+// errorOf is the error for an answer that is not a success.
+func errorOf(answer *http.Response, body []byte) error {
 	e := &Error{}
 	if json.Unmarshal(body, e) != nil || e.Message == "" {
-		e.Message = fmt.Sprintf("the server answered %d %s", status, http.StatusText(status))
+		e.Message = fmt.Sprintf("the server answered %d %s", answer.StatusCode, http.StatusText(answer.StatusCode))
+		if location, err := answer.Location(); err == nil {
+			e.Message = fmt.Sprintf("the server redirects to %s://%s: use that address", location.Scheme, location.Host)
+		}
 	}
-	e.Status = status
-	switch status {
+	e.Status = answer.StatusCode
+	switch answer.StatusCode {
 	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return again(e)
+		return retryableError{e}
 	}
 	return e
 }
 
-// patiently tries servers in turn, from the one that answered last, until one answers or patience ends; where all refuse
-// the connection, the shorter deafness does.
-func (c *Client) patiently(ctx context.Context, patience, deafness time.Duration, try func(server string) error) error {
+// repeat tries servers in turn, from the one that answered last, until one answers or patience ends. Where no server accepts
+// a connection, it gives up after unreachablePatience.
+func (c *Client) repeat(ctx context.Context, patience, unreachablePatience time.Duration, try func(server string) error) error {
 	begun := time.Now()
-	pause := newPause()
+	backoff := newBackoff()
 	for {
-		deaf := 0
+		unreachable := 0
 		var last error
 		var lastServer string
 		first := c.current.Load()
@@ -230,42 +231,36 @@ func (c *Client) patiently(ctx context.Context, patience, deafness time.Duration
 			index := (int(first) + i) % len(c.Servers)
 			server := c.Servers[index]
 			err := try(server)
-			var retry unanswered
-			if !errors.As(err, &retry) {
+			var retryable retryableError
+			if !errors.As(err, &retryable) {
 				c.current.Store(int64(index))
 				return err
 			}
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			c.Log.Debug("server cannot answer", "server", server, "error", retry.error)
+			c.Log.Debug("server cannot answer", "server", server, "error", retryable.error)
 			if errors.Is(err, syscall.ECONNREFUSED) || isUnknownHost(err) {
-				deaf++
+				unreachable++
 			}
-			if last == nil || !plain(last) {
-				last, lastServer = retry.error, server
+			if last == nil || !isAnswer(last) {
+				last, lastServer = retryable.error, server
 			}
 		}
 		waited := time.Since(begun)
-		if waited > patience || deaf == len(c.Servers) && waited > deafness {
+		if waited > patience || unreachable == len(c.Servers) && waited > unreachablePatience {
 			return c.noServer(lastServer, last)
 		}
-		select {
-		case <-time.After(pause.NextBackOff()):
-		case <-ctx.Done():
+		if !backoff.Wait(ctx) {
 			return ctx.Err()
 		}
 	}
 }
 
-func newPause() *backoff.ExponentialBackOff {
-	pause := backoff.NewExponentialBackOff()
-	pause.InitialInterval, pause.MaxInterval = 200*time.Millisecond, 2*time.Second
-	return pause
-}
+func newBackoff() *retry.Backoff { return retry.New(200*time.Millisecond, 2*time.Second) }
 
-// plain tells whether err is a server's own words, which say more than a connection's error.
-func plain(err error) bool {
+// isAnswer tells whether err was answered by a server: it says more than the error of a connection.
+func isAnswer(err error) bool {
 	var e *Error
 	return errors.As(err, &e)
 }
@@ -276,9 +271,9 @@ func isUnknownHost(err error) bool {
 }
 
 func (c *Client) noServer(server string, err error) error {
-	var transport *url.Error
-	if errors.As(err, &transport) {
-		err = transport.Err // without the method and the URL
+	var failed *url.Error
+	if errors.As(err, &failed) {
+		err = failed.Err // without the method and the URL
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = errors.New("no answer in time")

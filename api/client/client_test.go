@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
+
 	"github.com/replicante-io/playbooks/api"
 	"github.com/replicante-io/playbooks/api/apitest"
 	"github.com/replicante-io/playbooks/api/client"
@@ -27,8 +29,8 @@ func connect(t *testing.T, servers ...string) *client.Client {
 	return c
 }
 
-// deaf is an address that refuses connections.
-func deaf(t *testing.T) string {
+// unreachable is an address that refuses connections.
+func unreachable(t *testing.T) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -38,7 +40,7 @@ func deaf(t *testing.T) string {
 	return listener.Addr().String()
 }
 
-var book = []client.File{{Name: "restart.yaml", Data: []byte(apitest.Playbook)}}
+var playbooks = []client.File{{Name: "restart.yaml", Data: []byte(apitest.Playbook)}}
 
 // plane is a control plane with a leader, and its address.
 func plane(t *testing.T, change ...func(*api.Config)) (*apitest.Plane, string) {
@@ -48,7 +50,7 @@ func plane(t *testing.T, change ...func(*api.Config)) (*apitest.Plane, string) {
 	return p, server.URL
 }
 
-func TestEverythingIsCalled(t *testing.T) {
+func TestEveryOperationIsCalled(t *testing.T) {
 	p, url := plane(t)
 	c, ctx := connect(t, url), t.Context()
 	must := func(err error) {
@@ -57,21 +59,21 @@ func TestEverythingIsCalled(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	valid, err := c.Validate(ctx, book)
+	valid, err := c.Validate(ctx, playbooks)
 	must(err)
-	applied, err := c.Apply(ctx, book)
+	applied, err := c.Apply(ctx, playbooks)
 	must(err)
 	if len(valid) != 1 || len(applied) != 1 || applied[0] != (client.Applied{Name: "restart", Revision: 1, Version: "1", Created: true}) {
 		t.Fatalf("%+v %+v", valid, applied)
 	}
-	books, err := c.Playbooks(ctx)
+	all, err := c.Playbooks(ctx)
 	must(err)
 	revisions, err := c.Revisions(ctx, "restart")
 	must(err)
 	one, err := c.Playbook(ctx, "restart", 1)
 	must(err)
-	if len(books) != 1 || len(revisions) != 1 || one.Digest != books[0].Digest || one.Digest == "" {
-		t.Fatalf("%+v %+v %+v", books, revisions, one)
+	if len(all) != 1 || len(revisions) != 1 || one.Digest != all[0].Digest || one.Digest == "" {
+		t.Fatalf("%+v %+v %+v", all, revisions, one)
 	}
 	run, err := c.Start(ctx, record.RunRequest{Playbook: "restart", Cluster: "demo", Params: map[string]any{"count": 2}})
 	must(err)
@@ -84,8 +86,8 @@ func TestEverythingIsCalled(t *testing.T) {
 			t.Fatalf("%s: %v", command.Verb, err)
 		}
 	}
-	if _, _, told := p.Told(); len(told) != 4 || told[2].Node != "node-1" || !told[3].Kill {
-		t.Fatalf("%+v", told)
+	if _, _, commands := p.Received(); len(commands) != 4 || commands[2].Node != "node-1" || !commands[3].Kill {
+		t.Fatalf("%+v", commands)
 	}
 	run, err = c.Run(ctx, run.ID)
 	must(err)
@@ -128,26 +130,26 @@ func TestAllPagesAreRead(t *testing.T) {
 	}
 }
 
-func TestProblemsAreToldByFile(t *testing.T) {
+func TestProblemsNameTheirFile(t *testing.T) {
 	_, url := plane(t)
-	_, err := connect(t, url).Apply(t.Context(), append(book, client.File{Name: "dir/bad one.yaml", Data: []byte("kind: Playbook\n")}))
-	var refused *client.Error
-	if !errors.As(err, &refused) || refused.Status != 422 || refused.Code != "invalid_playbook" || len(refused.Problems) == 0 {
+	_, err := connect(t, url).Apply(t.Context(), append(playbooks, client.File{Name: "dir/bad one.yaml", Data: []byte("kind: Playbook\n")}))
+	var rejected *client.Error
+	if !errors.As(err, &rejected) || rejected.Status != 422 || rejected.Code != "invalid_playbook" || len(rejected.Problems) == 0 {
 		t.Fatalf("%+v", err)
 	}
-	if p := refused.Problems[0]; p.File != "dir/bad one.yaml" || p.Line < 1 || p.Message == "" {
+	if p := rejected.Problems[0]; p.File != "dir/bad one.yaml" || p.Line < 1 || p.Message == "" {
 		t.Fatalf("%+v", p)
 	}
 }
 
-func TestTheNextServerIsAskedWhereOneRefusesTheConnection(t *testing.T) {
+func TestACallGoesToTheNextServerWhereOneRefusesTheConnection(t *testing.T) {
 	_, url := plane(t)
-	if _, err := connect(t, deaf(t), url).Leader(t.Context()); err != nil {
+	if _, err := connect(t, unreachable(t), url).Leader(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func TestTheNextServerIsAskedWhereOneCannotServe(t *testing.T) {
+func TestACallGoesToTheNextServerWhereOneCannotServe(t *testing.T) {
 	_, url := plane(t)
 	broken := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) }))
 	defer broken.Close()
@@ -156,35 +158,50 @@ func TestTheNextServerIsAskedWhereOneCannotServe(t *testing.T) {
 	}
 }
 
-func TestWhereNobodyAnswersItGivesUp(t *testing.T) {
-	begun := time.Now()
-	_, err := connect(t, deaf(t), deaf(t)).Leader(t.Context())
-	if !errors.Is(err, client.ErrNoServer) || !strings.Contains(err.Error(), "refused") {
+func TestACallGivesUpSoonWhereEveryServerRefusesTheConnection(t *testing.T) {
+	var log strings.Builder
+	c, err := client.New(client.Config{Servers: []string{unreachable(t), unreachable(t)}, Patience: 5 * time.Second,
+		Log: hclog.New(&hclog.LoggerOptions{Output: &log, Level: hclog.Debug})})
+	if err != nil {
 		t.Fatal(err)
 	}
-	if took := time.Since(begun); took > 4*time.Second {
-		t.Fatalf("took %s", took)
+	if _, err := c.Leader(t.Context()); !errors.Is(err, client.ErrNoServer) || !strings.Contains(err.Error(), "refused") {
+		t.Fatal(err)
+	}
+	if tries := strings.Count(log.String(), "server cannot answer"); tries > 6 { // a call that uses up its patience makes 12
+		t.Fatalf("it made %d tries", tries)
 	}
 }
 
-func TestARefusalIsNotRepeated(t *testing.T) {
-	asked := atomic.Int32{}
+func TestARedirectedWriteIsRejectedWithTheAddressToUse(t *testing.T) {
+	_, url := plane(t)
+	old := httptest.NewServer(http.RedirectHandler(url+"/api/v1/apply", http.StatusTemporaryRedirect))
+	defer old.Close()
+	_, err := connect(t, old.URL).Apply(t.Context(), playbooks)
+	var rejected *client.Error
+	if !errors.As(err, &rejected) || rejected.Status != 307 || !strings.Contains(rejected.Message, url) {
+		t.Fatal(err)
+	}
+}
+
+func TestARejectedCallIsNotRepeated(t *testing.T) {
+	calls := atomic.Int32{}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		asked.Add(1)
+		calls.Add(1)
 		w.WriteHeader(409)
 		_, _ = w.Write([]byte(`{"status":409,"code":"wrong_state","detail":"the run is DONE"}`))
 	}))
 	defer server.Close()
 	_, err := connect(t, server.URL).Command(t.Context(), "r", record.Command{Verb: record.VerbPause})
-	var refused *client.Error
-	if !errors.As(err, &refused) || refused.Code != "wrong_state" || refused.Message != "the run is DONE" || asked.Load() != 1 {
-		t.Fatalf("%v after %d requests", err, asked.Load())
+	var rejected *client.Error
+	if !errors.As(err, &rejected) || rejected.Code != "wrong_state" || rejected.Message != "the run is DONE" || calls.Load() != 1 {
+		t.Fatalf("%v after %d requests", err, calls.Load())
 	}
 }
 
 func TestAWriteInDoubtIsRepeatedUnderItsKey(t *testing.T) {
 	p, url := plane(t)
-	// The first request lands, but its answer is lost.
+	// The first request is carried out, but its answer is lost.
 	lost := atomic.Int32{}
 	leader := p.Replica("core-1")
 	flaky := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -196,14 +213,14 @@ func TestAWriteInDoubtIsRepeatedUnderItsKey(t *testing.T) {
 	}))
 	defer flaky.Close()
 	c := connect(t, flaky.URL, url)
-	if _, err := c.Apply(t.Context(), book); err != nil {
+	if _, err := c.Apply(t.Context(), playbooks); err != nil {
 		t.Fatal(err)
 	}
 	run, err := c.Start(t.Context(), record.RunRequest{Playbook: "restart", Cluster: "demo"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	requests, _, _ := p.Told()
+	requests, _, _ := p.Received()
 	if len(requests) != 2 || requests[0].Key == "" || requests[0] != requests[1] {
 		t.Fatalf("%+v", requests)
 	}
@@ -213,7 +230,7 @@ func TestAWriteInDoubtIsRepeatedUnderItsKey(t *testing.T) {
 	}
 }
 
-func TestAStreamGoesOnAtTheNextServer(t *testing.T) {
+func TestAStreamContinuesAtTheNextServer(t *testing.T) {
 	p, url := plane(t)
 	// The first server cuts every stream after its second event.
 	follower := p.Replica("core-2")
@@ -228,7 +245,7 @@ func TestAStreamGoesOnAtTheNextServer(t *testing.T) {
 	}))
 	defer cutting.Close()
 	c := connect(t, url)
-	if _, err := c.Apply(t.Context(), book); err != nil {
+	if _, err := c.Apply(t.Context(), playbooks); err != nil {
 		t.Fatal(err)
 	}
 	run, err := c.Start(t.Context(), record.RunRequest{Playbook: "restart", Cluster: "demo"})
@@ -236,7 +253,7 @@ func TestAStreamGoesOnAtTheNextServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	var seqs []int64
-	err = connect(t, cutting.URL, deaf(t)).Follow(t.Context(), run.ID, 0, func(event record.Event) error {
+	err = connect(t, cutting.URL, unreachable(t)).Follow(t.Context(), run.ID, 0, func(event record.Event) error {
 		seqs = append(seqs, event.Seq)
 		switch event.Seq {
 		case 5:
@@ -269,10 +286,10 @@ func (l *limited) Write(data []byte) (int, error) {
 
 func (l *limited) Unwrap() http.ResponseWriter { return l.ResponseWriter }
 
-func TestAStreamEndsWithItsReader(t *testing.T) {
+func TestAStreamEndsWhereDeliverFailsOrTheContextEnds(t *testing.T) {
 	_, url := plane(t)
 	c := connect(t, url)
-	if _, err := c.Apply(t.Context(), book); err != nil {
+	if _, err := c.Apply(t.Context(), playbooks); err != nil {
 		t.Fatal(err)
 	}
 	run, err := c.Start(t.Context(), record.RunRequest{Playbook: "restart", Cluster: "demo"})
@@ -291,16 +308,16 @@ func TestAStreamEndsWithItsReader(t *testing.T) {
 	if !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}
-	var refused *client.Error
-	if err := c.Follow(t.Context(), "none", 0, nil); !errors.As(err, &refused) || refused.Status != 404 {
+	var rejected *client.Error
+	if err := c.Follow(t.Context(), "none", 0, nil); !errors.As(err, &rejected) || rejected.Status != 404 {
 		t.Fatal(err)
 	}
 }
 
-func TestServersAreAddresses(t *testing.T) {
+func TestServersMustBeAddresses(t *testing.T) {
 	for _, name := range []string{"", "http://", "ftp://x", "http://a b"} {
 		if _, err := client.New(client.Config{Servers: []string{name}}); err == nil {
-			t.Errorf("%q is taken", name)
+			t.Errorf("%q is accepted", name)
 		}
 	}
 	if _, err := client.New(client.Config{Servers: []string{"core-1:16016/", " https://x "}}); err != nil {

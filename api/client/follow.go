@@ -12,94 +12,93 @@ import (
 	"strings"
 	"time"
 
+	"github.com/replicante-io/playbooks/internal/transport"
 	"github.com/replicante-io/playbooks/record"
 )
 
-// silence is how long a stream may be silent, heartbeats included, before it is taken for dead.
-const silence = 40 * time.Second
+// silenceTimeout is how long nothing, not even a heartbeat, may arrive before a stream counts as interrupted.
+const silenceTimeout = 40 * time.Second
 
 var (
-	// errOver ends a stream whose run is over.
-	errOver = errors.New("the run is over")
-	// errBroken ends a stream that was open.
-	errBroken = errors.New("the stream broke off")
+	// errFinished ends the stream of a run that has finished.
+	errFinished = errors.New("the run has finished")
+	// errInterrupted ends a stream that was open.
+	errInterrupted = errors.New("the stream was interrupted")
 )
 
-// failed is what the caller of Follow said.
-type failed struct{ error }
+// deliverError is an error of Follow's deliver.
+type deliverError struct{ error }
 
-// Follow delivers a run's events after seq after, in order, each once, as they land, until the run is over (nil), deliver
-// fails (its error) or ctx ends. A stream that breaks off is taken up again, at any server.
+// Follow delivers a run's events after the one with seq after, in order, each once, as they are stored, until the run has
+// finished (nil), deliver fails (its error) or ctx ends. A stream that is interrupted is continued, at any server.
 func (c *Client) Follow(ctx context.Context, runID string, after int64, deliver func(record.Event) error) error {
-	pause := newPause()
+	backoff := newBackoff()
 	for {
-		err := c.patiently(ctx, 4*c.Patience, 4*c.Patience, func(server string) error {
+		err := c.repeat(ctx, 4*c.Patience, 4*c.Patience, func(server string) error {
 			return c.stream(ctx, server, runID, &after, deliver)
 		})
-		var told failed
+		var failed deliverError
 		switch {
-		case errors.Is(err, errOver):
+		case errors.Is(err, errFinished):
 			return nil
-		case errors.As(err, &told):
-			return told.error
-		case errors.Is(err, errBroken):
-			// It was answered, so patience begins anew; but not at once, if it breaks off again and again.
-			c.lost(err)
-			select {
-			case <-time.After(pause.NextBackOff()):
-				continue
-			case <-ctx.Done():
+		case errors.As(err, &failed):
+			return failed.error
+		case errors.Is(err, errInterrupted):
+			// A server had answered, so patience starts again; a stream that is interrupted often is opened less often.
+			c.interrupted(err)
+			if !backoff.Wait(ctx) {
 				return ctx.Err()
 			}
+			continue
 		}
 		return err
 	}
 }
 
-func (c *Client) lost(err error) {
-	if c.Lost != nil {
-		c.Lost(err)
+func (c *Client) interrupted(reason error) {
+	if c.Interrupted != nil {
+		c.Interrupted(reason)
 	}
 }
 
-func (c *Client) waits(words string) {
-	if c.Waits != nil {
-		c.Waits(words)
+func (c *Client) waiting(message string) {
+	if c.Waiting != nil {
+		c.Waiting(message)
 	}
 }
 
-// stream reads one server's stream to its end, which is errOver, or errBroken where it just stops.
+// stream reads the stream of one server until it ends: errFinished, or errInterrupted where it stops before the run has finished.
 func (c *Client) stream(ctx context.Context, server, runID string, after *int64, deliver func(record.Event) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	dead := time.AfterFunc(attempt, cancel)
-	defer dead.Stop()
+	silent := time.AfterFunc(attemptTimeout, cancel)
+	defer silent.Stop()
 	answer, err := c.open(ctx, server, request{method: http.MethodGet, path: join("runs", runID, "events")}, http.Header{
 		"Accept": {"text/event-stream"}, "Last-Event-Id": {strconv.FormatInt(*after, 10)}})
 	if err != nil {
-		c.lost(err)
-		return again(err)
+		c.interrupted(err)
+		return retryableError{err}
 	}
 	defer func() { _ = answer.Body.Close() }()
 	if answer.StatusCode != http.StatusOK {
-		body, _ := io.ReadAll(io.LimitReader(answer.Body, maxAnswer))
-		err := refused(answer.StatusCode, body)
-		c.lost(err)
+		body, _ := transport.ReadAll(answer.Body, maxAnswer)
+		err := errorOf(answer, body)
+		c.interrupted(err)
 		return err
 	}
-	c.lost(nil)
-	c.waits("") // a server that knows better says so
+	c.interrupted(nil)
+	c.waiting("") // until this server reports otherwise
 	lines := bufio.NewReader(answer.Body)
 	var kind string
 	var data strings.Builder
 	for {
-		dead.Reset(silence)
+		silent.Reset(silenceTimeout)
 		line, err := lines.ReadString('\n')
 		if err != nil {
 			if ctx.Err() != nil && !errors.Is(err, io.EOF) {
 				err = context.Cause(ctx)
 			}
-			return fmt.Errorf("%w: %w", errBroken, err)
+			return fmt.Errorf("%w: %w", errInterrupted, err)
 		}
 		name, value, _ := strings.Cut(strings.TrimRight(line, "\r\n"), ":")
 		value = strings.TrimPrefix(value, " ")
@@ -115,14 +114,15 @@ func (c *Client) stream(ctx context.Context, server, runID string, after *int64,
 		text := data.String()
 		data.Reset()
 		if kind == "end" {
-			return errOver
+			return errFinished
 		}
-		if kind == "waits" {
-			var said struct {
-				WaitsFor string `json:"waits_for"`
-			}
-			if json.Unmarshal([]byte(text), &said) == nil {
-				c.waits(said.WaitsFor)
+		if kind == "waiting" {
+			var message struct{ Waiting *record.Wait }
+			if json.Unmarshal([]byte(text), &message) == nil {
+				if message.Waiting == nil {
+					message.Waiting = &record.Wait{}
+				}
+				c.waiting(message.Waiting.Message)
 			}
 		}
 		if text == "" || kind != "" {
@@ -131,13 +131,13 @@ func (c *Client) stream(ctx context.Context, server, runID string, after *int64,
 		}
 		var event record.Event
 		if err := json.Unmarshal([]byte(text), &event); err != nil {
-			return fmt.Errorf("read an event of run %s: %w", runID, err)
+			return fmt.Errorf("decode an event of run %s: %w", runID, err)
 		}
 		if event.Seq <= *after {
 			continue
 		}
 		if err := deliver(event); err != nil {
-			return failed{err}
+			return deliverError{err}
 		}
 		*after = event.Seq
 	}

@@ -190,7 +190,7 @@ func TestParamsAreReadByTheTypesThatThePlaybookDeclares(t *testing.T) {
 	if run.Params["grace"] != "007" || run.Params["count"] != int64(7) || run.Params["other"] != "[1]" || run.Reason != "why" {
 		t.Fatalf("%+v", run)
 	}
-	_, starts, _ := d.Told()
+	_, starts, _ := d.Received()
 	if starts[0].Revision != 1 || starts[0].IfBusy != "fail" {
 		t.Fatalf("%+v", starts)
 	}
@@ -315,9 +315,9 @@ func TestAWatchReportsThatTheStoreDoesNotAnswerAndContinues(t *testing.T) {
 			d.until(func() bool {
 				return strings.Contains(out.String(), run.ID) || strings.Contains(out.String(), "run created")
 			})
-			d.Keep("the primary store: it is away")
+			d.Delay("the primary store: it is away")
 			d.until(func() bool { return strings.Contains(reported.String(), "waiting: the primary store: it is away") })
-			d.Keep("")
+			d.Delay("")
 			if !draws {
 				d.until(func() bool { return strings.Contains(notes.String(), "run continues") })
 			}
@@ -382,7 +382,7 @@ func TestOnATerminalAStartHasToBeConfirmed(t *testing.T) {
 			t.Errorf("no %q in %q", want, s.err)
 		}
 	}
-	if _, starts, _ := d.Told(); s.code != exitError || len(starts) != 0 {
+	if _, starts, _ := d.Received(); s.code != exitError || len(starts) != 0 {
 		t.Fatalf("%+v %+v", s, starts)
 	}
 	if s := ask("y\n"); s.code != 0 {
@@ -391,7 +391,7 @@ func TestOnATerminalAStartHasToBeConfirmed(t *testing.T) {
 	if s := ask("", "--yes"); s.code != 0 || s.err != "" {
 		t.Fatalf("%+v", s)
 	}
-	if _, starts, _ := d.Told(); len(starts) != 2 {
+	if _, starts, _ := d.Received(); len(starts) != 2 {
 		t.Fatalf("%+v", starts)
 	}
 }
@@ -426,7 +426,7 @@ func TestRunsAreReadAndGetCommands(t *testing.T) {
 	d.ok("run", "resume", run.ID)
 	d.ok("run", "resolve", run.ID, "node-3", "done", "--reason", "I looked")
 	d.ok("run", "cancel", run.ID, "--kill")
-	_, _, commands := d.Told()
+	_, _, commands := d.Received()
 	want := []record.Command{{Verb: "pause", Reason: "lunch"}, {Verb: "resume"},
 		{Verb: "resolve", Node: "node-3", State: "DONE", Reason: "I looked"}, {Verb: "cancel", Kill: true}}
 	if fmt.Sprint(commands) != fmt.Sprint(want) {
@@ -453,7 +453,7 @@ func TestNodesClustersAndTheLeaderAreShown(t *testing.T) {
 	if gone := read[struct{ Forgotten bool }](t, d.ok("node", "forget", "node-1", "-o", "json")); !gone.Forgotten {
 		t.Fatal("the node was not forgotten")
 	}
-	d.fails(exitError, "no node", "node", "get", "node-1")
+	d.fails(exitError, "no known node", "node", "get", "node-1")
 	if out := d.ok("leader"); !strings.HasPrefix(out, "core-1 leads in term 1") {
 		t.Fatal(out)
 	}

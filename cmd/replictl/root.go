@@ -110,12 +110,12 @@ func (t *tool) client() (*client.Client, error) {
 	}
 	c, err := client.New(client.Config{
 		Servers: t.servers, Token: t.token, Actor: actor(), Version: version.Text(),
-		Lost: func(err error) {
+		Interrupted: func(err error) {
 			if t.stream.broken != nil {
 				t.stream.broken(err)
 			}
 		},
-		Waits: func(message string) {
+		Waiting: func(message string) {
 			if t.stream.waiting != nil {
 				t.stream.waiting(message)
 			}

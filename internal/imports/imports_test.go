@@ -17,7 +17,7 @@ const module = "github.com/replicante-io/playbooks/"
 var allowed = map[string][]string{
 	"playbook":           {"internal/yamltree", "record"},
 	"record":             {},
-	"election":           {"internal/etcd", "internal/failpoint"},
+	"election":           {"internal/etcd", "internal/failpoint", "internal/transport"},
 	"membership":         {"internal/etcd"},
 	"store":              {"internal/retry", "record"},
 	"store/mongo":        {"internal/failpoint", "internal/retry", "record", "store"},
@@ -25,15 +25,15 @@ var allowed = map[string][]string{
 	"store/storetest":    {"record", "store"},
 	"agent":              {"membership", "agent/wire", "internal/failpoint"},
 	"agent/wire":         {},
-	"agent/client":       {"agent/wire", "internal/failpoint"},
+	"agent/client":       {"agent/wire", "internal/failpoint", "internal/transport"},
 	"controller/policy":  {"playbook", "record"},
 	"controller/run":     {"agent/wire", "controller/policy", "controller/cluster", "internal/failpoint", "internal/retry", "record", "store"},
 	"controller/cluster": {"agent/wire", "internal/retry", "membership", "record", "store"},
 	"controller": {"agent/wire", "controller/cluster", "controller/policy", "controller/run", "internal/failpoint", "internal/idempotency",
 		"internal/retry", "membership", "playbook", "record", "store"},
-	"api":                  {"election", "internal/failpoint", "internal/idempotency", "membership", "playbook", "record", "store"},
-	"api/client":           {"record"},
-	"api/apitest":          {"api", "election", "playbook", "record", "store", "store/storetest"}, // for tests of its clients
+	"api":                  {"election", "internal/failpoint", "internal/idempotency", "internal/retry", "internal/transport", "membership", "playbook", "record", "store"},
+	"api/client":           {"internal/retry", "internal/transport", "record"},
+	"api/apitest":          {"api", "election", "internal/idempotency", "internal/transport", "playbook", "record", "store", "store/storetest"}, // for tests of its clients
 	"internal/config":      {"internal/yamltree"},
 	"internal/yamltree":    {"record"},
 	"internal/testenv":     {"tests/robustness/cluster"},
@@ -42,9 +42,10 @@ var allowed = map[string][]string{
 	"internal/idempotency": {"record", "store"},
 	"internal/imports":     {},
 	"internal/retry":       {},
-	"internal/systemd":     {},
+	"internal/systemd":     {"internal/transport"},
+	"internal/transport":   {"internal/failpoint"},
 	"internal/version":     {},
-	"internal/node":        {"agent", "agent/wire", "membership"},
+	"internal/node":        {"agent", "agent/wire", "internal/transport", "membership"},
 	"internal/replica":     everything,
 	"internal/dev":         everything,
 	"internal/bench":       everything,
@@ -76,18 +77,19 @@ var only = map[string][]string{
 }
 
 type pkg struct {
-	ImportPath   string
-	Imports      []string
-	TestImports  []string
-	XTestImports []string
-	Standard     bool
-	GoFiles      []string
-	Dir          string
+	ImportPath     string
+	Imports        []string
+	TestImports    []string
+	XTestImports   []string
+	Standard       bool
+	GoFiles        []string
+	IgnoredGoFiles []string
+	Dir            string
 }
 
 func list(t *testing.T, patterns ...string) []pkg {
 	t.Helper()
-	command := exec.Command("go", append([]string{"list", "-json=ImportPath,Imports,TestImports,XTestImports,Standard,GoFiles,Dir"}, patterns...)...)
+	command := exec.Command("go", append([]string{"list", "-json=ImportPath,Imports,TestImports,XTestImports,Standard,GoFiles,IgnoredGoFiles,Dir"}, patterns...)...)
 	command.Dir = "../.."
 	out, err := command.Output()
 	if err != nil {

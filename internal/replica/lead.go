@@ -19,17 +19,17 @@ type leading struct {
 	ended      <-chan struct{} // closed when the controller must stop
 }
 
-// controller is nil while this replica does not lead.
-func (r *Replica) controller() *controller.Controller {
+// controller returns false while this replica does not lead.
+func (r *Replica) controller() (_ *controller.Controller, leads bool) {
 	l := r.leading.Load()
 	if l == nil {
-		return nil
+		return nil, false
 	}
 	select {
 	case <-l.ended:
-		return nil
+		return nil, false
 	default:
-		return l.controller
+		return l.controller, true
 	}
 }
 

@@ -43,7 +43,7 @@ func (r *Replica) storeNotReady(ctx context.Context) string {
 	if err != nil {
 		return "the primary store: " + err.Error()
 	}
-	if c := r.controller(); c != nil {
+	if c, leads := r.controller(); leads {
 		if stats, _ := c.Stats(); stats.DelayedRuns > 0 {
 			return fmt.Sprintf("the primary store: it accepts no commits of %d runs: %s", stats.DelayedRuns, stats.DelayReason)
 		}

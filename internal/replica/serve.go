@@ -16,18 +16,10 @@ const drainTimeout = 3 * time.Second
 func (r *Replica) serve(ctx context.Context) error {
 	return transport.NewServer(transport.ServerConfig{
 		Handler: api.New(api.Config{
-			Store: r.store, Leader: r.leader, Changed: r.candidate.Changed, Owner: r.owner, Ready: r.NotReady, StoreWaits: r.monitor.message,
+			Store: r.store, Leader: r.leader, LeaderChanged: r.candidate.Changed, NotReady: r.NotReady, StoreUnavailable: r.monitor.Unavailable,
 			Name: r.config.Name, Instance: r.instance, Version: r.config.Version,
 			Metrics: r.metrics.handler(), Log: r.config.Log.Named("api"),
-		}),
+		}, r.controller),
 		MaxBody: api.MaxBody, DrainTimeout: drainTimeout, Log: r.log,
 	}).Serve(ctx, r.listener)
-}
-
-// owner is the controller for the API, nil while this replica does not lead.
-func (r *Replica) owner() api.Owner {
-	if c := r.controller(); c != nil {
-		return c
-	}
-	return nil
 }

@@ -9,7 +9,7 @@ import (
 
 // stats counts what this replica manages; it returns false while it does not lead.
 func (r *Replica) stats() (controller.Stats, bool) {
-	if c := r.controller(); c != nil {
+	if c, leads := r.controller(); leads {
 		return c.Stats()
 	}
 	return controller.Stats{}, false

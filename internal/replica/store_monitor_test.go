@@ -56,7 +56,7 @@ func storeUnavailable(t *testing.T, i *installation) {
 		t.Fatal(err)
 	}
 	var reported report
-	both, err := client.New(client.Config{Servers: []string{follower.url, leader.url}, Waits: reported.set})
+	both, err := client.New(client.Config{Servers: []string{follower.url, leader.url}, Waiting: reported.set})
 	if err != nil {
 		t.Fatal(err)
 	}

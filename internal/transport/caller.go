@@ -11,7 +11,7 @@ import (
 const CallerHeader = "Replicante-Actor"
 
 // ErrBadCaller means that a request's CallerHeader cannot be recorded.
-var ErrBadCaller = errors.New("a " + CallerHeader + " has at most 128 printable ASCII characters")
+var ErrBadCaller = errors.New(CallerHeader + " must be at most 128 printable ASCII characters")
 
 const maxCaller = 128
 
@@ -44,7 +44,7 @@ type identified struct {
 func withCaller(r *http.Request) context.Context {
 	found := identified{caller: Caller{Name: r.Header.Get(CallerHeader)}}
 	switch {
-	case len(found.caller.Name) > maxCaller || !printable(found.caller.Name):
+	case !Printable(found.caller.Name, maxCaller):
 		found = identified{err: ErrBadCaller}
 	case found.caller.Name == "":
 		found.caller.Name = r.RemoteAddr
@@ -55,11 +55,12 @@ func withCaller(r *http.Request) context.Context {
 	return context.WithValue(r.Context(), callerKey{}, found)
 }
 
-func printable(text string) bool {
+// Printable tells whether the value of a header can be recorded: at most limit printable ASCII characters.
+func Printable(text string, limit int) bool {
 	for i := range len(text) {
 		if text[i] < ' ' || text[i] > '~' {
 			return false
 		}
 	}
-	return true
+	return len(text) <= limit
 }

@@ -15,28 +15,28 @@ import (
 	"github.com/replicante-io/playbooks/election"
 )
 
-func TestPathsAndMethodsThatNobodyServesAreProblems(t *testing.T) {
+func TestPathsAndMethodsThatAreNotServedAreProblems(t *testing.T) {
 	_, h := leading(t)
-	refused(t, call(t, h, "GET", "/api/v1/nothing", ""), 404, "no_such_path", "/api/v1/nothing")
-	refused(t, call(t, h, "GET", "/nothing", ""), 404, "no_such_path", "/openapi.json")
+	rejected(t, call(t, h, "GET", "/api/v1/nothing", ""), 404, "no_such_path", "/api/v1/nothing")
+	rejected(t, call(t, h, "GET", "/nothing", ""), 404, "no_such_path", "/openapi.json")
 	a := call(t, h, "PATCH", "/api/v1/runs", "")
-	refused(t, a, 405, "method_not_allowed", "PATCH", "POST")
+	rejected(t, a, 405, "method_not_allowed", "PATCH", "POST")
 	if allow := a.header.Get("Allow"); !strings.Contains(allow, "GET") || !strings.Contains(allow, "POST") {
 		t.Fatalf("Allow: %q", allow)
 	}
 }
 
 func TestAPanicIsAProblem(t *testing.T) {
-	_, h := leading(t, func(c *api.Config) { c.Ready = func(context.Context) []string { panic("oh") } })
-	refused(t, call(t, h, "GET", "/readyz", ""), 500, "internal")
+	_, h := leading(t, func(c *api.Config) { c.NotReady = func(context.Context) []string { panic("oh") } })
+	rejected(t, call(t, h, "GET", "/readyz", ""), 500, "internal")
 }
 
-func TestABodyThatIsTooLargeIsRefused(t *testing.T) {
+func TestABodyThatIsTooLargeIsRejected(t *testing.T) {
 	p, h := leading(t)
 	for _, path := range []string{"/api/v1/apply", "/api/v1/validate"} {
-		refused(t, call(t, h, "POST", path, strings.Repeat("#", 4<<20+1)), 413, "body_too_large")
+		rejected(t, call(t, h, "POST", path, strings.Repeat("#", 4<<20+1)), 413, "body_too_large")
 	}
-	_, starts, _ := p.Told()
+	_, starts, _ := p.Received()
 	if len(starts) != 0 {
 		t.Fatal("something was started")
 	}
@@ -45,19 +45,19 @@ func TestABodyThatIsTooLargeIsRefused(t *testing.T) {
 func TestPagesOfOtherOriginsChangeNothing(t *testing.T) {
 	_, h := leading(t)
 	a := call(t, h, "POST", "/api/v1/apply", apitest.Playbook, "Origin", "https://elsewhere.example", "Sec-Fetch-Site", "cross-site")
-	refused(t, a, 403, "cross_origin")
+	rejected(t, a, 403, "cross_origin")
 	ok(t, call(t, h, "GET", "/api/v1/runs", "", "Sec-Fetch-Site", "cross-site"), 200)
 }
 
-func TestAReplicaSaysHowItIs(t *testing.T) {
-	missing := []string{"etcd: no answer", "store: no primary"}
-	p, h := leading(t, func(c *api.Config) { c.Ready = func(context.Context) []string { return missing } })
-	refused(t, call(t, h, "GET", "/readyz", ""), 503, "not_ready", "etcd: no answer", "store: no primary")
+func TestReadyzNamesWhyAReplicaIsNotReady(t *testing.T) {
+	reasons := []string{"etcd: no answer", "store: no primary"}
+	p, h := leading(t, func(c *api.Config) { c.NotReady = func(context.Context) []string { return reasons } })
+	rejected(t, call(t, h, "GET", "/readyz", ""), 503, "not_ready", "etcd: no answer", "store: no primary")
 	health := into[api.Health](t, ok(t, call(t, h, "GET", "/healthz", ""), 200))
 	if !health.Alive || !health.Leading || health.Name != "core-1" || health.Instance != "core-1-instance" {
 		t.Fatalf("%+v", health)
 	}
-	missing = nil
+	reasons = nil
 	if ready := into[api.Health](t, ok(t, call(t, h, "GET", "/readyz", ""), 200)); !ready.Ready {
 		t.Fatalf("%+v", ready)
 	}
@@ -70,13 +70,13 @@ func TestAReplicaSaysHowItIs(t *testing.T) {
 	}
 	p.Elect("", "")
 	a := call(t, h, "GET", "/api/v1/leader", "")
-	refused(t, a, 503, "no_leader")
+	rejected(t, a, 503, "no_leader")
 	if a.header.Get("Retry-After") == "" {
 		t.Fatal("no Retry-After")
 	}
 }
 
-func TestTheInterfaceDescribesItself(t *testing.T) {
+func TestTheAPIIsDescribed(t *testing.T) {
 	_, h := leading(t, func(c *api.Config) {
 		c.Metrics = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("up 1")) })
 	})
@@ -97,7 +97,7 @@ func TestTheInterfaceDescribesItself(t *testing.T) {
 	}
 }
 
-func TestThePresenceIsHeldUntilTheReplicaStops(t *testing.T) {
+func TestThePresenceAnswerIsHeldUntilTheReplicaStops(t *testing.T) {
 	_, h := leading(t)
 	serving, stop := context.WithCancel(context.Background())
 	server := httptest.NewUnstartedServer(h)
@@ -127,6 +127,6 @@ func TestThePresenceIsHeldUntilTheReplicaStops(t *testing.T) {
 	}
 	stop()
 	if err := <-ended; err == nil {
-		t.Error("it says more")
+		t.Error("more was sent")
 	}
 }

@@ -24,80 +24,79 @@ const (
 
 const maxKey = 200
 
-// writes marks an operation that only the leader does.
+// writes is the metadata of an operation that only the leader carries out.
 const writes = "writes"
 
 func write(op huma.Operation) huma.Operation {
 	op.Metadata = map[string]any{writes: true}
 	op.Parameters = []*huma.Param{
 		{Name: headerKey, In: "header", Schema: &huma.Schema{Type: huma.TypeString},
-			Description: "The same request repeated under the same key happens once and gets the same answer."},
+			Description: "A request that is repeated under the same key is carried out once and gets the same answer."},
 		{Name: transport.CallerHeader, In: "header", Schema: &huma.Schema{Type: huma.TypeString},
-			Description: "Who asks; default: the address of the client."},
+			Description: "Who makes the request; default: the address of the client."},
 	}
 	return op
 }
 
-// written is what toLeader found out about a write.
-type written struct{}
+// requestKey is of the record.Request in the context of a write.
+type requestKey struct{}
 
-// requestOf is who asks for the write that ctx is of.
+// requestOf is the write that ctx is of.
 func requestOf(ctx context.Context) record.Request {
-	request, _ := ctx.Value(written{}).(record.Request)
+	request, _ := ctx.Value(requestKey{}).(record.Request)
 	return request
 }
 
-// toLeader is before each write: it reads the body, which its digest and a forwarding need, and hands the request on
-// here where this replica leads, else to the leader.
+// toLeader is the middleware of writes. It has the write carried out here while this replica leads, and forwards it to the
+// leader otherwise. It reads the body, of which both need a copy.
 func (s *server) toLeader(ctx huma.Context, next func(huma.Context)) {
 	r, w := humago.Unwrap(ctx)
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
-		var tooLarge *http.MaxBytesError
-		if errors.As(err, &tooLarge) {
+		if errors.As(err, new(*http.MaxBytesError)) {
 			errTooLarge.write(w)
 			return
 		}
 		fail(http.StatusBadRequest, "bad_request", "the request's body ended early").write(w)
 		return
 	}
-	request, failure := identify(r, body)
+	request, failure := requestFor(r, body)
 	if failure != nil {
 		failure.write(w)
 		return
 	}
-	if s.Owner() == nil {
-		if failure := s.pass(w, r, body, request); failure != nil {
+	if s.controller() == nil {
+		if failure := s.forward(w, r, body, request); failure != nil {
 			failure.write(w)
 		}
 		return
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
-	next(huma.WithValue(ctx, written{}, request))
+	next(huma.WithValue(ctx, requestKey{}, request))
 }
 
-// identify finds who asks, and by what a repetition is known.
-func identify(r *http.Request, body []byte) (record.Request, *Failure) {
+// leading is the controller, for a write that toLeader has let through. The error means that this replica has stopped leading
+// since.
+func (s *server) leading() (controller, error) {
+	if c := s.controller(); c != nil {
+		return c, nil
+	}
+	return nil, &record.RejectedError{Code: record.CodeNotLeading}
+}
+
+// requestFor is who makes the request, and what its repetitions have in common.
+func requestFor(r *http.Request, body []byte) (record.Request, *Failure) {
 	caller, err := transport.CallerOf(r.Context())
 	if err != nil {
 		return record.Request{}, fail(http.StatusBadRequest, "bad_actor", err.Error())
 	}
 	request := record.Request{Actor: caller.Name, Key: r.Header.Get(headerKey)}
-	if !printable(request.Key, maxKey) {
-		return request, fail(http.StatusBadRequest, "bad_idempotency_key", "an Idempotency-Key has at most 200 printable ASCII characters")
+	if !transport.Printable(request.Key, maxKey) {
+		return request, fail(http.StatusBadRequest, "bad_idempotency_key", "an Idempotency-Key must be at most 200 printable ASCII characters")
 	}
 	digest := sha256.New()
 	_, _ = io.WriteString(digest, r.Method+"\n"+r.URL.EscapedPath()+"\n")
 	_, _ = digest.Write(body)
 	request.Digest = hex.EncodeToString(digest.Sum(nil))
 	return request, nil
-}
-
-func printable(text string, limit int) bool {
-	for i := range len(text) {
-		if text[i] < ' ' || text[i] > '~' {
-			return false
-		}
-	}
-	return len(text) <= limit
 }

@@ -11,25 +11,24 @@ import (
 	"github.com/replicante-io/playbooks/election"
 )
 
-// registerReplica is what a replica says about itself and who leads.
-func (s *server) registerReplica() {
+func (s *server) registerHealth() {
 	register(s, huma.Operation{OperationID: "leader", Method: http.MethodGet, Path: "/leader",
-		Summary: "Who leads"}, s.leader)
+		Summary: "Get the replica that leads"}, s.leader)
 	huma.Register(s.api, huma.Operation{OperationID: "healthz", Method: http.MethodGet, Path: "/healthz",
-		Summary: "Whether this replica is alive"}, s.healthz)
+		Summary: "Check that this replica is alive"}, s.healthz)
 	huma.Register(s.api, huma.Operation{OperationID: "readyz", Method: http.MethodGet, Path: "/readyz",
-		Summary: "Whether this replica can serve, and else what it misses"}, s.readyz)
+		Summary: "Check that this replica is ready, or why it is not"}, s.readyz)
 }
 
 func (s *server) leader(context.Context, *struct{}) (*oneOutput[election.Leader], error) {
-	leader, ok := s.Leader()
-	if !ok {
+	leader, known := s.Leader()
+	if !known {
 		return nil, errNoLeader
 	}
 	return &oneOutput[election.Leader]{Body: leader}, nil
 }
 
-// Health is what a living replica says.
+// Health is the state of a replica that is alive.
 type Health struct {
 	Alive    bool   `json:"alive"`
 	Ready    bool   `json:"ready,omitempty"`
@@ -40,7 +39,7 @@ type Health struct {
 }
 
 func (s *server) health() Health {
-	return Health{Alive: true, Name: s.Name, Instance: s.Instance, Version: s.Version, Leading: s.Owner() != nil}
+	return Health{Alive: true, Name: s.Name, Instance: s.Instance, Version: s.Version, Leading: s.controller() != nil}
 }
 
 func (s *server) healthz(context.Context, *struct{}) (*oneOutput[Health], error) {
@@ -50,9 +49,9 @@ func (s *server) healthz(context.Context, *struct{}) (*oneOutput[Health], error)
 func (s *server) readyz(ctx context.Context, _ *struct{}) (*oneOutput[Health], error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	if s.Ready != nil {
-		if missing := s.Ready(ctx); len(missing) > 0 {
-			return nil, fail(http.StatusServiceUnavailable, "not_ready", "this replica misses: "+strings.Join(missing, "; "))
+	if s.NotReady != nil {
+		if reasons := s.NotReady(ctx); len(reasons) > 0 {
+			return nil, fail(http.StatusServiceUnavailable, "not_ready", "this replica is not ready: "+strings.Join(reasons, "; "))
 		}
 	}
 	health := s.health()
@@ -67,15 +66,16 @@ var home = template.Must(template.New("home").Parse(`<!doctype html>
 <p>This is {{if .Leading}}the leader{{else}}a replica{{end}} of the control plane{{with .Name}}, named <b>{{.}}</b>{{end}}.
 It runs playbooks over the nodes of clusters.</p>
 <ul>
-<li><code>replictl</code> is the tool to work with it.</li>
-<li><a href="/openapi.json">/openapi.json</a> describes its interface.</li>
-<li>What it knows: <a href="/api/v1/runs">runs</a>, <a href="/api/v1/playbooks">playbooks</a>,
-<a href="/api/v1/clusters">clusters</a>, <a href="/api/v1/leader">the leader</a>; how it is: <a href="/readyz">/readyz</a>.</li>
+<li>Operators use the program <code>replictl</code>.</li>
+<li><a href="/openapi.json">/openapi.json</a> describes the API.</li>
+<li>Lists: <a href="/api/v1/runs">runs</a>, <a href="/api/v1/playbooks">playbooks</a>,
+<a href="/api/v1/clusters">clusters</a>.</li>
+<li>State: <a href="/api/v1/leader">the leader</a>, <a href="/readyz">this replica</a>.</li>
 </ul>
 `))
 
 func (s *server) home(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'")
-	_ = home.Execute(w, s.health()) // the client is gone if this fails
+	_ = home.Execute(w, s.health()) // the client has gone if this fails
 }

@@ -1,0 +1,91 @@
+package api
+
+import (
+	"net/http"
+	"runtime/debug"
+	"strings"
+)
+
+// middleware is around every request: a panic, a path or method that is not served, and a change that a page of another site
+// requests through an operator's browser are answered with a problem.
+func (s *server) middleware(mux *http.ServeMux) http.Handler {
+	crossOrigin := http.NewCrossOriginProtection()
+	crossOrigin.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fail(http.StatusForbidden, "cross_origin", "a request from a page of another origin may not change anything").write(w)
+	}))
+	routed := crossOrigin.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		handler, pattern := mux.Handler(r)
+		if pattern == "" {
+			notServed(handler, w, r)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	}))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		out := &startedWriter{ResponseWriter: w}
+		defer func() {
+			reason := recover()
+			if reason == nil {
+				return
+			}
+			if reason == http.ErrAbortHandler {
+				panic(reason)
+			}
+			s.Log.Error("request panicked", "method", r.Method, "path", r.URL.Path, "panic", reason,
+				"stack", string(debug.Stack()))
+			if out.started {
+				panic(http.ErrAbortHandler)
+			}
+			fail(http.StatusInternalServerError, "internal", "internal error: see the log of this replica").write(w)
+		}()
+		s.Log.Trace("request", "method", r.Method, "path", r.URL.Path)
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		routed.ServeHTTP(out, r)
+	})
+}
+
+// notServed answers a request that the mux has no pattern for. handler is the mux's own, which answers in plain text.
+func notServed(handler http.Handler, w http.ResponseWriter, r *http.Request) {
+	answer := &headerWriter{header: http.Header{}}
+	handler.ServeHTTP(answer, r)
+	if allow := answer.header.Get("Allow"); answer.status == http.StatusMethodNotAllowed {
+		w.Header().Set("Allow", allow)
+		fail(http.StatusMethodNotAllowed, "method_not_allowed",
+			"method "+r.Method+" is not allowed for "+r.URL.Path+"; allowed: "+allow).write(w)
+		return
+	}
+	detail := "there is no " + r.URL.Path
+	if !strings.HasPrefix(r.URL.Path, "/api/v1/") {
+		detail += ": the API is under /api/v1 and described by /openapi.json"
+	}
+	fail(http.StatusNotFound, "no_such_path", detail).write(w)
+}
+
+// headerWriter keeps the status and the headers of an answer, and drops its body.
+type headerWriter struct {
+	header http.Header
+	status int
+}
+
+func (h *headerWriter) Header() http.Header            { return h.header }
+func (h *headerWriter) WriteHeader(status int)         { h.status = status }
+func (h *headerWriter) Write(body []byte) (int, error) { return len(body), nil }
+
+// startedWriter records whether an answer has been started.
+type startedWriter struct {
+	http.ResponseWriter
+	started bool
+}
+
+func (w *startedWriter) WriteHeader(status int) {
+	w.started = true
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *startedWriter) Write(body []byte) (int, error) {
+	w.started = true
+	return w.ResponseWriter.Write(body)
+}
+
+// Unwrap is for http.ResponseController.
+func (w *startedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

@@ -1,0 +1,146 @@
+package api
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"mime/multipart"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/replicante-io/playbooks/playbook"
+	"github.com/replicante-io/playbooks/record"
+)
+
+// uploadInput is a file, or a form with several.
+type uploadInput struct {
+	File        string `query:"file" doc:"The name of the file, for the problems that are found in it."`
+	ContentType string `header:"Content-Type"`
+	RawBody     []byte `contentType:"application/yaml"`
+}
+
+// upload describes the ways to send playbooks. Several files are the parts of a form, each with its file name.
+func upload(op huma.Operation) huma.Operation {
+	// Without schemas: huma would parse a body that has one.
+	op.RequestBody = &huma.RequestBody{Description: "Playbooks: one or several documents.", Content: map[string]*huma.MediaType{
+		"text/yaml": {}, "multipart/form-data": {},
+	}}
+	return op
+}
+
+type file struct {
+	name string
+	data []byte
+}
+
+// readPlaybooks makes revisions of an upload, or finds all its problems.
+func readPlaybooks(in *uploadInput) ([]record.Playbook, error) {
+	files, failure := filesOf(in)
+	if failure != nil {
+		return nil, failure
+	}
+	var playbooks []record.Playbook
+	var problems record.Problems
+	from := map[string]string{}
+	now := record.Now()
+	for _, f := range files {
+		parsed, err := playbook.Parse(f.name, f.data)
+		var found record.Problems
+		if err != nil && !errors.As(err, &found) {
+			return nil, fmt.Errorf("read %s: %w", f.name, err)
+		}
+		for _, p := range parsed {
+			found = append(found, playbook.Unsupported(p)...)
+		}
+		slices.SortStableFunc(found, func(a, b record.Problem) int { return cmp.Compare(a.Line, b.Line) })
+		problems = append(problems, found...)
+		if err != nil {
+			continue
+		}
+		for _, p := range parsed {
+			if other, twice := from[p.Name]; twice {
+				problems = append(problems, record.Problem{File: f.name, Line: 1, Column: 1, Path: "metadata.name",
+					Code: "duplicate", Message: fmt.Sprintf("playbook %s is also in %s: send each name once", p.Name, other)})
+				continue
+			}
+			from[p.Name] = f.name
+			playbooks = append(playbooks, revision(p))
+			playbooks[len(playbooks)-1].CreatedTS = now
+		}
+	}
+	if len(problems) > 0 {
+		failure := fail(http.StatusUnprocessableEntity, "invalid_playbook", problemCount(len(problems)))
+		failure.Problems = problems
+		return nil, failure
+	}
+	if len(playbooks) == 0 {
+		return nil, fail(http.StatusUnprocessableEntity, "no_playbook", "the request contains no playbook")
+	}
+	return playbooks, nil
+}
+
+func problemCount(problems int) string {
+	if problems == 1 {
+		return "one problem was found; nothing was stored"
+	}
+	return fmt.Sprintf("%d problems were found; nothing was stored", problems)
+}
+
+func filesOf(in *uploadInput) ([]file, *Failure) {
+	media, params, _ := mime.ParseMediaType(in.ContentType)
+	if media != "multipart/form-data" {
+		name := in.File
+		if !printableName(name) {
+			return nil, fail(http.StatusBadRequest, "bad_request", "query.file: a file name must be at most 255 printable characters")
+		}
+		return []file{{name: name, data: in.RawBody}}, nil
+	}
+	var files []file
+	parts := multipart.NewReader(bytes.NewReader(in.RawBody), params["boundary"])
+	for {
+		part, err := parts.NextPart()
+		if errors.Is(err, io.EOF) {
+			return files, nil
+		}
+		if err != nil {
+			return nil, fail(http.StatusBadRequest, "bad_request", "the form cannot be read: "+err.Error())
+		}
+		data, err := io.ReadAll(part)
+		if err != nil {
+			return nil, fail(http.StatusBadRequest, "bad_request", "the form cannot be read: "+err.Error())
+		}
+		_, header, _ := mime.ParseMediaType(part.Header.Get("Content-Disposition"))
+		name := header["filename"] // with its folders, which part.FileName drops
+		if !printableName(name) {
+			return nil, fail(http.StatusBadRequest, "bad_request", "a file name must be at most 255 printable characters")
+		}
+		files = append(files, file{name: name, data: data})
+	}
+}
+
+// printableName tells whether a file name can be part of a message.
+func printableName(name string) bool {
+	return len(name) <= 255 && !strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f || r == 0xfffd })
+}
+
+// revision is p as it is stored, without number and time. Its digest covers everything that was written: the same text from
+// another commit of its repository is another revision.
+func revision(p *playbook.Playbook) record.Playbook {
+	r := record.Playbook{Name: p.Name, Version: p.Version, Labels: p.Labels, Spec: p.Document}
+	if p.Source != nil {
+		r.Source = &record.Source{Repository: p.Source.Repository, Commit: p.Source.Commit, Path: p.Source.Path}
+	}
+	canonical, _ := json.Marshal(r) // keys of maps are sorted; a Document holds JSON values only
+	digest := sha256.Sum256(canonical)
+	r.Digest = hex.EncodeToString(digest[:])
+	return r
+}
