@@ -111,8 +111,8 @@ func (t *tool) client() (*client.Client, error) {
 	c, err := client.New(client.Config{
 		Servers: t.servers, Token: t.token, Actor: actor(), Version: version.Text(),
 		Interrupted: func(err error) {
-			if t.stream.broken != nil {
-				t.stream.broken(err)
+			if t.stream.interrupted != nil {
+				t.stream.interrupted(err)
 			}
 		},
 		Waiting: func(message string) {

@@ -15,7 +15,7 @@ import (
 type view struct {
 	run         record.Run
 	unwell      []record.RunNode // some of the nodes that are in one of unwellStates
-	lost        error            // why the stream of events is broken; nil while it is connected
+	lost        error            // why the stream of events was interrupted; nil while it is open
 	streamWaits string           // what the stream waits for, such as the primary store
 }
 

@@ -37,11 +37,11 @@ type watcher struct {
 	drawn   time.Time // zero: draw again at once
 }
 
-// stream is called by the goroutine that follows the stream of events: broken with nil when the stream is connected again,
+// stream is called by the goroutine that follows the stream of events: interrupted with nil when the stream is open again,
 // waiting with "" when the control plane's store answers again.
 type stream struct {
-	broken  func(error)
-	waiting func(message string)
+	interrupted func(error)
+	waiting     func(message string)
 }
 
 // watch shows the run until it ends, or until it is blocked where that ends the watch, and returns the run as it is then. connect
@@ -67,8 +67,8 @@ func (w *watcher) watch(ctx context.Context, connect func(stream)) (record.Run, 
 		}
 	}
 	connect(stream{
-		broken:  func(err error) { _ = send(func() { w.streamBroken(err) }) }, // an error: the watch ends anyway
-		waiting: func(message string) { _ = send(func() { w.streamWaits(message) }) },
+		interrupted: func(err error) { _ = send(func() { w.streamInterrupted(err) }) }, // an error: the watch ends anyway
+		waiting:     func(message string) { _ = send(func() { w.streamWaits(message) }) },
 	})
 	follower.Go(func() {
 		ended <- w.client.Follow(ctx, w.runID, 0, func(event record.Event) error {
@@ -112,7 +112,7 @@ func (w *watcher) event(event record.Event) {
 	}
 }
 
-func (w *watcher) streamBroken(err error) {
+func (w *watcher) streamInterrupted(err error) {
 	w.shown.lost, w.drawn = err, time.Time{}
 	var answer *client.Error
 	if w.note != nil && errors.As(err, &answer) {
