@@ -209,7 +209,7 @@ func healthTimeoutText(v values) string {
 // failuresText says which nodes failed and why, of those that are named.
 func failuresText(v values) string {
 	failed, nodes := v.number("failed"), v.number("nodes")
-	text := fmt.Sprintf("%d of %d nodes failed", failed, nodes)
+	text := fmt.Sprintf("%d of %s failed", failed, plural(nodes, "node"))
 	named, _ := v["named"].([]any)
 	for i, item := range named {
 		one, _ := item.(map[string]any)

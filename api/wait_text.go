@@ -60,10 +60,8 @@ func shorten(text string) string {
 
 func unsettledText(w *record.Wait, v values) string {
 	switch {
-	case v.number("actions") == 1:
-		return "1 action may still be running although the run has ended"
-	case v.number("actions") > 1:
-		return fmt.Sprintf("%d actions may still be running although the run has ended", v.number("actions"))
+	case v.number("actions") > 0:
+		return plural(v.number("actions"), "action") + " may still be running although the run has ended"
 	case v.text("run") != "":
 		return "an action of run " + v.text("run") + " may still be running on node " + w.Node + others(v) + until(w)
 	}
@@ -76,7 +74,7 @@ func gateText(w *record.Wait, v values) string {
 	}
 	named, _ := v["named"].([]any)
 	if len(named) == 0 {
-		return fmt.Sprintf("the health of %d nodes of stage %s has to settle", v.number("nodes"), w.Stage)
+		return "the health of " + plural(v.number("nodes"), "node") + " of stage " + w.Stage + " has to settle"
 	}
 	texts := make([]string, len(named))
 	for i, item := range named {
@@ -91,7 +89,7 @@ func gateText(w *record.Wait, v values) string {
 
 func others(v values) string {
 	if n := v.number("nodes"); n > 1 {
-		return fmt.Sprintf(" and of %d more nodes", n-1)
+		return " and of " + plural(n-1, "more node")
 	}
 	return ""
 }
@@ -104,3 +102,10 @@ func until(w *record.Wait) string {
 }
 
 func clock(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+func plural(n int64, of string) string {
+	if n == 1 {
+		return "1 " + of
+	}
+	return fmt.Sprintf("%d %ss", n, of)
+}
