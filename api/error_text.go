@@ -159,6 +159,8 @@ func init() {
 			}
 			return "it appeared during the run (membership.added: " + v.text("policy") + ")"
 		},
+		record.CauseKeyGone:    fixed("its key is gone"),
+		record.CauseLocked:     func(v values) string { return "run " + v.text("run") + " has it locked for a batch" },
 		record.CauseRemoved:    fixed("its key is gone and its agent does not answer"),
 		record.CauseResolved:   fixed("resolved by an operator"),
 		record.CauseNoAnswer:   fixed("its agent did not answer in time"),

@@ -1,0 +1,134 @@
+package api
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/replicante-io/playbooks/record"
+)
+
+// constants are the values of a file's constants whose names begin with prefix, by name.
+func constants(t *testing.T, file, prefix string) map[string]string {
+	t.Helper()
+	parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]string{}
+	ast.Inspect(parsed, func(n ast.Node) bool {
+		if spec, ok := n.(*ast.ValueSpec); ok && strings.HasPrefix(spec.Names[0].Name, prefix) {
+			value, err := strconv.Unquote(spec.Values[0].(*ast.BasicLit).Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			found[spec.Names[0].Name] = value
+		}
+		return true
+	})
+	if len(found) == 0 {
+		t.Fatalf("%s has no constants %s…", file, prefix)
+	}
+	return found
+}
+
+// agentCodes come with a message of the agent.
+var agentCodes = []string{record.CodeExit, record.CodeLost, record.CodeNeverStarted}
+
+func TestEveryCodeAndCauseHasAText(t *testing.T) {
+	for _, prefix := range []string{"Code", "Cause"} {
+		for name, code := range constants(t, "../record/code.go", prefix) {
+			rejected := rejection(&record.RejectedError{Code: code, Data: record.Document{"x": "y"},
+				Problems: []record.Problem{{Message: "grace is missing"}}}).Detail
+			text := errorText(&record.Error{Code: code, Data: record.Document{"x": "y"}})
+			agents := false
+			for _, of := range agentCodes {
+				agents = agents || of == code
+			}
+			if fallback := code + ": map[x:y]"; text == fallback && strings.HasPrefix(rejected, code+" map") && !agents {
+				t.Errorf("record.%s (%s) has no text", name, code)
+			}
+		}
+	}
+}
+
+func TestEveryWaitHasAText(t *testing.T) {
+	until := time.Date(2026, 1, 1, 0, 1, 0, 0, time.UTC)
+	not := []record.WaitReason{record.WaitApproval, record.WaitGuard, record.WaitWindow, record.WaitFreeze} // nothing waits for them yet
+	for name, reason := range constants(t, "../record/wait.go", "Wait") {
+		text := waitText(&record.Wait{For: record.WaitReason(reason), Until: &until, Stage: "s", Node: "n"})
+		fallback := text == reason+" of stage s on node n; waiting until 2026-01-01T00:01:00Z"
+		for _, of := range not {
+			fallback = fallback && string(of) != reason
+		}
+		if fallback {
+			t.Errorf("record.%s has no text", name)
+		}
+	}
+}
+
+func TestTexts(t *testing.T) {
+	until := time.Date(2026, 1, 1, 0, 1, 0, 0, time.UTC)
+	failed := map[string]any{"node": "node-1", "error": map[string]any{"code": "exit", "message": "status 3"}}
+	for want, got := range map[string]string{
+		"stage s: 1 of 3 nodes failed: node-1 (status 3); max_failures is 0": errorText(&record.Error{Code: record.CodeMaxFailures,
+			Data: record.Document{"stage": "s", "failed": int64(1), "nodes": int64(3), "named": []any{failed}, "max_failures": int64(0)}}),
+		"3 of 9 nodes failed: node-1 (status 3); and 2 more": errorText(&record.Error{Code: record.CodeNodesFailed,
+			Data: record.Document{"failed": int64(3), "nodes": int64(9), "named": []any{failed}}}),
+		"not healthy within 2m0s after its steps: its status is UNHEALTHY": errorText(&record.Error{Code: record.CodeHealthTimeout,
+			Data: record.Document{"timeout": "2m0s", "why": map[string]any{"code": "status", "data": map[string]any{"status": "UNHEALTHY"}}}}),
+		"cannot decide the order of stage s on node n: node.role is absent; waited 2m0s": errorText(&record.Error{Code: record.CodeFactsAbsent,
+			Data: record.Document{"what": "order_by", "stage": "s", "node": "n", "error": "node.role is absent", "waited": "2m0s"}}),
+		"it appeared during the run (membership.added: ignore)": errorText(&record.Error{Code: record.CauseJoined, Data: record.Document{"policy": "ignore"}}),
+		"an agent's own message":                                errorText(&record.Error{Code: record.CodeTimeout, Message: "an agent's own message"}),
+		"new_code: map[a:1]":                                    errorText(&record.Error{Code: "new_code", Data: record.Document{"a": int64(1)}}),
+		"run r has node n locked for a batch": waitText(&record.Wait{For: record.WaitNode, Node: "n",
+			Data: record.Document{"code": record.CauseLocked, "run": "r"}}),
+		"attempt 1 of step stop on node n and of 2 more nodes failed: status 3; the next attempt starts at 2026-01-01T00:01:00Z": waitText(&record.Wait{
+			For: record.WaitRetry, Node: "n", Until: &until,
+			Data: record.Document{"attempt": int64(1), "step": "stop", "nodes": int64(3), "code": "exit", "message": "status 3"}}),
+		"nodes of stage s are not healthy: n (its agent did not answer in time), 2 more; waiting until 2026-01-01T00:01:00Z": waitText(&record.Wait{
+			For: record.WaitGate, Stage: "s", Until: &until, Data: record.Document{"nodes": int64(5), "unhealthy": int64(3),
+				"named": []any{map[string]any{"node": "n", "error": map[string]any{"code": "no_answer"}}}}}),
+		"cannot pause run r: it is DONE; it has to be RUNNING": rejection(&record.RejectedError{Code: record.CodeWrongState,
+			Data: record.Document{"verb": "pause", "run": "r", "state": "DONE", "allowed": []any{"RUNNING"}}}).Detail,
+		"cannot resolve node n of run r: it is DONE; it has to be UNKNOWN": rejection(&record.RejectedError{Code: record.CodeWrongState,
+			Data: record.Document{"verb": "resolve", "run": "r", "node": "n", "state": "DONE", "allowed": []any{"UNKNOWN"}}}).Detail,
+		"cannot pause run r: it is RUNNING and ends FAILED; it has to be RUNNING or PAUSED": rejection(&record.RejectedError{Code: record.CodeWrongState,
+			Data: record.Document{"verb": "pause", "run": "r", "state": "RUNNING", "outcome": "FAILED", "allowed": []any{"RUNNING", "PAUSED"}}}).Detail,
+	} {
+		if got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+	}
+	if f := rejection(&record.RejectedError{Code: record.CodeNotLeading}); f.Status != http.StatusServiceUnavailable || f.retryAfter == 0 {
+		t.Errorf("%+v", f)
+	}
+}
+
+// TestTextsDoNotChangeWhatIsStored: answers from memory share records with the leader.
+func TestTextsDoNotChangeWhatIsStored(t *testing.T) {
+	run := record.Run{Error: &record.Error{Code: record.CodeNodesFailed}, Waiting: &record.Wait{For: record.WaitPause},
+		Stages: []record.RunStage{{Error: &record.Error{Code: record.CodeNoTargets}, Groups: []record.StageGroup{{Waiting: &record.Wait{For: record.WaitGate}}}}}}
+	shown := runWithTexts(run)
+	if shown.Error.Message == "" || shown.Waiting.Message == "" || shown.Stages[0].Error.Message == "" || shown.Stages[0].Groups[0].Waiting.Message == "" {
+		t.Errorf("without texts: %+v", shown)
+	}
+	if run.Error.Message != "" || run.Waiting.Message != "" || run.Stages[0].Error.Message != "" || run.Stages[0].Groups[0].Waiting.Message != "" {
+		t.Errorf("changed: %+v", run)
+	}
+	node := record.RunNode{Error: &record.Error{Code: record.CodeFailed}, History: []record.NodeChange{{Cause: &record.Error{Code: record.CauseRemoved}}},
+		Actions: []record.Action{{Error: &record.Error{Code: record.CodeFailed}}}, Stages: []record.NodeStage{{Cause: &record.Error{Code: record.CauseRunFailed}}}}
+	seen := nodeWithTexts(node)
+	if seen.Error.Message == "" || seen.History[0].Reason == "" || seen.Actions[0].Error.Message == "" || seen.Stages[0].Reason == "" {
+		t.Errorf("without texts: %+v", seen)
+	}
+	if node.Error.Message != "" || node.History[0].Reason != "" || node.Actions[0].Error.Message != "" || node.Stages[0].Reason != "" {
+		t.Errorf("changed: %+v", node)
+	}
+}
