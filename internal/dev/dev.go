@@ -2,7 +2,7 @@
 // on an embedded store or one that is named, and agents of made-up nodes.
 //
 // With a data directory it goes on after any end, a kill -9 included: runs are in the store, and what the agents have
-// done is in their journals. What etcd holds is made anew at every start, so that nothing of an earlier life has to
+// done is in their journals. What etcd holds is made again at every start, so that nothing of an earlier life has to
 // expire first.
 package dev
 

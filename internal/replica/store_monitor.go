@@ -88,14 +88,6 @@ func (m *storeMonitor) Unavailable() (since time.Time, cause error) {
 	return m.since, m.cause
 }
 
-// message reports to people that the store does not answer; "" while it does.
-func (m *storeMonitor) message() string {
-	if since, cause := m.Unavailable(); !since.IsZero() {
-		return store.OutageMessage(since, cause)
-	}
-	return ""
-}
-
 // Run calls the store whenever it is suspect, again and again until it answers, until ctx ends.
 func (m *storeMonitor) Run(ctx context.Context) error {
 	for {
@@ -146,4 +138,10 @@ func (m *storeMonitor) update(err error) (before, after bool, since time.Time) {
 }
 
 // storeUnavailable reports whether the store does not answer this replica.
-func (r *Replica) storeUnavailable() bool { return r.monitor != nil && r.monitor.message() != "" }
+func (r *Replica) storeUnavailable() bool {
+	if r.monitor == nil {
+		return false
+	}
+	since, _ := r.monitor.Unavailable()
+	return !since.IsZero()
+}
