@@ -145,8 +145,8 @@ func init() {
 		},
 
 		record.CauseNoStage:      fixed("no stage was for it"),
-		record.CauseRunFailed:    fixed("the run failed first"),
-		record.CauseRunCancelled: fixed("the run was cancelled first"),
+		record.CauseRunFailed:    fixed("the run failed before its turn came"),
+		record.CauseRunCancelled: fixed("the run was cancelled before its turn came"),
 		record.CauseBeforeStep: func(v values) string {
 			return "the run ended before step " + v.text("step") + " of stage " + v.text("stage")
 		},
