@@ -13,7 +13,6 @@ import (
 
 // oneAgent is the agent of one action.
 type oneAgent struct {
-	agents
 	get    func(ctx context.Context) (wire.Action, error)
 	cancel func(request wire.CancelRequest) (wire.CancelAnswer, error)
 }
