@@ -1,10 +1,10 @@
 // Package agent runs actions on one node, one at a time and in the order in which they were accepted, and serves the
 // agent's HTTP interface (package wire).
 //
-// It promises that an action is started at most once as long as its journal lives, across any crash: an action is in the
+// It promises that an action is started at most once as long as its journal exists, across any crash: an action is in the
 // journal before its POST is answered, its start is in the journal before its command runs, and an ID stays known for as
-// long as the journal does. What an earlier life left running is ended first; only then is anything answered. Nothing is
-// ever told that is not yet in the journal.
+// long as the journal does. What an earlier process of the agent left running is stopped before any request is answered.
+// Nothing is reported that is not in the journal.
 package agent
 
 import (
@@ -29,20 +29,20 @@ var ErrJournalInUse = errors.New("another agent uses this journal")
 type Config struct {
 	NodeID    string
 	ClusterID string
-	// Attributes are the node's own; what a probe says is laid over them.
+	// Attributes are the node's own; those of the probe replace them.
 	Attributes map[string]any
-	// DataDir holds the journal; one agent at a time may use it. "" keeps the journal in memory: such an agent forgets
-	// everything when it is closed, and is meant for simulated nodes.
+	// DataDir holds the journal; one agent at a time may use it. "" keeps the journal in memory, for simulated nodes: such
+	// an agent forgets everything when it is closed.
 	DataDir string
-	// Actions are the external commands by name, and the only commands that are ever run.
+	// Actions are the external commands by name. No other command is ever run.
 	Actions map[string]Command
-	// Probe says how the node is. It is called every ProbeInterval and when facts are asked for, never twice at once, and
-	// must return when its context ends. Without it the node is HEALTHY.
+	// Probe observes the node. It is called every ProbeInterval and when facts are requested, never twice at once, and must
+	// return when its context ends. Without it the node is HEALTHY.
 	Probe         func(context.Context) (Info, error)
 	ProbeInterval time.Duration // 5 s by default
-	// OnInfo is called with what is known of the node after it changed; calls follow each other and must be short.
+	// OnInfo is called with the facts of the node when they have changed. Calls follow each other and must be short.
 	OnInfo func(Info)
-	// OnStart is called with an action each time that one is started, before it runs; it must be short.
+	// OnStart is called with each action that is started, before it runs. It must be short.
 	OnStart func(wire.Action)
 	Version wire.AgentVersion
 	// KillGrace is how long a process group has between SIGTERM and SIGKILL; 5 s by default.
@@ -50,35 +50,37 @@ type Config struct {
 	Log       hclog.Logger
 }
 
-// Command is a command that operators configured. It is run as it stands, without a shell.
+// Command is a configured command. It is run without a shell.
 type Command struct {
 	Command []string
-	// Timeout ends the command; 0 leaves that to the request.
+	// Timeout stops the command; 0: only the request's timeout does.
 	Timeout time.Duration
 }
 
 const (
 	defaultKillGrace = 5 * time.Second
-	// keepFinished is how long the details of a finished action are kept. Its ID is kept for good.
+	// keepFinished is how long the details of a finished action are kept. Its ID is kept forever.
 	keepFinished = 14 * 24 * time.Hour
-	purgeEvery   = time.Hour
-	purgeAtOnce  = 500
+	// purgeInterval is how often details are purged, purgeLimit how many at a time.
+	purgeInterval = time.Hour
+	purgeLimit    = 500
 )
 
 // Agent is the agent of one node. It is made by New, and works between Open and Close, or while Run runs.
 type Agent struct {
 	cfg   Config
 	log   hclog.Logger
-	facts observer
+	facts *facts
 
-	// change is held while something changes: what is decided under it is in the journal before it is seen.
+	// change is held by whoever changes an action or a term: the change is in the journal before anyone sees it. It is taken
+	// before mu.
 	change    sync.Mutex
 	journal   journal
 	terms     map[string]int64
 	nextSeq   uint64
 	lastPurge time.Time
 
-	// mu guards what is seen. It is never held over I/O, and taken after change.
+	// mu guards what is seen. No I/O is done while it is held.
 	mu      sync.Mutex
 	state   lifeState
 	live    map[string]*task // accepted, not ended
@@ -106,22 +108,22 @@ func New(cfg Config) *Agent {
 		cfg.KillGrace = defaultKillGrace
 	}
 	a := &Agent{cfg: cfg, log: cfg.Log, closing: make(chan struct{}), ready: make(chan struct{})}
-	a.facts.init(a)
+	a.facts = &facts{agent: a}
 	return a
 }
 
-// Run opens the agent, works until ctx ends, and closes it. The agent serves through Handler meanwhile.
+// Run opens the agent, runs until ctx ends, and closes it. Handler serves it meanwhile.
 func (a *Agent) Run(ctx context.Context) error {
 	if err := a.Open(ctx); err != nil {
 		return err
 	}
-	a.facts.every(ctx, a.cfg.ProbeInterval)
+	a.facts.refresh(ctx, a.cfg.ProbeInterval)
 	<-ctx.Done()
 	return a.Close()
 }
 
-// Open opens the journal, ends what an earlier life left running (however long that takes, until ctx ends), and writes
-// down what it lost. Requests are answered from then on. An open agent that has nothing to do costs no goroutine.
+// Open opens the journal, stops what an earlier process left running (however long that takes, until ctx ends), and records
+// what was lost. Requests are answered from then on. An open agent without actions has no goroutine.
 func (a *Agent) Open(ctx context.Context) error {
 	if err := a.cfg.check(); err != nil {
 		return err
@@ -132,7 +134,7 @@ func (a *Agent) Open(ctx context.Context) error {
 	state := a.state
 	a.mu.Unlock()
 	if state != stateNew {
-		return errors.New("open agent: it was opened before")
+		return errors.New("open agent: it has been opened before")
 	}
 	var err error
 	if a.cfg.DataDir == "" {
@@ -154,10 +156,10 @@ func (a *Agent) Open(ctx context.Context) error {
 // Ready is closed once the agent is open.
 func (a *Agent) Ready() <-chan struct{} { return a.ready }
 
-// JournalID names the journal; it may be asked for once the agent is ready.
+// JournalID identifies the journal; it may be called once the agent is ready.
 func (a *Agent) JournalID() string { return a.journal.id() }
 
-// Close ends what runs, which is then lost, waits for its end, and closes the journal. What was only queued will be
+// Close stops the running action, which is then lost, waits for its end, and closes the journal. Queued actions will be
 // never_started when the journal is opened again.
 func (a *Agent) Close() error {
 	a.change.Lock()
@@ -186,11 +188,11 @@ var actionName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._/-]{0,126}[A-Za-z0
 
 func (c *Config) check() error {
 	if c.NodeID == "" || c.ClusterID == "" {
-		return errors.New("open agent: node and cluster need an id")
+		return errors.New("open agent: the node ID and the cluster ID are required")
 	}
 	for name, command := range c.Actions {
 		if !actionName.MatchString(name) {
-			return fmt.Errorf("open agent: %q is no name for an action: use letters, digits, '.', '_', '-' and '/'", name)
+			return fmt.Errorf("open agent: %q is not a valid name of an action: use letters, digits, '.', '_', '-' and '/'", name)
 		}
 		if len(command.Command) == 0 || command.Command[0] == "" {
 			return fmt.Errorf("open agent: action %s has no command", name)
@@ -202,14 +204,14 @@ func (c *Config) check() error {
 	return nil
 }
 
-// recover settles what an earlier life had not: it ends what still runs of it, and only then says so.
+// recover stops what an earlier process left running, and only then records what was lost.
 func (a *Agent) recover(ctx context.Context) error {
 	open, err := a.journal.unfinished()
 	if err != nil {
-		return fmt.Errorf("read what the journal has not seen end: %w", err)
+		return fmt.Errorf("read the unfinished actions from the journal: %w", err)
 	}
 	if a.terms, err = a.journal.terms(); err != nil {
-		return fmt.Errorf("read the terms in the journal: %w", err)
+		return fmt.Errorf("read the terms from the journal: %w", err)
 	}
 	if a.cfg.DataDir != "" {
 		stale, _ := filepath.Glob(filepath.Join(a.cfg.DataDir, outputPattern))
@@ -219,40 +221,40 @@ func (a *Agent) recover(ctx context.Context) error {
 		return e.Action.State.Phase != wire.PhaseRunning
 	})
 	for _, e := range running {
-		if err := a.endRemains(ctx, e); err != nil {
-			return fmt.Errorf("end what still runs of action %s: %w", e.Action.ID, err)
+		if err := a.stopRemaining(ctx, e); err != nil {
+			return fmt.Errorf("stop what still runs of action %s: %w", e.Action.ID, err)
 		}
 	}
 	changes := make([]change, 0, len(open))
 	for _, e := range open {
 		if e.Action.State.Phase == wire.PhaseRunning {
-			e.fail(wire.CodeLost, "the agent stopped while the action ran; what was left of it was ended")
+			e.fail(wire.CodeLost, "the agent stopped while the action ran; what was left of it was stopped")
 		} else {
 			e.fail(wire.CodeNeverStarted, "the agent stopped before the action was started")
 		}
-		a.log.Warn("action did not survive the earlier life of this agent", "action", e.Action.ID, "phase", e.Action.State.Phase,
+		a.log.Warn("action was lost when the agent stopped", "action", e.Action.ID, "phase", e.Action.State.Phase,
 			"error", string(e.Action.State.Error))
 		changes = append(changes, change{put: e})
 	}
 	if len(changes) > 0 {
 		if err := a.journal.write(changes...); err != nil {
-			return fmt.Errorf("write down what was lost: %w", err)
+			return fmt.Errorf("record the lost actions in the journal: %w", err)
 		}
 	}
 	a.purge(time.Now())
 	return nil
 }
 
-// purge drops the details of what finished long ago, a bounded number at a time. Called with change held.
+// purge drops the details of actions that finished long ago, a bounded number at a time. The caller holds change.
 func (a *Agent) purge(now time.Time) {
-	if now.Sub(a.lastPurge) < purgeEvery {
+	if now.Sub(a.lastPurge) < purgeInterval {
 		return
 	}
-	dropped, err := a.journal.purge(now.Add(-keepFinished), purgeAtOnce)
+	dropped, err := a.journal.purge(now.Add(-keepFinished), purgeLimit)
 	if err != nil {
-		a.log.Warn("old actions could not be dropped from the journal", "error", err)
+		a.log.Warn("old actions cannot be purged from the journal", "error", err)
 	}
-	if dropped < purgeAtOnce {
+	if dropped < purgeLimit {
 		a.lastPurge = now
 	}
 }

@@ -25,14 +25,14 @@ import (
 const (
 	// outputPattern is of the files behind $REPLICANTE_OUTPUT, in the data directory.
 	outputPattern = "output-*.json"
-	// maxPayload bounds what a command may write there.
+	// maxPayload bounds what a command may write to it.
 	maxPayload = 64 << 10
-	// drainDelay is how long output is still read after a command ended, if something that it left running holds it open.
+	// drainDelay is how long output is read after a command has ended, where something that it left running keeps it open.
 	drainDelay = 500 * time.Millisecond
 	envPrefix  = "REPLICANTE_"
 )
 
-// runCommand runs a command in a session of its own until it ends or ctx does; then its whole session is ended.
+// runCommand runs a command in a session of its own until the command ends or ctx does; the session is then stopped.
 func (a *Agent) runCommand(ctx context.Context, t *task, argv, environment []string) wire.State {
 	a.mu.Lock()
 	action := t.entry.Action
@@ -45,11 +45,11 @@ func (a *Agent) runCommand(ctx context.Context, t *task, argv, environment []str
 	}
 	input, err := json.Marshal(action)
 	if err != nil {
-		return fail("the action cannot be given to its command: %s", err)
+		return fail("the action cannot be encoded for its command: %s", err)
 	}
-	output, err := makeOutput(a.cfg.DataDir)
+	output, err := createOutput(a.cfg.DataDir)
 	if err != nil {
-		return fail("the file for the command's output cannot be made: %s", err)
+		return fail("the file for the command's output cannot be created: %s", err)
 	}
 	defer os.Remove(output)
 
@@ -64,18 +64,20 @@ func (a *Agent) runCommand(ctx context.Context, t *task, argv, environment []str
 	if err := command.Start(); err != nil {
 		return fail("the command cannot be started: %s", err)
 	}
-	a.writeLeader(t, command.Process.Pid)
+	a.recordLeader(t, command.Process.Pid)
 
 	var ended, interrupted error
+	exit := exited(command.Process.Pid)
 	select {
-	case <-exited(command.Process.Pid):
+	case <-exit:
 	case <-ctx.Done():
 		interrupted = ctx.Err()
-		if err := a.endSession(command.Process.Pid); err != nil {
-			a.log.Error("processes of an action cannot be listed, only its group is killed", "action", t.id, "error", err)
+		if err := a.stopSession(command.Process.Pid); err != nil {
+			a.log.Error("processes of an action cannot be listed; its process group is killed", "action", t.id, "error", err)
 			_ = syscall.Kill(-command.Process.Pid, syscall.SIGKILL)
 		}
 	}
+	<-exit
 	ended = command.Wait()
 
 	var state wire.State
@@ -98,19 +100,19 @@ func (a *Agent) runCommand(ctx context.Context, t *task, argv, environment []str
 	return state
 }
 
-// writeLeader writes down which process leads the command, for the life after a crash.
-func (a *Agent) writeLeader(t *task, pid int) {
+// recordLeader records the process that leads the command's session, for recovery after a crash.
+func (a *Agent) recordLeader(t *task, pid int) {
 	leader, err := identify(pid)
 	if err == nil && a.cfg.DataDir != "" {
-		err = a.amend(t, true, func(e *entry) { e.Process = &leader })
+		err = a.update(t, true, func(e *entry) { e.Process = &leader })
 	}
 	if err != nil {
-		a.log.Warn("process of an action is not in the journal: a crash would find it by its environment only",
+		a.log.Warn("process of an action cannot be recorded: after a crash it can be found by its environment only",
 			"action", t.id, "error", err)
 	}
 }
 
-// exited is closed when a child has ended. The child stays a zombie, and its number its own, until it is waited for.
+// exited is closed when a child has ended. The child stays a zombie and keeps its PID until it is waited for.
 func exited(pid int) <-chan struct{} {
 	done := make(chan struct{})
 	go func() {
@@ -136,7 +138,7 @@ func conclusion(process *os.ProcessState, err error) wire.State {
 	}
 }
 
-// exitCode is the exit status as a shell gives it: 128 and the signal's number for a process that a signal ended.
+// exitCode is the exit status as shells report it: 128 and the number of the signal for a process that a signal ended.
 func exitCode(process *os.ProcessState) int {
 	if status, ok := process.Sys().(syscall.WaitStatus); ok && status.Signaled() {
 		return 128 + int(status.Signal())
@@ -161,12 +163,12 @@ func (a *Agent) actionEnvironment(action wire.Action) []string {
 	return environment
 }
 
-// argEnvironment gives each scalar of args a variable: strings as they are, numbers and booleans as JSON writes them.
+// argEnvironment is a variable for each scalar of args: strings as they are, numbers and booleans as in JSON.
 func argEnvironment(args json.RawMessage) ([]string, error) {
 	var values map[string]json.RawMessage
 	if len(args) > 0 {
 		if err := json.Unmarshal(args, &values); err != nil {
-			return nil, invalid("args must be an object such as {name: value}")
+			return nil, invalid("args must be an object like {name: value}")
 		}
 	}
 	from := map[string]string{}
@@ -174,19 +176,19 @@ func argEnvironment(args json.RawMessage) ([]string, error) {
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		value := string(values[name])
 		switch value[0] {
-		case '{', '[', 'n': // no scalar, or null
+		case '{', '[', 'n': // an object, a list or null
 			continue
 		case '"':
 			if err := json.Unmarshal(values[name], &value); err != nil {
 				return nil, invalid("argument %s: %s", name, err)
 			}
 			if strings.IndexByte(value, 0) >= 0 {
-				return nil, invalid("argument %s holds a NUL, which no environment variable can", name)
+				return nil, invalid("argument %s contains a NUL, which an environment variable cannot", name)
 			}
 		}
 		variable := envPrefix + "ARG_" + variableName(name)
 		if other, taken := from[variable]; taken {
-			return nil, invalid("arguments %s and %s would both be %s", other, name, variable)
+			return nil, invalid("arguments %s and %s would both be the variable %s", other, name, variable)
 		}
 		from[variable] = name
 		environment = append(environment, variable+"="+value)
@@ -207,7 +209,7 @@ func variableName(name string) string {
 	}, name)
 }
 
-func makeOutput(dir string) (string, error) {
+func createOutput(dir string) (string, error) {
 	file, err := os.CreateTemp(dir, outputPattern)
 	if err != nil {
 		return "", err
@@ -218,10 +220,10 @@ func makeOutput(dir string) (string, error) {
 	return filepath.Abs(file.Name())
 }
 
-// readOutput reads the JSON object that a command left; nil when it left nothing.
+// readOutput reads the JSON object that a command wrote, nil where it wrote none.
 func readOutput(path string) (json.RawMessage, error) {
 	const name = "$REPLICANTE_OUTPUT"
-	// A command may have put anything there: neither wait for a pipe nor follow a link.
+	// A command may have replaced the file: do not wait for a pipe, and follow no link.
 	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
@@ -231,14 +233,14 @@ func readOutput(path string) (json.RawMessage, error) {
 	}
 	defer file.Close()
 	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is no regular file", name)
+		return nil, fmt.Errorf("%s is not a regular file", name)
 	}
 	raw, err := io.ReadAll(io.LimitReader(file, maxPayload+1))
 	if err != nil {
 		return nil, fmt.Errorf("%s cannot be read: %w", name, err)
 	}
 	if len(raw) > maxPayload {
-		return nil, fmt.Errorf("%s holds more than %d bytes", name, maxPayload)
+		return nil, fmt.Errorf("%s contains more than %d bytes", name, maxPayload)
 	}
 	raw = bytes.TrimSpace(raw)
 	if len(raw) == 0 {
@@ -246,7 +248,7 @@ func readOutput(path string) (json.RawMessage, error) {
 	}
 	var object map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &object); err != nil || object == nil || !utf8.Valid(raw) {
-		return nil, fmt.Errorf("%s holds no JSON object", name)
+		return nil, fmt.Errorf("%s does not contain a JSON object", name)
 	}
 	return raw, nil
 }

@@ -15,7 +15,7 @@ import (
 
 const external = wire.KindExternalPrefix
 
-func TestCommandIsGivenTheActionAndGivesAPayload(t *testing.T) {
+func TestACommandReadsTheActionAndWritesAPayload(t *testing.T) {
 	t.Setenv("REPLICANTE_STRAY", "inherited")
 	dir := t.TempDir()
 	seen, stdin := filepath.Join(t.TempDir(), "env"), filepath.Join(t.TempDir(), "stdin")
@@ -61,7 +61,7 @@ func TestCommandsAreRunWithoutAShell(t *testing.T) {
 	}
 }
 
-func TestCommandsThatFailSayHow(t *testing.T) {
+func TestACommandThatFailsHasACodeAndAMessage(t *testing.T) {
 	cases := map[string]struct {
 		command       agent.Command
 		code, message string
@@ -71,10 +71,10 @@ func TestCommandsThatFailSayHow(t *testing.T) {
 		"exit":            {sh("exit 3"), wire.CodeExit, "exit status 3", 3, "null"},
 		"signal":          {sh("kill -TERM $$"), wire.CodeExit, "terminated", 128 + 15, "null"},
 		"with a payload":  {sh(`echo '{"a": 1}' >$REPLICANTE_OUTPUT; exit 1`), wire.CodeExit, "exit status 1", 1, `{"a":1}`},
-		"bad output":      {sh(`echo nonsense >$REPLICANTE_OUTPUT`), wire.CodeFailed, "no JSON object", 0, "null"},
-		"output: a list":  {sh(`echo '[1]' >$REPLICANTE_OUTPUT`), wire.CodeFailed, "no JSON object", 0, "null"},
-		"output: null":    {sh(`echo null >$REPLICANTE_OUTPUT`), wire.CodeFailed, "no JSON object", 0, "null"},
-		"output: a pipe":  {sh(`rm $REPLICANTE_OUTPUT; mkfifo $REPLICANTE_OUTPUT`), wire.CodeFailed, "no regular file", 0, "null"},
+		"bad output":      {sh(`echo nonsense >$REPLICANTE_OUTPUT`), wire.CodeFailed, "not contain a JSON object", 0, "null"},
+		"output: a list":  {sh(`echo '[1]' >$REPLICANTE_OUTPUT`), wire.CodeFailed, "not contain a JSON object", 0, "null"},
+		"output: null":    {sh(`echo null >$REPLICANTE_OUTPUT`), wire.CodeFailed, "not contain a JSON object", 0, "null"},
+		"output: a pipe":  {sh(`rm $REPLICANTE_OUTPUT; mkfifo $REPLICANTE_OUTPUT`), wire.CodeFailed, "not a regular file", 0, "null"},
 		"too much output": {sh(`head -c 70000 /dev/zero >$REPLICANTE_OUTPUT`), wire.CodeFailed, "more than 65536 bytes", 0, "null"},
 		"no such file":    {agent.Command{Command: []string{"/no/such/file"}}, wire.CodeFailed, "cannot be started", -1, "null"},
 	}
@@ -94,7 +94,7 @@ func TestCommandsThatFailSayHow(t *testing.T) {
 	}
 }
 
-func TestTailsAreTheLastBytesAsValidText(t *testing.T) {
+func TestTailsAreTheLastBytesAsValidUTF8(t *testing.T) {
 	s := serve(t, agent.Config{DataDir: t.TempDir(), Actions: map[string]agent.Command{
 		"much":   sh(`i=0; while [ $i -lt 3000 ]; do echo "line $i"; i=$((i+1)); done; head -c 300000 /dev/zero | tr '\0' 'e' >&2; echo last >&2`),
 		"binary": sh(`printf 'a\377b\377%.0s' $(seq 3000); printf '%s' "$(yes ä | head -n 5000 | tr -d '\n')" >&2`),
@@ -117,7 +117,7 @@ func TestTailsAreTheLastBytesAsValidText(t *testing.T) {
 	}
 }
 
-// alive tells whether a process runs; a zombie does not.
+// alive reports whether a process runs; a zombie does not.
 func alive(pid string) bool {
 	raw, err := os.ReadFile("/proc/" + pid + "/stat")
 	if err != nil {
@@ -136,7 +136,7 @@ func pids(t *testing.T, path string) []string {
 	return strings.Fields(string(raw))
 }
 
-func TestTimeoutEndsTheWholeSessionBeforeItIsTold(t *testing.T) {
+func TestATimeoutStopsTheWholeSessionBeforeItIsReported(t *testing.T) {
 	cases := map[string]struct {
 		script   string
 		own      time.Duration
@@ -168,7 +168,7 @@ func TestTimeoutEndsTheWholeSessionBeforeItIsTold(t *testing.T) {
 	}
 }
 
-func TestKillEndsWhatRunsAndTheNextActionStarts(t *testing.T) {
+func TestAKillStopsTheRunningActionAndTheNextOneStarts(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "pids")
 	s := serve(t, agent.Config{DataDir: t.TempDir(), Actions: map[string]agent.Command{
 		"hang": sh(`sleep 1000 & echo $! >` + file + `; echo $$ >>` + file + `; wait`)}})
@@ -187,7 +187,7 @@ func TestKillEndsWhatRunsAndTheNextActionStarts(t *testing.T) {
 	}
 }
 
-func TestWhatACommandLeavesRunningDoesNotHoldItsEnd(t *testing.T) {
+func TestAnActionEndsAlthoughItsCommandLeavesAProcessRunning(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "pid")
 	s := serve(t, agent.Config{DataDir: t.TempDir(), Actions: map[string]agent.Command{

@@ -26,11 +26,11 @@ import (
 	"github.com/replicante-io/playbooks/agent/wire"
 )
 
-// lifeDir tells a run of the test binary that it is an agent with its data in that directory.
-const lifeDir = "AGENT_TEST_DIR"
+// dataDirVariable makes the test binary an agent with its data in that directory.
+const dataDirVariable = "AGENT_TEST_DIR"
 
 func TestMain(m *testing.M) {
-	if dir := os.Getenv(lifeDir); dir != "" {
+	if dir := os.Getenv(dataDirVariable); dir != "" {
 		if err := live(dir); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
@@ -68,10 +68,11 @@ func live(dir string) error {
 	return a.Run(context.Background())
 }
 
-type life struct {
+// agentProcess is an agent in a process of its own.
+type agentProcess struct {
 	t       fataler
 	dir     string
-	process *exec.Cmd
+	command *exec.Cmd
 	url     string
 	*client.Client
 }
@@ -81,10 +82,10 @@ type fataler interface {
 	Fatal(...any)
 }
 
-func begin(t fataler, dir string) *life {
+func launch(t fataler, dir string) *agentProcess {
 	t.Helper()
 	command := exec.Command(os.Args[0])
-	command.Env = append(os.Environ(), lifeDir+"="+dir)
+	command.Env = append(os.Environ(), dataDirVariable+"="+dir)
 	command.Stderr = os.Stderr
 	stdout, err := command.StdoutPipe()
 	if err != nil {
@@ -97,17 +98,17 @@ func begin(t fataler, dir string) *life {
 	if err != nil {
 		t.Fatal("the agent did not become ready: ", err)
 	}
-	return &life{t: t, dir: dir, process: command, url: strings.TrimSpace(url), Client: client.New(client.Config{})}
+	return &agentProcess{t: t, dir: dir, command: command, url: strings.TrimSpace(url), Client: client.New(client.Config{})}
 }
 
 // crash ends the agent, and nothing that it runs, as kill -9 does.
-func (l *life) crash() {
-	_ = l.process.Process.Kill()
-	_ = l.process.Wait()
+func (l *agentProcess) crash() {
+	_ = l.command.Process.Kill()
+	_ = l.command.Wait()
 	l.Close()
 }
 
-func (l *life) post(kind string) string {
+func (l *agentProcess) post(kind string) string {
 	l.t.Helper()
 	id := uuid.NewString()
 	if err := l.Post(context.Background(), l.url, request(id, external+kind, "", nil)); err != nil {
@@ -116,7 +117,7 @@ func (l *life) post(kind string) string {
 	return id
 }
 
-func (l *life) state(id string) wire.State {
+func (l *agentProcess) state(id string) wire.State {
 	l.t.Helper()
 	action, err := l.Get(context.Background(), l.url, id, 0)
 	if err != nil {
@@ -146,12 +147,12 @@ func kill(t fataler, pid string) {
 	_ = syscall.Kill(number, syscall.SIGKILL)
 }
 
-func TestAgentThatWasKilledEndsWhatRanAndSaysWhatIsLost(t *testing.T) {
+func TestAnAgentThatWasKilledStopsWhatRanAndReportsWhatWasLost(t *testing.T) {
 	for _, kind := range []string{"hang", "hide", "deaf"} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
-			l := begin(t, dir)
+			l := launch(t, dir)
 			running, queued, second := l.post(kind), l.post("quick"), l.post("quick")
 			want := map[string]int{"hang": 1, "hide": 3, "deaf": 1}[kind]
 			eventually(t, "the action runs", func() bool { _, pids := starts(dir); return len(pids) == want })
@@ -162,11 +163,11 @@ func TestAgentThatWasKilledEndsWhatRanAndSaysWhatIsLost(t *testing.T) {
 					t.Fatal("the crash of the agent ended its action; the test shows nothing")
 				}
 			}
-			l = begin(t, dir)
+			l = launch(t, dir)
 			defer l.crash()
 			for _, pid := range pids {
 				if alive(pid) {
-					t.Errorf("process %s of the earlier life still runs", pid)
+					t.Errorf("process %s of the earlier agent process still runs", pid)
 					kill(t, pid)
 				}
 			}
@@ -185,7 +186,7 @@ func TestAgentThatWasKilledEndsWhatRanAndSaysWhatIsLost(t *testing.T) {
 	}
 }
 
-func TestClosingAgentEndsWhatRuns(t *testing.T) {
+func TestCloseStopsTheRunningAction(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(t.TempDir(), "pid")
 	cfg := agent.Config{DataDir: dir, Actions: map[string]agent.Command{"hang": sh("echo $$ >" + file + "; exec sleep 1000")}}
@@ -218,7 +219,7 @@ func TestAnActionNeverStartsTwice(t *testing.T) {
 		defer os.RemoveAll(dir)
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
-		l := begin(t, dir)
+		l := launch(t, dir)
 		defer func() { l.crash() }()
 		var known []string             // every ID that a POST or cancel named
 		forbidden := map[string]bool{} // cancelled before any POST
@@ -246,7 +247,7 @@ func TestAnActionNeverStartsTwice(t *testing.T) {
 		restart := func() {
 			l.crash()
 			_, before := starts(dir)
-			l = begin(t, dir)
+			l = launch(t, dir)
 			for _, pid := range before {
 				if alive(pid) {
 					t.Fatalf("process %s outlived the restart", pid)
@@ -255,7 +256,7 @@ func TestAnActionNeverStartsTwice(t *testing.T) {
 			for _, id := range known {
 				action, err := l.Get(ctx, l.url, id, 0)
 				if errors.Is(err, wire.ErrNotFound) {
-					if _, told := ended[id]; told {
+					if _, reported := ended[id]; reported {
 						t.Fatalf("action %s is forgotten", id)
 					}
 					continue
@@ -263,8 +264,8 @@ func TestAnActionNeverStartsTwice(t *testing.T) {
 				if err != nil || !action.State.Phase.Ended() {
 					t.Fatalf("after a restart action %s is %+v, %v", id, action.State, err)
 				}
-				if told, ok := ended[id]; ok && (told.Phase != action.State.Phase || code(told) != code(action.State)) {
-					t.Fatalf("action %s had ended %+v, and is now %+v", id, told, action.State)
+				if reported, ok := ended[id]; ok && (reported.Phase != action.State.Phase || code(reported) != code(action.State)) {
+					t.Fatalf("action %s had ended %+v, and is now %+v", id, reported, action.State)
 				}
 				counts, _ := starts(dir)
 				if code(action.State) == wire.CodeNeverStarted && counts[id] != 0 || action.State.Phase == wire.PhaseDone && counts[id] != 1 {
@@ -286,7 +287,7 @@ func TestAnActionNeverStartsTwice(t *testing.T) {
 				}
 				id := rapid.SampledFrom(known).Draw(t, "id")
 				if err := post(id, "quick"); err == nil {
-					if _, told := ended[id]; told || forbidden[id] {
+					if _, reported := ended[id]; reported || forbidden[id] {
 						t.Fatalf("action %s was accepted again", id)
 					}
 				} else if !errors.Is(err, wire.ErrExists) {

@@ -11,12 +11,12 @@ import (
 const (
 	// maxTerm keeps a term exact in any reader of JSON.
 	maxTerm = 1 << 53
-	// maxInstallations bounds what a journal remembers of installations.
+	// maxInstallations is of how many installations a journal holds the term.
 	maxInstallations = 64
 	maxName          = 256
 )
 
-// fence is what a request says of its sender. The zero fence, of tools that know none, is always let through.
+// fence identifies the sender of a request. The zero fence, of tools that send none, is always admitted.
 type fence struct {
 	installation string
 	term         int64
@@ -28,7 +28,7 @@ func readFence(metadata map[string]string) (fence, error) {
 	f := fence{installation: metadata[wire.MetaInstallation], journal: metadata[wire.MetaJournal]}
 	term, given := metadata[wire.MetaTerm]
 	if given != (f.installation != "") {
-		return f, fmt.Errorf("metadata %s and %s belong together", wire.MetaTerm, wire.MetaInstallation)
+		return f, fmt.Errorf("metadata %s and %s require each other", wire.MetaTerm, wire.MetaInstallation)
 	}
 	if len(f.installation) > maxName {
 		return f, fmt.Errorf("metadata %s is longer than %d bytes", wire.MetaInstallation, maxName)
@@ -38,13 +38,13 @@ func readFence(metadata map[string]string) (fence, error) {
 	}
 	var err error
 	if f.term, err = strconv.ParseInt(term, 10, 64); err != nil || f.term < 1 || f.term > maxTerm {
-		return f, fmt.Errorf("metadata %s is %q, not a number from 1 to %d", wire.MetaTerm, term, int64(maxTerm))
+		return f, fmt.Errorf("metadata %s: %q is not a number from 1 to %d", wire.MetaTerm, term, int64(maxTerm))
 	}
 	return f, nil
 }
 
-// admit refuses senders that a later term has replaced, and requests meant for another journal. A term that is higher than
-// any before is in the journal when admit returns nil. Called with change held.
+// admit rejects senders that a later term has replaced, and requests for another journal. A term that is higher than all before
+// is in the journal when admit returns nil. The caller holds change.
 func (a *Agent) admit(f fence) error {
 	f = failpoint.Wrap(failpoint.AgentFence, f)
 	highest, known := a.terms[f.installation]
@@ -52,10 +52,10 @@ func (a *Agent) admit(f fence) error {
 		switch {
 		case f.term < highest:
 			return &wire.Fenced{Reason: wire.FencedTerm, Term: highest, Message: fmt.Sprintf(
-				"term %d is over: this agent has heard from term %d", f.term, highest)}
+				"term %d has ended: this agent has received requests of term %d", f.term, highest)}
 		case !known && len(a.terms) >= maxInstallations:
 			return &wire.Fenced{Reason: wire.FencedInstallation, Message: fmt.Sprintf(
-				"this agent has heard from %d installations and takes no more: move its journal away if the old ones are gone",
+				"this agent has received requests of %d installations and accepts no others: move its journal away if the old ones no longer exist",
 				maxInstallations)}
 		case f.term > highest:
 			if err := a.journal.write(change{installation: f.installation, term: f.term}); err != nil {
@@ -67,7 +67,7 @@ func (a *Agent) admit(f fence) error {
 	}
 	if f.journal != "" && f.journal != a.journal.id() {
 		return &wire.Fenced{Reason: wire.FencedJournal, Term: highest, Message: fmt.Sprintf(
-			"this is meant for journal %s, this agent's is %s", f.journal, a.journal.id())}
+			"the request is for journal %s, and this agent has journal %s", f.journal, a.journal.id())}
 	}
 	return nil
 }

@@ -22,7 +22,7 @@ func meta(installation string, term int64, journal string) map[string]string {
 	return m
 }
 
-func TestSendersThatWereReplacedAreRefused(t *testing.T) {
+func TestSendersThatALaterTermReplacedAreRejected(t *testing.T) {
 	dir := t.TempDir()
 	s := serve(t, agent.Config{DataDir: dir})
 	journal := s.agent.JournalID()
@@ -81,7 +81,7 @@ func TestSendersThatWereReplacedAreRefused(t *testing.T) {
 	}
 }
 
-func TestTermOfARefusedActionCounts(t *testing.T) {
+func TestTheTermOfARejectedActionCounts(t *testing.T) {
 	s := serve(t, agent.Config{})
 	err := s.Post(t.Context(), s.url, request(uuid.NewString(), "unknown", "", meta("a", 9, "")))
 	if !errors.Is(err, wire.ErrRejected) {
@@ -94,7 +94,7 @@ func TestTermOfARefusedActionCounts(t *testing.T) {
 	}
 }
 
-func TestInstallationsAreRememberedUpToALimit(t *testing.T) {
+func TestTheNumberOfInstallationsIsBounded(t *testing.T) {
 	s := serve(t, agent.Config{})
 	for n := range 64 {
 		if err := s.Post(t.Context(), s.url, request(uuid.NewString(), wire.KindSuccess, "", meta(fmt.Sprint("i", n), 1, ""))); err != nil {
@@ -108,7 +108,7 @@ func TestInstallationsAreRememberedUpToALimit(t *testing.T) {
 	}
 }
 
-func TestAgentKnowsWhoUsesItsJournal(t *testing.T) {
+func TestAJournalIsUsedByOneAgentAtATime(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	serve(t, agent.Config{DataDir: dir})

@@ -17,7 +17,7 @@ import (
 const MaxBody = 1 << 20
 
 const (
-	// maxWait is how long an answer is held at most; killWait, that to a cancel which ends a command.
+	// maxWait is how long an answer is held at most; killWait, the answer to a cancel that stops a command.
 	maxWait  = 60 * time.Second
 	killWait = 20 * time.Second
 	// defaultFinished is how many finished actions are listed, maxFinished how many may be asked for.
@@ -25,15 +25,15 @@ const (
 	maxFinished     = 1000
 )
 
-// Handler serves the agent, before it is open and after it is closed with 503 for everything.
+// Handler serves the agent. It answers 503 before the agent is open and after it is closed.
 func (a *Agent) Handler() http.Handler {
 	mux := http.NewServeMux()
 	Mount(mux, "", func(*http.Request) *Agent { return a })
 	return mux
 }
 
-// Mount serves many agents under one mux. prefix is a pattern such as "/agents/{agent}", and find the agent that a
-// request under it is for; nil is answered with 404.
+// Mount adds the paths of agents to mux. prefix is a pattern such as "/agents/{agent}"; find returns the agent of a request, nil
+// where there is none (404).
 func Mount(mux *http.ServeMux, prefix string, find func(*http.Request) *Agent) {
 	handle := func(method, path string, serve func(*Agent, http.ResponseWriter, *http.Request) error) {
 		mux.HandleFunc(method+" "+prefix+wire.Base+path, func(w http.ResponseWriter, r *http.Request) {
@@ -43,11 +43,11 @@ func Mount(mux *http.ServeMux, prefix string, find func(*http.Request) *Agent) {
 				return
 			}
 			if !a.isOpen() {
-				a.refuse(w, errNotReady)
+				a.answerError(w, errNotReady)
 				return
 			}
 			if err := serve(a, w, r); err != nil {
-				a.refuse(w, err)
+				a.answerError(w, err)
 			}
 		})
 	}
@@ -81,15 +81,15 @@ func (a *Agent) getAction(w http.ResponseWriter, r *http.Request) error {
 	wait := time.Duration(0)
 	if given := r.URL.Query().Get("wait"); given != "" {
 		if wait, err = time.ParseDuration(given); err != nil || wait < 0 {
-			return invalid("wait is %q, not a duration such as 30s", given)
+			return invalid("wait: %q is not a valid duration such as 30s", given)
 		}
 	}
-	action, ended, err := a.look(id)
+	action, ended, err := a.lookUp(id)
 	if err != nil {
 		return err
 	}
 	if a.hold(r.Context(), ended, min(wait, maxWait)) {
-		if action, _, err = a.look(id); err != nil {
+		if action, _, err = a.lookUp(id); err != nil {
 			return err
 		}
 	}
@@ -112,11 +112,11 @@ func (a *Agent) postCancel(w http.ResponseWriter, r *http.Request) error {
 	if request.Kill {
 		a.hold(r.Context(), ended, killWait)
 	}
-	action, _, err := a.look(id)
+	action, _, err := a.lookUp(id)
 	if errors.Is(err, wire.ErrNotFound) {
-		// It ended so long ago that only its ID is left.
+		// Its details were purged: only the ID is left.
 		return answer(w, http.StatusOK, wire.CancelAnswer{ID: id, State: wire.State{Phase: wire.PhaseFailed,
-			Error: failure(wire.CodeFailed, "the action ended long ago; how is no longer known")}})
+			Error: failure(wire.CodeFailed, "the action ended long ago; its result is no longer known")}})
 	}
 	if err != nil {
 		return err
@@ -124,7 +124,7 @@ func (a *Agent) postCancel(w http.ResponseWriter, r *http.Request) error {
 	return answer(w, http.StatusOK, wire.CancelAnswer{ID: id, State: action.State})
 }
 
-// hold waits until an action ended, and tells whether there was anything to wait for.
+// hold waits until an action has ended. It returns false where there is nothing to wait for.
 func (a *Agent) hold(ctx context.Context, ended <-chan struct{}, wait time.Duration) bool {
 	if ended == nil || wait <= 0 {
 		return false
@@ -153,7 +153,7 @@ func (a *Agent) getFinished(w http.ResponseWriter, r *http.Request) error {
 	if given := r.URL.Query().Get("limit"); given != "" {
 		var err error
 		if limit, err = strconv.Atoi(given); err != nil || limit < 1 || limit > maxFinished {
-			return invalid("limit is %q, not a number from 1 to %d", given, maxFinished)
+			return invalid("limit: %q is not a number from 1 to %d", given, maxFinished)
 		}
 	}
 	list, err := a.journal.finished(limit)
@@ -187,7 +187,7 @@ func (a *Agent) getShards(w http.ResponseWriter, r *http.Request) error {
 	return answer(w, http.StatusOK, shardsInfo(info))
 }
 
-// readBody reads a JSON object. Keys that are not known are ignored, as other tools may send them; no body is {}.
+// readBody decodes a JSON object. Unknown keys are ignored, because other tools may send them; an empty body is {}.
 func readBody(r *http.Request, into any) error {
 	raw, err := io.ReadAll(r.Body)
 	var large *http.MaxBytesError
@@ -202,7 +202,7 @@ func readBody(r *http.Request, into any) error {
 		return nil
 	}
 	if err := json.Unmarshal(raw, into); err != nil {
-		return invalid("the request is not as it should be: %s", err)
+		return invalid("the request is not valid: %s", err)
 	}
 	return nil
 }
@@ -215,12 +215,12 @@ func answer(w http.ResponseWriter, status int, body any) error {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", strconv.Itoa(len(raw)))
 	w.WriteHeader(status)
-	_, _ = w.Write(raw) // a client that has left needs no answer
+	_, _ = w.Write(raw) // the client has gone if this fails
 	return nil
 }
 
-// refuse answers an error.
-func (a *Agent) refuse(w http.ResponseWriter, err error) {
+// answerError answers a request that failed with err.
+func (a *Agent) answerError(w http.ResponseWriter, err error) {
 	var fenced *wire.Fenced
 	var bad *invalidError
 	status := http.StatusInternalServerError
@@ -241,5 +241,5 @@ func (a *Agent) refuse(w http.ResponseWriter, err error) {
 	default:
 		a.log.Error("request could not be answered", "error", err)
 	}
-	_ = answer(w, status, wire.Refused{Error: err.Error()})
+	_ = answer(w, status, wire.Rejection{Error: err.Error()})
 }

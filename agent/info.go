@@ -7,14 +7,14 @@ import (
 	"github.com/replicante-io/playbooks/agent/wire"
 )
 
-// Info is what is known of a node. Its JSON is what a probe prints; only status is required.
+// Info is the facts of a node. Its JSON is what a probe prints; only status is required.
 type Info struct {
 	StoreID      string `json:"store_id"`
 	StoreVersion string `json:"store_version"`
-	// Status is one of package wire's; Reason says why it is no better.
+	// Status is one of package wire's; Reason is why it is not HEALTHY.
 	Status string `json:"status"`
 	Reason string `json:"reason,omitempty"`
-	// Role is PRIMARY, SECONDARY, RECOVERING or an own word. By default it is that of the shards, if they agree.
+	// Role is PRIMARY, SECONDARY, RECOVERING or the probe's own. By default it is that of the shards, if all have the same.
 	Role       string         `json:"role"`
 	Shards     []Shard        `json:"shards"`
 	Attributes map[string]any `json:"attributes"`
@@ -33,15 +33,15 @@ type Lag struct {
 	Unit  string `json:"unit"`
 }
 
-// normal is the info with what follows from the rest of it and from the node's own attributes.
+// normal is the info with a valid status, the role of its shards, and the node's own attributes.
 func (i Info) normal(own map[string]any) Info {
 	switch i.Status {
 	case wire.StatusHealthy, wire.StatusUnhealthy, wire.StatusUnavailable, wire.StatusJoining, wire.StatusLeaving,
 		wire.StatusNotInCluster, wire.StatusUnknown:
 	case "":
-		i.Status, i.Reason = wire.StatusUnknown, "the probe gives no status"
+		i.Status, i.Reason = wire.StatusUnknown, "the probe printed no status"
 	default:
-		i.Status, i.Reason = wire.StatusUnknown, "the probe gives a status that does not exist: "+i.Status
+		i.Status, i.Reason = wire.StatusUnknown, "the probe printed an unknown status: "+i.Status
 	}
 	if i.Role == "" && len(i.Shards) > 0 && !slices.ContainsFunc(i.Shards, func(s Shard) bool { return s.Role != i.Shards[0].Role }) {
 		i.Role = i.Shards[0].Role
@@ -70,7 +70,7 @@ func (a *Agent) storeInfo(i Info) wire.StoreInfo {
 func shardsInfo(i Info) wire.ShardsInfo {
 	shards := make([]wire.Shard, len(i.Shards))
 	for n, s := range i.Shards {
-		// The published shape wants an offset, which probes do not give.
+		// The published API requires an offset, which probes do not have.
 		shards[n] = wire.Shard{ID: s.ID, Role: wire.FormatRole(s.Role), CommitOffset: wire.Offset{Unit: wire.FormatUnit("unknown")}}
 		if s.Lag != nil {
 			shards[n].Lag = &wire.Offset{Unit: wire.FormatUnit(s.Lag.Unit), Value: s.Lag.Value}

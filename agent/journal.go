@@ -7,35 +7,35 @@ import (
 	"github.com/replicante-io/playbooks/agent/wire"
 )
 
-// journal is what an agent remembers. Its methods are called by one goroutine at a time, but for find and finished.
+// journal holds an agent's actions and terms. One goroutine at a time calls its methods, except for find and finished.
 type journal interface {
 	// id is random and made with the journal.
 	id() string
 	terms() (map[string]int64, error)
 	// unfinished are the actions that have not ended, in order of acceptance.
 	unfinished() ([]*entry, error)
-	// find tells of an ID whether it was ever written, and its entry unless that was purged.
+	// find returns whether an ID was ever written, and its entry unless that was purged.
 	find(id string) (e *entry, known bool, err error)
-	// finished are the last that finished, newest first.
+	// finished are the latest actions that finished, newest first.
 	finished(limit int) ([]wire.ActionSummary, error)
-	// write lands all of the changes or none, and returns when they survive a crash of the machine.
+	// write stores all of the changes or none, and returns when they survive a crash of the machine.
 	write(...change) error
-	// purge drops what finished before the time given, at most limit of it. The IDs stay known.
+	// purge drops the entries of at most limit actions that finished before a time. Their IDs stay known.
 	purge(before time.Time, limit int) (dropped int, err error)
 	close() error
 }
 
-// change is one thing to write: a higher term, an entry, or both.
+// change is a higher term, an entry, or both.
 type change struct {
 	installation string
 	term         int64
 	put          *entry
 }
 
-// entry is what a journal holds of one action.
+// entry is an action in a journal.
 type entry struct {
 	Action wire.Action `json:"action"`
-	// Seq orders what has not ended by its acceptance.
+	// Seq orders unfinished actions by acceptance.
 	Seq uint64 `json:"seq,omitempty"`
 	// Process is the leader of the command's session.
 	Process *process `json:"process,omitempty"`

@@ -27,7 +27,7 @@ var (
 	bucketMeta     = []byte("meta")     // journal_id, version
 	bucketTerms    = []byte("terms")    // installation → highest term, 8 bytes
 	bucketActions  = []byte("actions")  // ID → entry, or purged
-	bucketOpen     = []byte("open")     // seq, 8 bytes → ID of what has not ended
+	bucketOpen     = []byte("open")     // seq, 8 bytes → ID of an unfinished action
 	bucketFinished = []byte("finished") // finish time in ns, 8 bytes, and ID → summary
 
 	keyID      = []byte("journal_id")
@@ -35,7 +35,7 @@ var (
 	purged     = []byte("-")
 )
 
-// boltJournal is a journal in a file. Every write is synced before it returns.
+// boltJournal is a journal in a file. A write returns when it is synced.
 type boltJournal struct {
 	db   *bbolt.DB
 	name string
@@ -43,15 +43,15 @@ type boltJournal struct {
 
 func openBoltJournal(dir string) (*boltJournal, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make the agent's data directory: %w", err)
+		return nil, fmt.Errorf("create the agent's data directory: %w", err)
 	}
 	path := filepath.Join(dir, journalFile)
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockTimeout, FreelistType: bbolt.FreelistMapType})
 	switch {
 	case errors.Is(err, bolterrors.ErrTimeout):
-		return nil, fmt.Errorf("open %s: %w: stop it, or give this agent a data directory of its own", path, ErrJournalInUse)
+		return nil, fmt.Errorf("open %s: %w: stop it, or give this agent another data directory", path, ErrJournalInUse)
 	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum), errors.Is(err, bolterrors.ErrVersionMismatch):
-		return nil, fmt.Errorf("open %s: %w: move the damaged file away to begin a new journal; what was in flight is then unknown", path, err)
+		return nil, fmt.Errorf("open %s: %w: move the damaged file away to start a new journal; what was in flight is then unknown", path, err)
 	case err != nil:
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
@@ -70,7 +70,7 @@ func (j *boltJournal) prepare(tx *bbolt.Tx) error {
 	}
 	meta := tx.Bucket(bucketMeta)
 	if version := string(meta.Get(keyVersion)); version != "" && version != journalVersion {
-		return fmt.Errorf("the journal has version %s, this agent writes version %s: use a newer agent", version, journalVersion)
+		return fmt.Errorf("the journal has version %s and this agent supports version %s: use a newer agent", version, journalVersion)
 	}
 	if id := meta.Get(keyID); id != nil {
 		j.name = string(id)
@@ -134,7 +134,7 @@ func (j *boltJournal) finished(limit int) ([]wire.ActionSummary, error) {
 		for key, raw := cursor.Last(); key != nil && len(list) < limit; key, raw = cursor.Prev() {
 			var summary wire.ActionSummary
 			if err := json.Unmarshal(raw, &summary); err != nil {
-				return fmt.Errorf("read the journal's list of finished actions: %w", err)
+				return fmt.Errorf("decode the journal's list of finished actions: %w", err)
 			}
 			list = append(list, summary)
 		}
@@ -147,7 +147,7 @@ func (j *boltJournal) write(changes ...change) error {
 	return j.db.Update(func(tx *bbolt.Tx) error {
 		for _, c := range changes {
 			if c.installation != "" {
-				if err := tx.Bucket(bucketTerms).Put([]byte(c.installation), number(uint64(c.term))); err != nil {
+				if err := tx.Bucket(bucketTerms).Put([]byte(c.installation), encodeNumber(uint64(c.term))); err != nil {
 					return err
 				}
 			}
@@ -164,21 +164,21 @@ func (j *boltJournal) write(changes ...change) error {
 func putEntry(tx *bbolt.Tx, e *entry) error {
 	raw, err := json.Marshal(e)
 	if err != nil {
-		return fmt.Errorf("write action %s: %w", e.Action.ID, err)
+		return fmt.Errorf("encode action %s: %w", e.Action.ID, err)
 	}
 	id := []byte(e.Action.ID)
 	if err := tx.Bucket(bucketActions).Put(id, raw); err != nil {
 		return err
 	}
 	if !e.Action.State.Phase.Ended() {
-		return tx.Bucket(bucketOpen).Put(number(e.Seq), id)
+		return tx.Bucket(bucketOpen).Put(encodeNumber(e.Seq), id)
 	}
 	summary, err := json.Marshal(e.summary())
 	if err != nil {
-		return fmt.Errorf("write action %s: %w", e.Action.ID, err)
+		return fmt.Errorf("encode action %s: %w", e.Action.ID, err)
 	}
-	key := append(number(uint64(e.Action.FinishedTime.UnixNano())), id...)
-	return errors.Join(tx.Bucket(bucketOpen).Delete(number(e.Seq)), tx.Bucket(bucketFinished).Put(key, summary))
+	key := append(encodeNumber(uint64(e.Action.FinishedTime.UnixNano())), id...)
+	return errors.Join(tx.Bucket(bucketOpen).Delete(encodeNumber(e.Seq)), tx.Bucket(bucketFinished).Put(key, summary))
 }
 
 func (j *boltJournal) purge(before time.Time, limit int) (dropped int, err error) {
@@ -215,9 +215,9 @@ func (j *boltJournal) purge(before time.Time, limit int) (dropped int, err error
 func readEntry(id, raw []byte) (*entry, error) {
 	e := &entry{}
 	if err := json.Unmarshal(raw, e); err != nil {
-		return nil, fmt.Errorf("read action %s from the journal: %w", id, err)
+		return nil, fmt.Errorf("decode action %s of the journal: %w", id, err)
 	}
 	return e, nil
 }
 
-func number(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
+func encodeNumber(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }

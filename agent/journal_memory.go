@@ -10,7 +10,7 @@ import (
 	"github.com/replicante-io/playbooks/agent/wire"
 )
 
-// memoryJournal is a journal that ends with its process. Entries given to it must not change afterwards.
+// memoryJournal is a journal that is lost with its process. Entries that were written must not be changed.
 type memoryJournal struct {
 	name    string
 	mu      sync.Mutex

@@ -50,7 +50,7 @@ func TestPurgedActionsStayKnownByTheirID(t *testing.T) {
 	}
 }
 
-func TestJournalThatCannotBeReadSaysWhatToDo(t *testing.T) {
+func TestTheErrorOfADamagedJournalNamesTheRemedy(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, journalFile), make([]byte, 64<<10), 0o600); err != nil {
 		t.Fatal(err)

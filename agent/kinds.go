@@ -12,10 +12,10 @@ import (
 	"github.com/replicante-io/playbooks/agent/wire"
 )
 
-// execution runs an action until it ends or ctx does, and tells how it ended.
+// execution runs an action until it ends or ctx does, and returns its final state.
 type execution func(ctx context.Context, t *task) wire.State
 
-// prepare checks a request and returns what would run it.
+// prepare checks a request and returns its execution.
 func (a *Agent) prepare(request wire.ActionRequest) (execution, error) {
 	limit, err := readTimeout(request.Metadata)
 	if err != nil {
@@ -23,7 +23,7 @@ func (a *Agent) prepare(request wire.ActionRequest) (execution, error) {
 	}
 	switch request.Kind {
 	case "":
-		return nil, invalid("kind is missing")
+		return nil, invalid("kind is required")
 	case wire.KindSuccess:
 		return testSuccess, nil
 	case wire.KindFail:
@@ -34,7 +34,7 @@ func (a *Agent) prepare(request wire.ActionRequest) (execution, error) {
 	name, external := strings.CutPrefix(request.Kind, wire.KindExternalPrefix)
 	command, configured := a.cfg.Actions[name]
 	if !external || !configured {
-		return nil, invalid("this agent knows no action %q", request.Kind)
+		return nil, invalid("this agent has no action %q", request.Kind)
 	}
 	environment, err := argEnvironment(request.Args)
 	if err != nil {
@@ -57,7 +57,7 @@ func readTimeout(metadata map[string]string) (time.Duration, error) {
 	}
 	limit, err := time.ParseDuration(given)
 	if err != nil || limit <= 0 {
-		return 0, invalid("metadata %s is %q, not a duration such as 30s", wire.MetaTimeout, given)
+		return 0, invalid("metadata %s: %q is not a valid duration such as 30s", wire.MetaTimeout, given)
 	}
 	return limit, nil
 }
@@ -71,11 +71,11 @@ func withTimeout(ctx context.Context, limit time.Duration, run func(context.Cont
 	return run(ctx)
 }
 
-// stopped is the state of an action that was ended because its context was.
+// stopped is the final state of an action whose context ended.
 func stopped(ctx context.Context) wire.State {
 	cause := context.Cause(ctx)
 	code := wire.CodeLost
-	var kill *killed
+	var kill *killError
 	switch {
 	case errors.As(cause, &kill):
 		code = kill.code
@@ -96,7 +96,7 @@ const (
 	maxLoopDelay = time.Hour
 )
 
-// prepareLoop is the test.loop action: it counts to args.count, args.delay apart. Its payload says how far it is.
+// prepareLoop is the test.loop action: it counts to args.count with args.delay between two counts. Its payload has the count.
 func (a *Agent) prepareLoop(request wire.ActionRequest, limit time.Duration) (execution, error) {
 	args := struct {
 		Count *int64  `json:"count"`
@@ -108,10 +108,10 @@ func (a *Agent) prepareLoop(request wire.ActionRequest, limit time.Duration) (ex
 		err := decoder.Decode(&args)
 		var wrong *json.UnmarshalTypeError
 		if errors.As(err, &wrong) {
-			return nil, invalid("args.%s cannot be a %s: args of %s are such as {count: 10, delay: 1s}", wrong.Field, wrong.Value, wire.KindLoop)
+			return nil, invalid("args.%s cannot be a %s: the arguments of %s are like {count: 10, delay: 1s}", wrong.Field, wrong.Value, wire.KindLoop)
 		}
 		if err != nil {
-			return nil, invalid("args of %s are {count: 10, delay: 1s}: %s", wire.KindLoop, err)
+			return nil, invalid("the arguments of %s are like {count: 10, delay: 1s}: %s", wire.KindLoop, err)
 		}
 	}
 	count, delay := int64(10), time.Second
@@ -119,12 +119,12 @@ func (a *Agent) prepareLoop(request wire.ActionRequest, limit time.Duration) (ex
 		count = *args.Count
 	}
 	if count < 0 || count > maxLoopCount {
-		return nil, invalid("args.count is %d, not from 0 to %d", count, maxLoopCount)
+		return nil, invalid("args.count is %d; it must be from 0 to %d", count, maxLoopCount)
 	}
 	if args.Delay != nil {
 		var err error
 		if delay, err = time.ParseDuration(*args.Delay); err != nil || delay < 0 || delay > maxLoopDelay {
-			return nil, invalid("args.delay is %q, not a duration from 0s to %s", *args.Delay, maxLoopDelay)
+			return nil, invalid("args.delay: %q is not a duration from 0s to %s", *args.Delay, maxLoopDelay)
 		}
 	}
 	return func(ctx context.Context, t *task) wire.State {
@@ -147,7 +147,7 @@ func (a *Agent) loop(ctx context.Context, t *task, count int64, delay time.Durat
 		case <-timer.C:
 		}
 		timer.Reset(delay)
-		_ = a.amend(t, false, func(e *entry) { e.Action.State.Payload = payload(n + 1) })
+		_ = a.update(t, false, func(e *entry) { e.Action.State.Payload = payload(n + 1) })
 	}
 	return wire.State{Phase: wire.PhaseDone, Payload: payload(count)}
 }

@@ -17,9 +17,8 @@ import (
 // maxProbeOutput bounds what a probe may print.
 const maxProbeOutput = 1 << 20
 
-// CommandProbe is a probe that runs a command, which prints an Info as JSON. A command that ends with another status than 0
-// means that the node is UNAVAILABLE; one that cannot be started, takes longer than timeout or prints something else, that
-// it is UNKNOWN.
+// CommandProbe is a probe that runs a command which prints an Info as JSON. Where the command exits with another status than 0,
+// the node is UNAVAILABLE; where it cannot be started, takes longer than timeout or prints anything else, the node is UNKNOWN.
 func CommandProbe(argv []string, timeout time.Duration) func(context.Context) (Info, error) {
 	return func(ctx context.Context) (Info, error) {
 		if len(argv) == 0 {
@@ -42,23 +41,23 @@ func CommandProbe(argv []string, timeout time.Duration) func(context.Context) (I
 			return Info{}, fmt.Errorf("the probe did not end within %s", timeout)
 		case errors.As(err, &exit):
 			reason := "the probe ended with " + exit.String()
-			if said := firstLine(stderr.String()); said != "" {
-				reason += ": " + said
+			if line := firstLine(stderr.String()); line != "" {
+				reason += ": " + line
 			}
 			return Info{Status: wire.StatusUnavailable, Reason: reason}, nil
 		case err != nil && !errors.Is(err, exec.ErrWaitDelay):
 			return Info{}, fmt.Errorf("run the probe: %w", err)
 		case stdout.over:
-			return Info{}, fmt.Errorf("the probe prints more than %d bytes", maxProbeOutput)
+			return Info{}, fmt.Errorf("the probe printed more than %d bytes", maxProbeOutput)
 		}
 		var info Info
 		decoder := json.NewDecoder(&stdout.buffer)
 		decoder.DisallowUnknownFields()
 		if err := decoder.Decode(&info); err != nil {
-			return Info{}, fmt.Errorf("read what the probe prints: %w", err)
+			return Info{}, fmt.Errorf("decode the output of the probe: %w", err)
 		}
 		if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-			return Info{}, errors.New("the probe prints more than one JSON object")
+			return Info{}, errors.New("the probe printed more than one JSON object")
 		}
 		return info, nil
 	}

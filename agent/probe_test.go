@@ -37,7 +37,7 @@ func TestNodeWithoutAProbeIsHealthy(t *testing.T) {
 	}
 }
 
-func TestWhatAProbePrintsIsServedInThePublishedShape(t *testing.T) {
+func TestTheOutputOfAProbeIsServedInThePublishedForm(t *testing.T) {
 	s := serve(t, agent.Config{Attributes: map[string]any{"zone": "a", "kept": true}, Probe: probe(`echo '{"store_id": "redis",
 		"store_version": "7.0.1", "status": "JOINING", "attributes": {"zone": "b", "n": 1},
 		"shards": [{"id": "s0", "role": "SECONDARY", "lag": {"value": 3, "unit": "seconds"}}, {"id": "s1", "role": "SECONDARY"}]}'`)})
@@ -59,10 +59,10 @@ func TestWhatAProbePrintsIsServedInThePublishedShape(t *testing.T) {
 	}
 }
 
-func TestProbeThatFailsMakesANodeUnavailableOrUnknown(t *testing.T) {
+func TestANodeWhoseProbeFailsIsUnavailableOrUnknown(t *testing.T) {
 	cases := map[string]struct{ script, status, reason string }{
 		"exit status":    {"echo no connection >&2; exit 1", wire.StatusUnavailable, ""},
-		"no JSON":        {"echo fine", wire.StatusUnknown, "read what the probe prints"},
+		"no JSON":        {"echo fine", wire.StatusUnknown, "decode the output of the probe"},
 		"an unknown key": {`echo '{"sttus": "HEALTHY"}'`, wire.StatusUnknown, `unknown field "sttus"`},
 		"no status":      {`echo '{}'`, wire.StatusUnknown, "no status"},
 		"no such status": {`echo '{"status": "FINE"}'`, wire.StatusUnknown, "FINE"},
@@ -85,7 +85,7 @@ func TestProbeThatFailsMakesANodeUnavailableOrUnknown(t *testing.T) {
 	}
 }
 
-func TestProbeRunsOnceAtATimeForAllWhoAsk(t *testing.T) {
+func TestOneProbeAtATimeServesAllCallers(t *testing.T) {
 	var running, most, calls atomic.Int32
 	gate := make(chan struct{})
 	s := serve(t, agent.Config{Probe: func(context.Context) (agent.Info, error) {
@@ -111,7 +111,7 @@ func TestProbeRunsOnceAtATimeForAllWhoAsk(t *testing.T) {
 	}
 }
 
-func TestFactsFromBeforeAnActionsEndAreNotGivenAfterIt(t *testing.T) {
+func TestFactsFromBeforeTheEndOfAnActionAreNotReturnedAfterIt(t *testing.T) {
 	state := filepath.Join(t.TempDir(), "state")
 	s := serve(t, agent.Config{DataDir: t.TempDir(), Probe: probe(`cat ` + state),
 		Actions: map[string]agent.Command{"set": sh(`echo "{\"status\": \"$REPLICANTE_ARG_STATUS\"}" >` + state)}})
@@ -129,7 +129,7 @@ func TestFactsFromBeforeAnActionsEndAreNotGivenAfterIt(t *testing.T) {
 	}
 }
 
-func TestChangesAreToldOnce(t *testing.T) {
+func TestAChangeIsPublishedOnce(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "state")
 	write := func(status string) {
 		if err := os.WriteFile(file+".new", []byte(`{"status": "`+status+`"}`), 0o600); err != nil {
@@ -140,37 +140,37 @@ func TestChangesAreToldOnce(t *testing.T) {
 		}
 	}
 	write("HEALTHY")
-	told := make(chan string, 100)
+	published := make(chan string, 100)
 	a := agent.New(agent.Config{NodeID: "n", ClusterID: "c", Probe: probe("cat " + file), ProbeInterval: 10 * time.Millisecond,
-		OnInfo: func(i agent.Info) { told <- i.Status }})
+		OnInfo: func(i agent.Info) { published <- i.Status }})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() { done <- a.Run(ctx) }()
 	for _, status := range []string{"HEALTHY", "UNHEALTHY", "HEALTHY"} {
 		write(status)
-		if got := <-told; got != status {
-			t.Errorf("told of %s, want %s", got, status)
+		if got := <-published; got != status {
+			t.Errorf("published of %s, want %s", got, status)
 		}
 	}
 	cancel()
 	if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
-	if len(told) != 0 {
-		t.Errorf("told of %d more changes", len(told))
+	if len(published) != 0 {
+		t.Errorf("published of %d more changes", len(published))
 	}
 }
 
-func TestAProbeThatIsStoppedTellsNothing(t *testing.T) {
+func TestTheFactsOfAProbeThatWasStoppedAreNotPublished(t *testing.T) {
 	began := make(chan struct{}, 1)
-	told := make(chan agent.Info, 1)
+	published := make(chan agent.Info, 1)
 	a := agent.New(agent.Config{NodeID: "n", ClusterID: "c",
 		Probe: func(ctx context.Context) (agent.Info, error) {
 			began <- struct{}{}
 			<-ctx.Done()
 			return agent.Info{}, ctx.Err()
 		},
-		OnInfo: func(i agent.Info) { told <- i }})
+		OnInfo: func(i agent.Info) { published <- i }})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() { done <- a.Run(ctx) }()
@@ -180,8 +180,8 @@ func TestAProbeThatIsStoppedTellsNothing(t *testing.T) {
 		t.Error(err)
 	}
 	select {
-	case info := <-told:
-		t.Errorf("told of %+v although the agent only closed", info)
+	case info := <-published:
+		t.Errorf("published of %+v although the agent only closed", info)
 	default:
 	}
 }

@@ -13,26 +13,27 @@ import (
 	"time"
 
 	"github.com/replicante-io/playbooks/agent/wire"
+	"github.com/replicante-io/playbooks/internal/retry"
 )
 
-// An action's processes are those of the session that its command leads. A process that made a session of its own
-// (a daemon) outlives a timeout; it does not outlive the recovery after a crash of the agent, which ends everything that
-// carries the action's ID in its environment, because nobody knows any more whether that is a daemon or the work itself.
+// An action's processes are those of the session that its command leads. A process that created a session of its own (a
+// daemon) survives a timeout. It does not survive the recovery after a crash of the agent: that stops everything that has the
+// action's ID in its environment, because it is no longer known whether that is a daemon or the action itself.
 
 // envActionID marks an action's processes.
 const envActionID = "REPLICANTE_ACTION_ID"
 
-// process names a process so that no later one is taken for it.
+// process identifies a process: no later one is mistaken for it.
 type process struct {
 	PID   int    `json:"pid"`
 	Start uint64 `json:"start"` // clock ticks since boot
 	Boot  string `json:"boot"`
 }
 
-// endPoll is how often it is looked whether processes are gone.
-const endPoll = 10 * time.Millisecond
+// minPollInterval is how soon it is checked again whether processes have ended.
+const minPollInterval = 10 * time.Millisecond
 
-// status is what /proc/PID/stat tells of a process; proc(5).
+// status is of a process in /proc/PID/stat; proc(5).
 type status struct {
 	pid, parent, group, session int
 	zombie                      bool
@@ -58,7 +59,7 @@ func readStatus(pid int) (status, error) {
 	return s, errors.Join(errs[:]...)
 }
 
-// processes are all that there are, zombies included.
+// processes are all processes, zombies included.
 func processes() ([]status, error) {
 	directory, err := os.Open("/proc")
 	if err != nil {
@@ -75,7 +76,7 @@ func processes() ([]status, error) {
 		if err != nil {
 			continue
 		}
-		if s, err := readStatus(pid); err == nil { // else it has gone meanwhile
+		if s, err := readStatus(pid); err == nil { // else it has ended
 			all = append(all, s)
 		}
 	}
@@ -87,15 +88,15 @@ func bootID() string {
 	return strings.TrimSpace(string(raw))
 }
 
-// identify names a process that exists.
+// identify identifies an existing process.
 func identify(pid int) (process, error) {
 	s, err := readStatus(pid)
 	return process{PID: pid, Start: s.start, Boot: bootID()}, err
 }
 
-// signal sends sig to the very process that s describes.
+// signal sends sig to the process that s describes, and to no later one with its PID.
 func (s status) signal(sig syscall.Signal) {
-	p, err := os.FindProcess(s.pid) // holds on to the process by a pidfd
+	p, err := os.FindProcess(s.pid) // holds the process by a pidfd
 	if err != nil {
 		return
 	}
@@ -105,10 +106,10 @@ func (s status) signal(sig syscall.Signal) {
 	}
 }
 
-// endSession ends the session led by a child that was not waited for yet, whose number can therefore be nobody else's.
-// It returns when nothing of it runs any more.
-func (a *Agent) endSession(leader int) error {
-	return a.endAll(context.Background(), func() ([]status, error) {
+// stopSession stops the session that is led by a child which was not waited for yet, so that no other process can have its PID.
+// It returns when nothing of it is running.
+func (a *Agent) stopSession(leader int) error {
+	return a.stopAll(context.Background(), func() ([]status, error) {
 		all, err := processes()
 		return slices.DeleteFunc(all, func(s status) bool {
 			return s.zombie || s.session != leader && s.group != leader
@@ -116,14 +117,14 @@ func (a *Agent) endSession(leader int) error {
 	}, func(sig syscall.Signal) { _ = syscall.Kill(-leader, sig) })
 }
 
-// endRemains ends what an earlier life of the agent left running of an action. It returns when nothing is left, or ctx
+// stopRemaining stops what an earlier process of the agent left running of an action. It returns when nothing is left, or ctx
 // ends.
-func (a *Agent) endRemains(ctx context.Context, e *entry) error {
+func (a *Agent) stopRemaining(ctx context.Context, e *entry) error {
 	if !strings.HasPrefix(e.Action.Kind, wire.KindExternalPrefix) {
 		return nil
 	}
 	mark := []byte(envActionID + "=" + e.Action.ID)
-	sessions := map[int]bool{} // the action's: its command led one, and what it started may have made more
+	sessions := map[int]bool{} // of the action: the one its command led, and those that its processes created
 	find := func() ([]status, error) {
 		all, err := processes()
 		if err != nil {
@@ -131,11 +132,11 @@ func (a *Agent) endRemains(ctx context.Context, e *entry) error {
 		}
 		marked, foreign := map[int]bool{}, map[int]bool{}
 		for _, s := range all {
-			marked[s.pid] = !s.zombie && carries(s.pid, mark)
+			marked[s.pid] = !s.zombie && hasVariable(s.pid, mark)
 			if e.Process != nil && s.pid == e.Process.PID && s.start == e.Process.Start && e.Process.Boot == bootID() {
 				sessions[s.session] = true
 			} else if s.pid == s.session {
-				foreign[s.session] = !s.zombie && !marked[s.pid] // led by one that only took the mark's bearer in
+				foreign[s.session] = !s.zombie && !marked[s.pid] // its leader is not of the action
 			}
 		}
 		for _, s := range all {
@@ -143,12 +144,12 @@ func (a *Agent) endRemains(ctx context.Context, e *entry) error {
 				sessions[s.session] = true
 			}
 		}
-		spared := lineage(all, os.Getpid())
+		kept := lineage(all, os.Getpid())
 		return slices.DeleteFunc(all, func(s status) bool {
-			return s.zombie || spared[s.pid] || !marked[s.pid] && !sessions[s.session] && !sessions[s.group]
+			return s.zombie || kept[s.pid] || !marked[s.pid] && !sessions[s.session] && !sessions[s.group]
 		}), nil
 	}
-	return a.endAll(ctx, find, func(syscall.Signal) {})
+	return a.stopAll(ctx, find, func(syscall.Signal) {})
 }
 
 // lineage is the process and its ancestors: an agent may have been started by an action.
@@ -165,7 +166,7 @@ func lineage(all []status, pid int) map[int]bool {
 	return line
 }
 
-func carries(pid int, mark []byte) bool {
+func hasVariable(pid int, mark []byte) bool {
 	environment, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
 	if err != nil {
 		return false
@@ -178,23 +179,23 @@ func carries(pid int, mark []byte) bool {
 	return false
 }
 
-// endAll sends SIGTERM to what find finds, and SIGKILL after the grace, again and again until find finds nothing. group
-// is signalled first, so that what forks meanwhile is reached too.
-func (a *Agent) endAll(ctx context.Context, find func() ([]status, error), group func(syscall.Signal)) error {
-	begun, told := time.Now(), false
+// stopAll sends SIGTERM to what find returns, and SIGKILL after the grace, until find returns nothing. signalGroup is called first,
+// so that it reaches processes that are forked meanwhile.
+func (a *Agent) stopAll(ctx context.Context, find func() ([]status, error), signalGroup func(syscall.Signal)) error {
+	start, warned := time.Now(), false
 	sig := syscall.SIGTERM
 	terminated := map[int]uint64{}
-	wait := endPoll
+	wait := minPollInterval
 	for {
 		left, err := find()
 		if err != nil || len(left) == 0 {
 			return err
 		}
-		if sig == syscall.SIGTERM && time.Since(begun) >= a.cfg.KillGrace {
-			sig, wait = syscall.SIGKILL, endPoll
+		if sig == syscall.SIGTERM && time.Since(start) >= a.cfg.KillGrace {
+			sig, wait = syscall.SIGKILL, minPollInterval
 		}
 		if len(terminated) == 0 || sig == syscall.SIGKILL {
-			group(sig)
+			signalGroup(sig)
 		}
 		for _, s := range left {
 			if sig == syscall.SIGKILL || terminated[s.pid] != s.start {
@@ -202,15 +203,13 @@ func (a *Agent) endAll(ctx context.Context, find func() ([]status, error), group
 				s.signal(sig)
 			}
 		}
-		if !told && time.Since(begun) > a.cfg.KillGrace+30*time.Second {
-			told = true
+		if !warned && time.Since(start) > a.cfg.KillGrace+30*time.Second {
+			warned = true
 			a.log.Warn("processes of an action do not end", "pid", left[0].pid, "count", len(left))
 		}
-		select {
-		case <-ctx.Done():
+		if !retry.Sleep(ctx, wait) {
 			return ctx.Err()
-		case <-time.After(wait):
 		}
-		wait = min(wait*2, 200*time.Millisecond, max(endPoll, a.cfg.KillGrace/4))
+		wait = min(wait*2, 200*time.Millisecond, max(minPollInterval, a.cfg.KillGrace/4))
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/hashicorp/go-hclog"
 
 	"github.com/replicante-io/playbooks/agent/wire"
 )
@@ -18,10 +17,10 @@ var (
 	errNotReady   = errors.New("the agent is not ready")
 	errQueueFull  = errors.New("the agent's queue is full")
 	errAgentStops = errors.New("the agent stopped while the action ran")
-	errTimeout    = errors.New("the action's time is over")
+	errTimeout    = errors.New("the action timed out")
 )
 
-// invalidError says what is wrong with a request.
+// invalidError is of a request that can never be carried out.
 type invalidError struct{ message string }
 
 func (e *invalidError) Error() string { return e.message }
@@ -30,34 +29,30 @@ func invalid(format string, args ...any) error {
 	return &invalidError{message: fmt.Sprintf(format, args...)}
 }
 
-// killed is why an action's context ends when a cancel ends it.
-type killed struct{ code string }
+// killError is the cause of an action's context where a cancel ended it.
+type killError struct{ code string }
 
-func (k *killed) Error() string { return "the action was ended on request" }
+func (k *killError) Error() string { return "the action was stopped by a cancel request" }
 
-const (
-	maxQueue = 1000
-	// journalRetry is how long a worker waits before it writes again what could not be written.
-	journalRetry = time.Second
-)
+const maxQueue = 1000
 
-// task is an action that was accepted and has not ended. entry and stop are written with Agent.change and Agent.mu held
-// and read with either; an entry is replaced, never changed.
+// task is an action that was accepted and has not ended. entry and stop are written with both Agent.change and Agent.mu held,
+// and read with either. An entry is replaced, never changed.
 type task struct {
 	id    string
 	kind  string
 	entry *entry
 	run   execution
 	ended chan struct{}
-	stop  context.CancelCauseFunc // while it runs
+	stop  context.CancelCauseFunc // nil before it runs
 }
 
 var actionID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$`)
 
-// canonicalID gives UUIDs their usual form, so that one ID has one spelling.
+// canonicalID writes UUIDs in lower case, so that an ID has one spelling.
 func canonicalID(id string) (string, error) {
 	if !actionID.MatchString(id) {
-		return "", invalid("%q is no action ID: use a UUID", id)
+		return "", invalid("%q is not a valid action ID: use a UUID", id)
 	}
 	if len(id) == 36 && uuid.Validate(id) == nil {
 		return strings.ToLower(id), nil
@@ -65,7 +60,7 @@ func canonicalID(id string) (string, error) {
 	return id, nil
 }
 
-// accept puts an action into the journal and the queue. Its ID is never accepted again.
+// accept adds an action to the journal and to the queue. Its ID is never accepted again.
 func (a *Agent) accept(request wire.ActionRequest) (string, error) {
 	sender, err := readFence(request.Metadata)
 	if err != nil {
@@ -87,7 +82,7 @@ func (a *Agent) accept(request wire.ActionRequest) (string, error) {
 		return "", err
 	}
 	if _, known, err := a.journal.find(id); err != nil {
-		return "", fmt.Errorf("look for action %s in the journal: %w", id, err)
+		return "", fmt.Errorf("find action %s in the journal: %w", id, err)
 	} else if known {
 		return "", wire.ErrExists
 	}
@@ -125,8 +120,8 @@ func (a *Agent) accept(request wire.ActionRequest) (string, error) {
 	return id, nil
 }
 
-// cancel makes sure that an action does not start any more, and with kill that it ends. ended is closed when it has, nil
-// if it was told so already.
+// cancel keeps an action from being started, and with Kill stops one that runs. ended is closed when the action has ended; nil
+// where it has.
 func (a *Agent) cancel(id string, request wire.CancelRequest) (ended <-chan struct{}, err error) {
 	sender, err := readFence(request.Metadata)
 	if err != nil {
@@ -138,7 +133,7 @@ func (a *Agent) cancel(id string, request wire.CancelRequest) (ended <-chan stru
 		code = wire.CodeCancelled
 	case wire.CodeCancelled, wire.CodeTimeout:
 	default:
-		return nil, invalid("code is %q: it is %s or %s", code, wire.CodeTimeout, wire.CodeCancelled)
+		return nil, invalid("code is %q; it must be %s or %s", code, wire.CodeTimeout, wire.CodeCancelled)
 	}
 
 	a.change.Lock()
@@ -153,7 +148,7 @@ func (a *Agent) cancel(id string, request wire.CancelRequest) (ended <-chan stru
 	t := a.live[id]
 	if t != nil && t.stop != nil {
 		if request.Kill {
-			t.stop(&killed{code: code})
+			t.stop(&killError{code: code})
 		}
 		a.mu.Unlock()
 		return t.ended, nil
@@ -171,24 +166,24 @@ func (a *Agent) cancel(id string, request wire.CancelRequest) (ended <-chan stru
 	return nil, nil
 }
 
-// forbid remembers an ID that was not seen yet, so that it will be refused. Called with change held.
+// forbid records an ID that was not seen yet, so that it will be rejected. The caller holds change.
 func (a *Agent) forbid(id string, request wire.CancelRequest) error {
 	if _, known, err := a.journal.find(id); err != nil {
-		return fmt.Errorf("look for action %s in the journal: %w", id, err)
+		return fmt.Errorf("find action %s in the journal: %w", id, err)
 	} else if known {
 		return nil
 	}
 	now := time.Now().UTC()
 	e := &entry{Action: wire.Action{ID: id, Metadata: request.Metadata, CreatedTime: now, ScheduledTime: &now}}
-	e.fail(wire.CodeNeverStarted, "the action was cancelled before this agent heard of it")
+	e.fail(wire.CodeNeverStarted, "the action was cancelled before this agent received it")
 	if err := a.journal.write(change{put: e}); err != nil {
 		return fmt.Errorf("write the cancel of action %s to the journal: %w", id, err)
 	}
 	return nil
 }
 
-// look tells how an action is. ended is closed once it has ended, nil if it has.
-func (a *Agent) look(id string) (action wire.Action, ended <-chan struct{}, err error) {
+// lookUp reads the state of an action. ended is closed when the action has ended; nil where it has.
+func (a *Agent) lookUp(id string) (action wire.Action, ended <-chan struct{}, err error) {
 	a.mu.Lock()
 	if a.state != stateOpen {
 		a.mu.Unlock()
@@ -201,7 +196,7 @@ func (a *Agent) look(id string) (action wire.Action, ended <-chan struct{}, err 
 	a.mu.Unlock()
 	e, _, err := a.journal.find(id)
 	if err != nil {
-		return action, nil, fmt.Errorf("look for action %s in the journal: %w", id, err)
+		return action, nil, fmt.Errorf("find action %s in the journal: %w", id, err)
 	}
 	if e == nil {
 		return action, nil, wire.ErrNotFound
@@ -209,7 +204,7 @@ func (a *Agent) look(id string) (action wire.Action, ended <-chan struct{}, err 
 	return e.Action, nil, nil
 }
 
-// pending lists what has not ended, in order.
+// pending lists the actions that have not ended, in order.
 func (a *Agent) pending() ([]wire.ActionSummary, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -233,135 +228,4 @@ func (a *Agent) queued() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return len(a.queue)
-}
-
-// work runs what is queued, one after the other, until nothing is or the agent is closed.
-func (a *Agent) work() {
-	for {
-		t, ctx := a.next()
-		if t == nil {
-			return
-		}
-		a.facts.expire()
-		a.log.Info("action starts", "action", t.id, "kind", t.kind)
-		if a.cfg.OnStart != nil {
-			a.cfg.OnStart(t.entry.Action)
-		}
-		state := t.run(ctx, t)
-		a.facts.expire()
-		a.finish(t, state)
-		a.log.Info("action ended", "action", t.id, "phase", state.Phase, "error", hclog.Fmt("%s", state.Error))
-	}
-}
-
-// next writes down that the first of the queue is started, and returns it. nil: there is nothing to start, and this worker
-// is over.
-func (a *Agent) next() (*task, context.Context) {
-	for {
-		t, ctx, err := a.start()
-		if err == nil {
-			return t, ctx
-		}
-		a.log.Error("action waits: the journal cannot be written", "error", err)
-		a.rest()
-	}
-}
-
-func (a *Agent) start() (*task, context.Context, error) {
-	a.change.Lock()
-	defer a.change.Unlock()
-	a.mu.Lock()
-	if a.state != stateOpen || len(a.queue) == 0 {
-		a.working = false
-		a.mu.Unlock()
-		return nil, nil, nil
-	}
-	t := a.queue[0]
-	a.mu.Unlock()
-	e := *t.entry
-	e.Action.State.Phase = wire.PhaseRunning
-	if err := a.journal.write(change{put: &e}); err != nil {
-		return nil, nil, fmt.Errorf("write the start of action %s to the journal: %w", e.Action.ID, err)
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	ctx, stop := context.WithCancelCause(context.Background())
-	t.entry, t.stop = &e, stop
-	return t, ctx, nil
-}
-
-// amend replaces what is known of a running action; what it says survives a crash once amend returns nil.
-func (a *Agent) amend(t *task, durable bool, amendment func(*entry)) error {
-	a.change.Lock()
-	defer a.change.Unlock()
-	e := *t.entry
-	amendment(&e)
-	if durable {
-		if err := a.journal.write(change{put: &e}); err != nil {
-			return err
-		}
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	t.entry = &e
-	return nil
-}
-
-// finish writes down how an action ended, and only then lets it be seen. It does not give up before the agent is closed.
-func (a *Agent) finish(t *task, state wire.State) {
-	for {
-		err := a.tryFinish(t, state)
-		if err == nil {
-			return
-		}
-		a.log.Error("the end of an action cannot be written to the journal", "action", t.id, "error", err)
-		if !a.rest() {
-			return // the next life will find it started, and report it lost
-		}
-	}
-}
-
-func (a *Agent) tryFinish(t *task, state wire.State) error {
-	a.change.Lock()
-	defer a.change.Unlock()
-	e := *t.entry
-	e.Process = nil
-	e.end(state)
-	if err := a.journal.write(change{put: &e}); err != nil {
-		return err
-	}
-	t.stop(nil)
-	a.conclude(t, &e)
-	a.purge(time.Now())
-	return nil
-}
-
-// conclude shows a task's end, which is in the journal.
-func (a *Agent) conclude(t *task, e *entry) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	t.entry = e
-	delete(a.live, e.Action.ID)
-	for i, other := range a.queue {
-		if other == t {
-			a.queue = append(a.queue[:i:i], a.queue[i+1:]...)
-			break
-		}
-	}
-	if len(a.queue) == 0 {
-		a.queue = nil
-	}
-	close(t.ended)
-}
-
-// rest waits before the journal is tried again; false when the agent is closed.
-func (a *Agent) rest() bool {
-	timer := time.NewTimer(journalRetry)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-a.closing:
-		return false
-	}
 }

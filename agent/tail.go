@@ -7,7 +7,7 @@ import (
 	"github.com/replicante-io/playbooks/agent/wire"
 )
 
-// tail is a writer that keeps the last wire.TailBytes of what is written to it.
+// tail is a writer that keeps the last wire.TailBytes bytes.
 type tail struct {
 	kept []byte
 	cut  bool

@@ -21,7 +21,7 @@ import (
 // be unavailable, the leader does not ask it.
 const degradedAfter = 3 * time.Second
 
-// storeFailed tells whether err means that the store did not answer.
+// storeFailed reports whether err means that the store did not answer.
 func storeFailed(err error) bool {
 	return errors.Is(err, store.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded)
 }

@@ -127,7 +127,7 @@ func filesOf(in *uploadInput) ([]file, *Failure) {
 	}
 }
 
-// printableName tells whether a file name can be part of a message.
+// printableName reports whether a file name can be part of a message.
 func printableName(name string) bool {
 	return len(name) <= 255 && !strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f || r == 0xfffd })
 }

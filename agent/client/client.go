@@ -1,9 +1,9 @@
-// Package client is the driver's side of an agent's HTTP interface.
+// Package client calls the HTTP API of agents.
 //
-// It tells apart what a driver must: a request that certainly never left (wire.ErrNotSent), an agent's own no
-// (wire.ErrExists, wire.ErrRejected, *wire.Fenced), an ID that the agent does not know (wire.ErrNotFound), and everything
-// else, after which nobody knows whether the agent has acted. It never sends a request again by itself once any of it may
-// have reached the agent, and follows no redirects.
+// Its errors distinguish a request of which no part was sent (wire.ErrNotSent), a rejection by the agent (wire.ErrExists,
+// wire.ErrRejected, *wire.Fenced), and an ID that the agent does not know (wire.ErrNotFound). After any other error it is
+// not known whether the agent has acted. A request of which any part may have been sent is never repeated here, and no
+// redirect is followed.
 package client
 
 import (
@@ -25,9 +25,9 @@ import (
 	"github.com/replicante-io/playbooks/internal/transport"
 )
 
-// Config says how agents are connected to. The zero value serves.
+// Config says how to connect to agents. The zero value is valid.
 type Config struct {
-	// DialTimeout bounds connecting; 5 s by default. Everything else is bounded by the caller's context.
+	// DialTimeout bounds connecting; 5 s by default. The caller's context bounds everything else.
 	DialTimeout time.Duration
 	// IdlePerHost is how many idle connections are kept to one host and port, which may serve many agents; 256 by default.
 	IdlePerHost int
@@ -37,14 +37,14 @@ type Config struct {
 	IdleTimeout time.Duration
 }
 
-// maxAnswer bounds what is read of an answer; maxRefusal, of one that says no.
+// maxAnswer bounds an answer; maxRejection, one that is not a success; maxQuote, what an error quotes of it.
 const (
-	maxAnswer  = 4 << 20
-	maxRefusal = 64 << 10
-	maxQuote   = 300
+	maxAnswer    = 4 << 20
+	maxRejection = 64 << 10
+	maxQuote     = 300
 )
 
-// Client talks to any number of agents. It is safe for concurrent use.
+// Client calls any number of agents. It is safe for concurrent use.
 type Client struct {
 	http *http.Client
 }
@@ -69,18 +69,18 @@ func New(cfg Config) *Client {
 // Close drops the idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// Post gives an action to an agent. nil: the agent has it.
+// Post sends an action to an agent. nil means that the agent has accepted it.
 func (c *Client) Post(ctx context.Context, agentURL string, action wire.ActionRequest) error {
 	var accepted wire.ActionAccepted
 	err := c.do(ctx, agentURL, http.MethodPost, []string{"action"}, "", action, &accepted)
 	if err == nil && !strings.EqualFold(accepted.ID, action.ID) {
-		err = fmt.Errorf("agent %s answers with action %q when given %s", agentURL, quote(accepted.ID), action.ID)
+		err = fmt.Errorf("agent %s answered with action %q for action %s", agentURL, quote(accepted.ID), action.ID)
 	}
 	return err
 }
 
-// Get asks how an action is. The agent may hold its answer up to wait until the action has ended; agents that do not know
-// that answer at once.
+// Get reads the state of an action. The agent holds its answer for up to wait until the action has ended; agents that do not
+// know wait answer at once.
 func (c *Client) Get(ctx context.Context, agentURL, id string, wait time.Duration) (wire.Action, error) {
 	query := ""
 	if wait > 0 {
@@ -89,36 +89,36 @@ func (c *Client) Get(ctx context.Context, agentURL, id string, wait time.Duratio
 	var action wire.Action
 	err := c.do(ctx, agentURL, http.MethodGet, []string{"action", id}, query, nil, &action)
 	if err == nil && !strings.EqualFold(action.ID, id) {
-		err = fmt.Errorf("agent %s answers with action %q when asked for %s", agentURL, quote(action.ID), id)
+		err = fmt.Errorf("agent %s answered with action %q for action %s", agentURL, quote(action.ID), id)
 	}
 	return action, err
 }
 
-// Cancel tells an agent to not start an action, or with Kill to end it too.
+// Cancel keeps an agent from starting an action, and with Kill stops one that runs.
 func (c *Client) Cancel(ctx context.Context, agentURL, id string, request wire.CancelRequest) (wire.CancelAnswer, error) {
 	var answer wire.CancelAnswer
 	err := c.do(ctx, agentURL, http.MethodPost, []string{"action", id, "cancel"}, "", request, &answer)
 	if err == nil && !strings.EqualFold(answer.ID, id) {
-		err = fmt.Errorf("agent %s answers for action %q when told to cancel %s", agentURL, quote(answer.ID), id)
+		err = fmt.Errorf("agent %s answered with action %q for the cancel of action %s", agentURL, quote(answer.ID), id)
 	}
 	return answer, err
 }
 
-// NodeInfo asks how the node is.
+// NodeInfo reads the facts of the node.
 func (c *Client) NodeInfo(ctx context.Context, agentURL string) (wire.NodeInfo, error) {
 	var info wire.NodeInfo
 	err := c.do(ctx, agentURL, http.MethodGet, []string{"info", "node"}, "", nil, &info)
 	return info, err
 }
 
-// StoreInfo asks what the datastore on the node says.
+// StoreInfo reads the facts of the node's datastore.
 func (c *Client) StoreInfo(ctx context.Context, agentURL string) (wire.StoreInfo, error) {
 	var info wire.StoreInfo
 	err := c.do(ctx, agentURL, http.MethodGet, []string{"info", "store"}, "", nil, &info)
 	return info, err
 }
 
-// ShardsInfo asks which shards the node holds.
+// ShardsInfo reads the shards of the node.
 func (c *Client) ShardsInfo(ctx context.Context, agentURL string) (wire.ShardsInfo, error) {
 	var info wire.ShardsInfo
 	err := c.do(ctx, agentURL, http.MethodGet, []string{"info", "shards"}, "", nil, &info)
@@ -137,7 +137,7 @@ func (c *Client) do(ctx context.Context, agentURL, method string, path []string,
 		}
 		content = bytes.NewReader(raw)
 	}
-	// Nothing is written before there is a connection: without one the request certainly never left.
+	// Nothing is sent before there is a connection.
 	var connected atomic.Bool
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }})
 	request, err := http.NewRequestWithContext(ctx, method, locate(agentURL, path, query), content)
@@ -154,7 +154,7 @@ func (c *Client) do(ctx context.Context, agentURL, method string, path []string,
 	if err != nil {
 		var wrapped *url.Error
 		if errors.As(err, &wrapped) {
-			err = wrapped.Err // what was asked of whom is said below
+			err = wrapped.Err // without the method and the URL, which what adds
 		}
 		if !connected.Load() {
 			return fmt.Errorf("%s: %w: %w", what(), wire.ErrNotSent, err)
@@ -163,7 +163,7 @@ func (c *Client) do(ctx context.Context, agentURL, method string, path []string,
 	}
 	defer response.Body.Close()
 	if response.StatusCode/100 != 2 {
-		return fmt.Errorf("%s: %w", what(), refusal(response, path))
+		return fmt.Errorf("%s: %w", what(), rejection(response, path))
 	}
 	raw, err := transport.ReadAll(response.Body, maxAnswer)
 	if err != nil {
@@ -197,13 +197,13 @@ func locate(agentURL string, path []string, query string) string {
 	return target.String()
 }
 
-// refusal makes an error of an answer that is not a success.
-func refusal(response *http.Response, path []string) error {
-	raw, err := transport.ReadAll(response.Body, maxRefusal)
+// rejection is the error for an answer that is not a success.
+func rejection(response *http.Response, path []string) error {
+	raw, err := transport.ReadAll(response.Body, maxRejection)
 	if err != nil {
 		return fmt.Errorf("status %s, and its body cannot be read: %w", response.Status, err)
 	}
-	said := explain(raw)
+	reason := reasonOf(raw)
 	switch response.StatusCode {
 	case http.StatusPreconditionFailed:
 		fenced := &wire.Fenced{}
@@ -211,23 +211,23 @@ func refusal(response *http.Response, path []string) error {
 			return fenced
 		}
 	case http.StatusBadRequest:
-		return fmt.Errorf("%w: %s", wire.ErrRejected, said)
+		return fmt.Errorf("%w: %s", wire.ErrRejected, reason)
 	case http.StatusConflict:
 		return wire.ErrExists
 	case http.StatusNotFound:
-		// The agent's own 404 has no body; another would be of a proxy, or of a server that is no agent.
+		// The 404 of an agent has no body; another is of a proxy, or of a server that is not an agent.
 		if path[0] == "action" && len(path) > 1 && len(raw) == 0 {
 			return wire.ErrNotFound
 		}
 	}
-	return fmt.Errorf("status %s: %s", response.Status, said)
+	return fmt.Errorf("status %s: %s", response.Status, reason)
 }
 
-// explain is what the body of a refusal says.
-func explain(raw []byte) string {
-	var refused wire.Refused
-	if json.Unmarshal(raw, &refused) == nil && refused.Error != "" {
-		return quote(refused.Error)
+// reasonOf is the reason in the body of a rejection.
+func reasonOf(raw []byte) string {
+	var rejected wire.Rejection
+	if json.Unmarshal(raw, &rejected) == nil && rejected.Error != "" {
+		return quote(rejected.Error)
 	}
 	if text := strings.TrimSpace(string(raw)); text != "" {
 		return quote(text)
@@ -235,7 +235,7 @@ func explain(raw []byte) string {
 	return "the answer is empty"
 }
 
-// quote bounds text of a stranger.
+// quote bounds a text that an agent has sent.
 func quote(text string) string {
 	text = strings.ToValidUTF8(text, "\uFFFD")
 	if len(text) > maxQuote {

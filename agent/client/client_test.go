@@ -34,7 +34,7 @@ func answering(t *testing.T, status int, body string) string {
 	return server.URL
 }
 
-func TestAnswersOfAgentsAreToldApart(t *testing.T) {
+func TestAnswersOfAgentsAreDistinguished(t *testing.T) {
 	sentinels := []error{wire.ErrNotSent, wire.ErrNotFound, wire.ErrExists, wire.ErrRejected}
 	doubt := errors.New("in doubt")
 	cases := []struct {
@@ -79,7 +79,7 @@ func TestAnswersOfAgentsAreToldApart(t *testing.T) {
 	}
 }
 
-func TestFencedAgentsSayWhyAndWhichTerm(t *testing.T) {
+func TestAFencedRequestHasTheReasonAndTheTerm(t *testing.T) {
 	url := answering(t, 412, `{"reason": "stale_term", "message": "term 3 is over", "term": 7}`)
 	var fenced *wire.Fenced
 	if err := client.New(client.Config{}).Post(t.Context(), url, action); !errors.As(err, &fenced) || fenced.Term != 7 || fenced.Reason != wire.FencedTerm {
@@ -107,7 +107,7 @@ func talk(t *testing.T, serve func(net.Conn)) string {
 	return "http://" + listener.Addr().String()
 }
 
-func TestOnlyWhatCertainlyNeverLeftIsNotSent(t *testing.T) {
+func TestARequestIsNotSentOnlyWhereNoPartOfItWas(t *testing.T) {
 	refused, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -122,7 +122,7 @@ func TestOnlyWhatCertainlyNeverLeftIsNotSent(t *testing.T) {
 		url     string
 		notSent bool
 	}{
-		{"nobody listens", t.Context(), "http://" + refused.Addr().String(), true},
+		{"connection refused", t.Context(), "http://" + refused.Addr().String(), true},
 		{"no such host", t.Context(), "http://no-such-host.invalid", true},
 		{"no URL", t.Context(), "agent-1:16018", true},
 		{"a broken URL", t.Context(), "http://[", true},
@@ -144,7 +144,7 @@ func TestOnlyWhatCertainlyNeverLeftIsNotSent(t *testing.T) {
 	}
 }
 
-func TestPostIsInDoubtWhenItsTimePassesAfterItLeft(t *testing.T) {
+func TestAPostThatIsNotAnsweredInTimeIsInDoubt(t *testing.T) {
 	arrived := make(chan struct{})
 	url := talk(t, func(c net.Conn) {
 		_, _ = http.ReadRequest(bufio.NewReader(c))
@@ -159,7 +159,7 @@ func TestPostIsInDoubtWhenItsTimePassesAfterItLeft(t *testing.T) {
 	}
 }
 
-func TestPostIsNotRepeatedOnAConnectionThatBreaks(t *testing.T) {
+func TestAPostIsNotRepeatedWhenItsConnectionBreaks(t *testing.T) {
 	var posts atomic.Int32
 	url := talk(t, func(c net.Conn) {
 		reader := bufio.NewReader(c)
@@ -188,7 +188,7 @@ func TestPostIsNotRepeatedOnAConnectionThatBreaks(t *testing.T) {
 	}
 }
 
-func TestBasePathsAndIDsArriveAsTheyAre(t *testing.T) {
+func TestBasePathsAndIDsArriveUnchanged(t *testing.T) {
 	seen := make(chan string, 1)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		seen <- r.URL.RequestURI()
@@ -206,7 +206,7 @@ func TestBasePathsAndIDsArriveAsTheyAre(t *testing.T) {
 	}
 }
 
-func TestConnectionsAreKept(t *testing.T) {
+func TestConnectionsAreReused(t *testing.T) {
 	var connections atomic.Int32
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodGet {
@@ -236,7 +236,7 @@ func TestConnectionsAreKept(t *testing.T) {
 	}
 }
 
-func TestWholeNumbersAmongAttributesStayWhole(t *testing.T) {
+func TestWholeNumbersOfAttributesStayWhole(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, `{"node_id": "n", "attributes": {"whole": 1, "part": 1.5}}`)
 	}))

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// The statuses of a node in their neutral form, which is also what a probe prints.
+// The statuses of a node in the control plane's form, which is also that of a probe.
 const (
 	StatusHealthy      = "HEALTHY"
 	StatusUnhealthy    = "UNHEALTHY"
@@ -16,13 +16,13 @@ const (
 	StatusUnknown      = "UNKNOWN"
 )
 
-// ParseStatus reads a published node status: its neutral form and, for UNKNOWN, why. What it does not know is UNKNOWN
-// too: agents of others and of later versions may say more.
+// ParseStatus converts a published node status to a status and, for UNKNOWN, its reason. A status that does not exist here is
+// UNKNOWN too: other and later agents may have more.
 func ParseStatus(published json.RawMessage) (status, reason string) {
-	word, detail := parseEnum(published)
-	switch word {
+	variant, detail := parseEnum(published)
+	switch variant {
 	case StatusHealthy, StatusUnhealthy, StatusUnavailable, StatusNotInCluster, StatusJoining, StatusLeaving:
-		return word, ""
+		return variant, ""
 	case "JOINING_CLUSTER":
 		return StatusJoining, ""
 	case "LEAVING_CLUSTER":
@@ -30,13 +30,13 @@ func ParseStatus(published json.RawMessage) (status, reason string) {
 	case StatusUnknown:
 		return StatusUnknown, detail
 	case "":
-		return StatusUnknown, "the agent gives no status"
+		return StatusUnknown, "the agent reported no status"
 	default:
-		return StatusUnknown, "the agent gives a status that is not known here: " + word
+		return StatusUnknown, "the agent reported an unknown status: " + variant
 	}
 }
 
-// FormatStatus is the published form of a neutral status; reason is used for UNKNOWN only.
+// FormatStatus is the published form of a status; reason is for UNKNOWN only.
 func FormatStatus(status, reason string) json.RawMessage {
 	switch status {
 	case StatusJoining:
@@ -50,20 +50,20 @@ func FormatStatus(status, reason string) json.RawMessage {
 	}
 }
 
-// ParseRole reads a published shard role: PRIMARY, SECONDARY, RECOVERING, the agent's own word, or "" when there is none.
+// ParseRole converts a published shard role to PRIMARY, SECONDARY, RECOVERING, the agent's own role, or "" for none.
 func ParseRole(published json.RawMessage) string {
-	word, detail := parseEnum(published)
-	switch word {
+	variant, detail := parseEnum(published)
+	switch variant {
 	case "Primary", "Secondary", "Recovering":
-		return strings.ToUpper(word)
+		return strings.ToUpper(variant)
 	case "Other":
 		return detail
 	default:
-		return word
+		return variant
 	}
 }
 
-// FormatRole is the published form of a neutral role.
+// FormatRole is the published form of a role.
 func FormatRole(role string) json.RawMessage {
 	switch role {
 	case "PRIMARY":
@@ -77,7 +77,7 @@ func FormatRole(role string) json.RawMessage {
 	}
 }
 
-// NodeRole is the role of a node whose shards all have one and the same; "" when they differ or there are none.
+// NodeRole is the role that all shards of a node have; "" where they differ or there are none.
 func NodeRole(shards []Shard) string {
 	role := ""
 	for i := range shards {
@@ -90,13 +90,13 @@ func NodeRole(shards []Shard) string {
 	return role
 }
 
-// ParseUnit reads a published unit: "seconds", "milliseconds" or the agent's own word.
+// ParseUnit converts a published unit to "seconds", "milliseconds" or the agent's own unit.
 func ParseUnit(published json.RawMessage) string {
-	word, detail := parseEnum(published)
-	if word == "unit" && detail != "" {
+	variant, detail := parseEnum(published)
+	if variant == "unit" && detail != "" {
 		return detail
 	}
-	return word
+	return variant
 }
 
 // FormatUnit is the published form of a unit.
@@ -107,30 +107,30 @@ func FormatUnit(unit string) json.RawMessage {
 	return formatEnum("unit", unit)
 }
 
-// parseEnum reads what Rust's serde writes for an enum: "Word", or {"Word": detail}.
-func parseEnum(raw json.RawMessage) (word, detail string) {
-	if json.Unmarshal(raw, &word) == nil {
-		return word, ""
+// parseEnum decodes what Rust's serde encodes for an enum: "Variant", or {"Variant": detail}.
+func parseEnum(raw json.RawMessage) (variant, detail string) {
+	if json.Unmarshal(raw, &variant) == nil {
+		return variant, ""
 	}
 	var tagged map[string]json.RawMessage
 	if json.Unmarshal(raw, &tagged) != nil || len(tagged) != 1 {
 		return "", ""
 	}
 	for tag, value := range tagged {
-		word = tag
+		variant = tag
 		if json.Unmarshal(value, &detail) != nil {
 			detail = string(value)
 		}
 	}
-	return word, detail
+	return variant, detail
 }
 
-func formatEnum(word, detail string) json.RawMessage {
-	raw, _ := json.Marshal(map[string]string{word: detail})
+func formatEnum(variant, detail string) json.RawMessage {
+	raw, _ := json.Marshal(map[string]string{variant: detail})
 	return raw
 }
 
-func quote(word string) json.RawMessage {
-	raw, _ := json.Marshal(word)
+func quote(text string) json.RawMessage {
+	raw, _ := json.Marshal(text)
 	return raw
 }

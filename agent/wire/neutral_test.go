@@ -7,7 +7,7 @@ import (
 	"github.com/replicante-io/playbooks/agent/wire"
 )
 
-func TestPublishedStatusesHaveOneNeutralForm(t *testing.T) {
+func TestPublishedStatusesAreParsed(t *testing.T) {
 	cases := []struct{ published, status, reason string }{
 		{`"HEALTHY"`, "HEALTHY", ""},
 		{`"UNAVAILABLE"`, "UNAVAILABLE", ""},
@@ -16,9 +16,9 @@ func TestPublishedStatusesHaveOneNeutralForm(t *testing.T) {
 		{`"LEAVING_CLUSTER"`, "LEAVING", ""},
 		{`{"UNKNOWN":"no route"}`, "UNKNOWN", "no route"},
 		{`"UNKNOWN"`, "UNKNOWN", ""},
-		{`"SLEEPING"`, "UNKNOWN", "the agent gives a status that is not known here: SLEEPING"},
-		{`null`, "UNKNOWN", "the agent gives no status"},
-		{``, "UNKNOWN", "the agent gives no status"},
+		{`"SLEEPING"`, "UNKNOWN", "the agent reported an unknown status: SLEEPING"},
+		{`null`, "UNKNOWN", "the agent reported no status"},
+		{``, "UNKNOWN", "the agent reported no status"},
 		{`{"UNKNOWN":{"code":1}}`, "UNKNOWN", `{"code":1}`},
 	}
 	for _, c := range cases {
@@ -29,29 +29,29 @@ func TestPublishedStatusesHaveOneNeutralForm(t *testing.T) {
 	}
 }
 
-func TestWhatIsFormattedIsReadBack(t *testing.T) {
+func TestWhatIsFormattedIsParsedBack(t *testing.T) {
 	for _, status := range []string{wire.StatusHealthy, wire.StatusUnhealthy, wire.StatusUnavailable, wire.StatusJoining,
 		wire.StatusLeaving, wire.StatusNotInCluster} {
 		if got, _ := wire.ParseStatus(wire.FormatStatus(status, "")); got != status {
-			t.Errorf("status %s is read back as %s", status, got)
+			t.Errorf("status %s is parsed back as %s", status, got)
 		}
 	}
 	if status, reason := wire.ParseStatus(wire.FormatStatus(wire.StatusUnknown, "why")); status != "UNKNOWN" || reason != "why" {
-		t.Errorf("UNKNOWN is read back as %s, %s", status, reason)
+		t.Errorf("UNKNOWN is parsed back as %s, %s", status, reason)
 	}
 	for _, role := range []string{"PRIMARY", "SECONDARY", "RECOVERING", "arbiter"} {
 		if got := wire.ParseRole(wire.FormatRole(role)); got != role {
-			t.Errorf("role %s is read back as %s", role, got)
+			t.Errorf("role %s is parsed back as %s", role, got)
 		}
 	}
 	for _, unit := range []string{"seconds", "milliseconds", "entries"} {
 		if got := wire.ParseUnit(wire.FormatUnit(unit)); got != unit {
-			t.Errorf("unit %s is read back as %s", unit, got)
+			t.Errorf("unit %s is parsed back as %s", unit, got)
 		}
 	}
 }
 
-func TestPublishedRolesHaveOneNeutralForm(t *testing.T) {
+func TestPublishedRolesAreParsed(t *testing.T) {
 	for published, want := range map[string]string{
 		`"Primary"`: "PRIMARY", `"Secondary"`: "SECONDARY", `"Recovering"`: "RECOVERING", `{"Other":"x"}`: "x", `null`: "",
 	} {

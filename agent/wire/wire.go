@@ -1,5 +1,5 @@
-// Package wire holds the messages of an agent's HTTP interface: the published Replicante agent API (/api/unstable) and
-// what our agents add to it. It imports the standard library only.
+// Package wire has the messages of an agent's HTTP API: the published Replicante agent API (/api/unstable) and what our agents
+// add to it. It imports the standard library only.
 package wire
 
 import (
@@ -9,20 +9,20 @@ import (
 )
 
 var (
-	// ErrNotSent means that a request certainly never reached its agent.
-	ErrNotSent = errors.New("the agent could not be connected to")
+	// ErrNotSent means that no part of a request reached the agent.
+	ErrNotSent = errors.New("cannot connect to the agent")
 	// ErrNotFound means that the agent does not know the ID.
 	ErrNotFound = errors.New("the agent does not know this action")
 	// ErrExists means that the agent has the ID already.
 	ErrExists = errors.New("the agent has this action already")
-	// ErrRejected means that the agent will never do this: an unknown kind, or arguments it cannot read.
+	// ErrRejected means that the agent will never run the action: its kind is unknown, or its arguments are not valid.
 	ErrRejected = errors.New("the agent rejects this action")
 )
 
-// Base is where an agent serves, under its URL.
+// Base is the path of the API under an agent's URL.
 const Base = "/api/unstable"
 
-// Metadata keys by which a request is fenced.
+// Metadata keys of a fence, which identifies the sender of a request, and of a timeout.
 const (
 	MetaTerm         = "replicante.io/term" // decimal
 	MetaInstallation = "replicante.io/installation"
@@ -31,7 +31,7 @@ const (
 	MetaTimeout = "replicante.io/timeout"
 )
 
-// Phase is how far an action is.
+// Phase is the progress of an action.
 type Phase string
 
 // The phases of an action.
@@ -42,20 +42,20 @@ const (
 	PhaseFailed  Phase = "FAILED"
 )
 
-// Ended tells whether the phase is final.
+// Ended reports whether the phase is final.
 func (p Phase) Ended() bool { return p == PhaseDone || p == PhaseFailed }
 
 // Codes of an action's error.
 const (
-	CodeLost         = "lost"          // it was running when the agent's earlier life ended
-	CodeNeverStarted = "never_started" // it was only queued then
+	CodeLost         = "lost"          // it was running when the agent stopped
+	CodeNeverStarted = "never_started" // it was queued when the agent stopped
 	CodeTimeout      = "timeout"
 	CodeCancelled    = "cancelled"
-	CodeExit         = "exit" // the command ended with another status than 0
+	CodeExit         = "exit" // the command exited with another status than 0
 	CodeFailed       = "failed"
 )
 
-// Kinds that every agent of ours knows.
+// Kinds of actions of our agents.
 const (
 	KindSuccess        = "agent.replicante.io/test.success"
 	KindFail           = "agent.replicante.io/test.fail"
@@ -85,8 +85,8 @@ type CancelRequest struct {
 	Metadata map[string]string `json:"metadata,omitempty"`
 }
 
-// CancelAnswer is the answer to a cancel: the action as it now is, or, for an ID not seen before, Phase FAILED with
-// CodeNeverStarted: that ID will be refused from now on.
+// CancelAnswer is the answer to a cancel: the state of the action, or, for an ID not seen before, phase FAILED with
+// CodeNeverStarted. Such an ID is rejected from then on.
 type CancelAnswer struct {
 	ID    string `json:"id"`
 	State State  `json:"state"`
@@ -104,8 +104,8 @@ type Action struct {
 	State         State             `json:"state"`
 }
 
-// State is how an action is. Error is null unless the phase is FAILED; agents of others put anything there, ours an
-// Error. ExitCode and the tails are ours too, for kinds that run a command.
+// State is the state of an action. Error is null unless the phase is FAILED; ours is an Error, that of other agents can be
+// anything. ExitCode and the tails are ours too, for kinds that run a command.
 type State struct {
 	Phase      Phase           `json:"phase"`
 	Payload    json.RawMessage `json:"payload"`
@@ -115,16 +115,16 @@ type State struct {
 	StderrTail string          `json:"stderr_tail,omitempty"`
 }
 
-// Error is what our agents put into State.Error.
+// Error is State.Error of our agents.
 type Error struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`
 }
 
-// TailBytes bounds each kept tail of a command's output.
+// TailBytes bounds each tail of a command's output.
 const TailBytes = 4096
 
-// Fenced is the body of a 412: why, and the highest term that this agent has seen from the installation.
+// Fenced is the body of a 412: the reason, and the highest term of the installation that the agent has seen.
 type Fenced struct {
 	Reason  string `json:"reason"` // stale_term, installation, journal
 	Message string `json:"message"`
@@ -140,12 +140,12 @@ const (
 	FencedJournal      = "journal"
 )
 
-// Refused is the body of a 400 or 409.
-type Refused struct {
+// Rejection is the body of a 400 or 409.
+type Rejection struct {
 	Error string `json:"error"`
 }
 
-// NodeInfo is the answer to GET /info/node, as the published SDK (replisdk, agent/models/info) writes it.
+// NodeInfo is the answer to GET /info/node, as the published SDK (replisdk, agent/models/info) encodes it.
 type NodeInfo struct {
 	AgentVersion AgentVersion    `json:"agent_version"`
 	Attributes   map[string]any  `json:"attributes"`
@@ -159,14 +159,14 @@ type NodeInfo struct {
 	Role      string `json:"role,omitempty"`
 }
 
-// AgentVersion says which agent it is.
+// AgentVersion is the version of an agent.
 type AgentVersion struct {
 	Checkout string `json:"checkout"`
 	Number   string `json:"number"`
 	Taint    string `json:"taint"`
 }
 
-// StoreVersion says which datastore it is.
+// StoreVersion is the version of a datastore.
 type StoreVersion struct {
 	Checkout *string `json:"checkout,omitempty"`
 	Number   string  `json:"number"`
@@ -187,7 +187,7 @@ type ShardsInfo struct {
 // Shard is one shard of a node.
 type Shard struct {
 	ID           string          `json:"id"`
-	Role         json.RawMessage `json:"role"` // "Primary", "Secondary", "Recovering", {"Other": "word"}
+	Role         json.RawMessage `json:"role"` // "Primary", "Secondary", "Recovering", {"Other": "role"}
 	CommitOffset Offset          `json:"commit_offset"`
 	Lag          *Offset         `json:"lag"`
 }

@@ -259,7 +259,7 @@ func (c *Client) repeat(ctx context.Context, patience, unreachablePatience time.
 
 func newBackoff() *retry.Backoff { return retry.New(200*time.Millisecond, 2*time.Second) }
 
-// isAnswer tells whether err was answered by a server: it says more than the error of a connection.
+// isAnswer reports whether err was answered by a server: it says more than the error of a connection.
 func isAnswer(err error) bool {
 	var e *Error
 	return errors.As(err, &e)

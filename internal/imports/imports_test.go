@@ -23,7 +23,7 @@ var allowed = map[string][]string{
 	"store/mongo":        {"internal/failpoint", "internal/retry", "record", "store"},
 	"store/sqlite":       {"record", "store"},
 	"store/storetest":    {"record", "store"},
-	"agent":              {"membership", "agent/wire", "internal/failpoint"},
+	"agent":              {"agent/wire", "internal/failpoint", "internal/retry", "membership"},
 	"agent/wire":         {},
 	"agent/client":       {"agent/wire", "internal/failpoint", "internal/transport"},
 	"controller/policy":  {"playbook", "record"},

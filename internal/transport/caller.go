@@ -55,7 +55,7 @@ func withCaller(r *http.Request) context.Context {
 	return context.WithValue(r.Context(), callerKey{}, found)
 }
 
-// Printable tells whether the value of a header can be recorded: at most limit printable ASCII characters.
+// Printable reports whether the value of a header can be recorded: at most limit printable ASCII characters.
 func Printable(text string, limit int) bool {
 	for i := range len(text) {
 		if text[i] < ' ' || text[i] > '~' {
