@@ -37,6 +37,7 @@ func call(t *testing.T, h http.Handler, method, path, body string, headers ...st
 		reader = strings.NewReader(body)
 	}
 	r := httptest.NewRequestWithContext(t.Context(), method, path, reader)
+	r.Header.Set("Content-Type", "application/yaml")
 	if strings.HasPrefix(body, "{") {
 		r.Header.Set("Content-Type", "application/json")
 	}

@@ -4,23 +4,32 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strings"
+
+	"github.com/replicante-io/playbooks/internal/transport"
 )
 
-// middleware is around every request: a panic, a path or method that is not served, and a change that a page of another site
-// requests through an operator's browser are answered with a problem.
+// uploadTypes are the types that playbooks are sent as.
+var uploadTypes = []string{transport.MediaTypeJSON, "application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml", "multipart/form-data"}
+
+// Guard is for the server of a handler of New: it refuses what the API does not take from browsers and strangers. names are
+// those under which the server is reached.
+func Guard(names []string) *transport.Guard {
+	return &transport.Guard{
+		Names: names,
+		MediaTypes: func(r *http.Request) []string {
+			if r.URL.Path == "/api/v1/apply" || r.URL.Path == "/api/v1/validate" {
+				return uploadTypes
+			}
+			return uploadTypes[:1]
+		},
+		Refuse: func(w http.ResponseWriter, refusal transport.Refusal) {
+			fail(refusal.Status, refusal.Code, refusal.Message).write(w)
+		},
+	}
+}
+
+// middleware is around every request: a panic, and a path or method that is not served, are answered with a problem.
 func (s *server) middleware(mux *http.ServeMux) http.Handler {
-	crossOrigin := http.NewCrossOriginProtection()
-	crossOrigin.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		fail(http.StatusForbidden, "cross_origin", "a request from a page of another origin may not change anything").write(w)
-	}))
-	routed := crossOrigin.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		handler, pattern := mux.Handler(r)
-		if pattern == "" {
-			notServed(handler, w, r)
-			return
-		}
-		mux.ServeHTTP(w, r)
-	}))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		out := &startedWriter{ResponseWriter: w}
 		defer func() {
@@ -40,7 +49,11 @@ func (s *server) middleware(mux *http.ServeMux) http.Handler {
 		}()
 		s.Log.Trace("request", "method", r.Method, "path", r.URL.Path)
 		w.Header().Set("X-Content-Type-Options", "nosniff")
-		routed.ServeHTTP(out, r)
+		if handler, pattern := mux.Handler(r); pattern == "" {
+			notServed(handler, out, r)
+			return
+		}
+		mux.ServeHTTP(out, r)
 	})
 }
 

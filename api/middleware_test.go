@@ -46,7 +46,9 @@ func TestPagesOfOtherOriginsChangeNothing(t *testing.T) {
 	_, h := leading(t)
 	a := call(t, h, "POST", "/api/v1/apply", apitest.Playbook, "Origin", "https://elsewhere.example", "Sec-Fetch-Site", "cross-site")
 	rejected(t, a, 403, "cross_origin")
-	ok(t, call(t, h, "GET", "/api/v1/runs", "", "Sec-Fetch-Site", "cross-site"), 200)
+	rejected(t, call(t, h, "GET", "/api/v1/runs", "", "Origin", "http://elsewhere.example"), 403, "cross_origin")
+	ok(t, call(t, h, "GET", "/api/v1/runs", "", "Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "navigate"), 200)
+	ok(t, call(t, h, "GET", "/api/v1/runs", "", "Origin", "http://example.com", "Sec-Fetch-Site", "same-origin"), 200)
 }
 
 func TestReadyzNamesWhyAReplicaIsNotReady(t *testing.T) {

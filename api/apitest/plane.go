@@ -100,7 +100,7 @@ func (p *Plane) Replica(name string, change ...func(*api.Config)) http.Handler {
 		defer p.mu.Unlock()
 		return p, p.leader.Name == name && p.leading
 	})
-	return transport.NewServer(transport.ServerConfig{Handler: handler, MaxBody: api.MaxBody}).Handler()
+	return transport.NewServer(transport.ServerConfig{Handler: handler, Guard: api.Guard([]string{"example.com"}), MaxBody: api.MaxBody}).Handler()
 }
 
 // Serve serves a replica on a port of its own.

@@ -84,7 +84,7 @@ func run(ctx context.Context, c config.Agent) error {
 	})
 	log.Info("agent starts", "node", c.Node.ID, "cluster", c.Node.Cluster, "listen", listener.Addr().String(), "version", version.Text())
 	work, ctx := errgroup.WithContext(ctx)
-	work.Go(func() error { return node.Serve(ctx, listener, n.Handler(), 1, log) })
+	work.Go(func() error { return node.Serve(ctx, listener, n.Handler(), 1, c.API.Names(), log) })
 	work.Go(func() error { return n.Run(ctx) })
 	work.Go(func() error {
 		select {

@@ -97,7 +97,7 @@ func RunFleet(ctx context.Context, c FleetConfig) error {
 	defer func() { _ = client.Close() }()
 	at := Fleet{URL: "http://" + listener.Addr().String(), Endpoints: endpoints, Prefix: c.Prefix, Cluster: c.Cluster, Nodes: c.Nodes}
 	work, ctx := errgroup.WithContext(ctx)
-	work.Go(func() error { return node.Serve(ctx, listener, f.handler(), len(f.agents), c.Log) })
+	work.Go(func() error { return node.Serve(ctx, listener, f.handler(), len(f.agents), nil, c.Log) })
 	work.Go(func() error { return f.register(ctx, client, at) })
 	return work.Wait()
 }

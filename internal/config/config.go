@@ -31,6 +31,8 @@ type API struct {
 	Listen    string `key:"listen" usage:"address to serve HTTP on"`
 	Advertise string `key:"advertise" usage:"URL under which others reach this address (default: http:// and the listen address)"`
 	Insecure  bool   `key:"insecure" usage:"allow an address that other machines can reach, without TLS and authentication"`
+	// Hosts are names under which clients reach the address besides that of Advertise: of a load balancer, for example.
+	Hosts []string `key:"hosts" usage:"further host names under which clients call this address, separated by commas"`
 }
 
 // Etcd is the etcd to use, and the prefix of keys in it.
@@ -174,6 +176,9 @@ func (e Etcd) Password() (string, error) {
 	}
 	return strings.TrimRight(string(data), "\r\n"), nil
 }
+
+// Names are the names under which clients reach the API: host names, addresses and URLs.
+func (a *API) Names() []string { return append([]string{a.Listen, a.Advertise}, a.Hosts...) }
 
 func (a *API) complete() {
 	if host, _, ok := splitListen(a.Listen); ok && a.Advertise == "" && !everywhere(host) {

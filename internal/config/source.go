@@ -170,7 +170,7 @@ func parse(v reflect.Value, text string) error {
 		}
 		v.SetBool(b)
 	case v.Kind() == reflect.Slice:
-		list := []string{}
+		var list []string
 		for item := range strings.SplitSeq(text, ",") {
 			if item = strings.TrimSpace(item); item != "" {
 				list = append(list, item)

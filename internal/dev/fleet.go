@@ -78,7 +78,7 @@ func (f *fleet) Run(ctx context.Context) error {
 		return nil
 	})
 	work, ctx := errgroup.WithContext(ctx)
-	work.Go(func() error { return node.Serve(ctx, f.listener, mux, len(f.nodes), f.log) })
+	work.Go(func() error { return node.Serve(ctx, f.listener, mux, len(f.nodes), nil, f.log) })
 	for _, n := range f.nodes {
 		work.Go(func() error { return n.Run(ctx) })
 	}

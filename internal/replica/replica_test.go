@@ -156,7 +156,7 @@ func (i *installation) agent(id string) (url, journal string) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 2)
 	go func() { done <- n.Run(ctx) }()
-	go func() { done <- node.Serve(ctx, listener, n.Handler(), 1, hclog.NewNullLogger()) }()
+	go func() { done <- node.Serve(ctx, listener, n.Handler(), 1, nil, hclog.NewNullLogger()) }()
 	i.t.Cleanup(func() {
 		cancel()
 		for range 2 {

@@ -20,6 +20,7 @@ func (r *Replica) serve(ctx context.Context) error {
 			Name: r.config.Name, Instance: r.instance, Version: r.config.Version,
 			Metrics: r.metrics.handler(), Log: r.config.Log.Named("api"),
 		}, r.controller),
+		Guard:   api.Guard(append(r.config.API.Names(), r.url)),
 		MaxBody: api.MaxBody, DrainTimeout: drainTimeout, Log: r.log,
 	}).Serve(ctx, r.listener)
 }

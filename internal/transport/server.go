@@ -17,6 +17,8 @@ import (
 // ServerConfig is what a server serves, and its limits. Those that are 0 have the defaults below.
 type ServerConfig struct {
 	Handler http.Handler
+	// Guard is in front of Handler; nil: none.
+	Guard *Guard
 	// MaxBody is how large a request's body may be; reading further is an *http.MaxBytesError.
 	MaxBody int64
 	// MaxConnections is how many connections may be open at a time. At this bound the connection that has been idle the
@@ -71,6 +73,9 @@ func NewServer(config ServerConfig) *Server {
 	}
 	if config.Log == nil {
 		config.Log = hclog.NewNullLogger()
+	}
+	if config.Guard != nil {
+		config.Handler = config.Guard.Handler(config.Handler)
 	}
 	s := &Server{config: config}
 	s.handler = http.HandlerFunc(s.serve)
