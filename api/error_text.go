@@ -145,8 +145,8 @@ func init() {
 		},
 
 		record.CauseNoStage:      fixed("no stage was for it"),
-		record.CauseRunFailed:    fixed("the run failed before its turn came"),
-		record.CauseRunCancelled: fixed("the run was cancelled before its turn came"),
+		record.CauseRunFailed:    endedText("failed"),
+		record.CauseRunCancelled: endedText("was cancelled"),
 		record.CauseBeforeStep: func(v values) string {
 			return "the run ended before step " + v.text("step") + " of stage " + v.text("stage")
 		},
@@ -185,11 +185,21 @@ func onResume(v values, text string) string {
 	return ""
 }
 
+// endedText says why nothing more is done on a node.
+func endedText(how string) func(values) string {
+	return func(v values) string {
+		if v.text("after") != "" {
+			return "the run " + how + " after stage " + v.text("after") + " of this node"
+		}
+		return "the run " + how + " before its turn came"
+	}
+}
+
 // decisionText is what an expression decides.
 func decisionText(v values) string {
 	text := map[string]string{
-		"targets": "which nodes stage " + v.text("stage") + " is for", "order_by": "the order of stage " + v.text("stage"),
-		"when": "whether step " + v.text("step") + " runs", "args": "the arguments of step " + v.text("step"),
+		"targets": "targets of stage " + v.text("stage"), "order_by": "order_by of stage " + v.text("stage"),
+		"when": "when of step " + v.text("step"), "args": "args of step " + v.text("step"),
 	}[v.text("what")]
 	if text == "" {
 		text = v.text("what")

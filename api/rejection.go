@@ -17,7 +17,7 @@ func rejection(e *record.RejectedError) *Failure {
 			what = "node " + v.text("node") + " of " + what
 		}
 		text = "cannot " + v.text("verb") + " " + what + ": it is " +
-			v.text("state") + optional(" and ends ", v.text("outcome")) + "; it has to be " + v.list("allowed", "or")
+			v.text("state") + ending(v) + "; it has to be " + v.list("allowed", "or")
 		if v.text("verb") == string(record.VerbCancel) && v.text("state") == string(record.RunCancelling) {
 			text += "; with kill, what is in flight is stopped"
 		}
@@ -47,4 +47,12 @@ func rejection(e *record.RejectedError) *Failure {
 	f := fail(status, e.Code, text)
 	f.Problems = e.Problems
 	return f
+}
+
+// ending says how a run that still runs will end.
+func ending(v values) string {
+	if v.text("state") != string(record.RunRunning) {
+		return ""
+	}
+	return optional(" and ends ", v.text("outcome"))
 }

@@ -82,7 +82,7 @@ func TestTexts(t *testing.T) {
 			Data: record.Document{"failed": int64(3), "nodes": int64(9), "named": []any{failed}}}),
 		"not healthy within 2m0s after its steps: its status is UNHEALTHY": errorText(&record.Error{Code: record.CodeHealthTimeout,
 			Data: record.Document{"timeout": "2m0s", "why": map[string]any{"code": "status", "data": map[string]any{"status": "UNHEALTHY"}}}}),
-		"cannot decide the order of stage s on node n: node.role is absent; waited 2m0s": errorText(&record.Error{Code: record.CodeFactsAbsent,
+		"cannot decide order_by of stage s on node n: node.role is absent; waited 2m0s": errorText(&record.Error{Code: record.CodeFactsAbsent,
 			Data: record.Document{"what": "order_by", "stage": "s", "node": "n", "error": "node.role is absent", "waited": "2m0s"}}),
 		"it appeared during the run (membership.added: ignore)": errorText(&record.Error{Code: record.CauseJoined, Data: record.Document{"policy": "ignore"}}),
 		"an agent's own message":                                errorText(&record.Error{Code: record.CodeTimeout, Message: "an agent's own message"}),

@@ -32,7 +32,7 @@ func waitText(w *record.Wait) string {
 	case record.WaitUnsettled:
 		return unsettledText(w, v)
 	case record.WaitFacts:
-		return "a fact is absent that decides " + decisionText(v) + ": " + v.text("error") + until(w)
+		return "the fact that decides " + decisionText(v) + " is absent: " + v.text("error") + until(w)
 	case record.WaitGate:
 		return gateText(w, v)
 	case record.WaitRetry:

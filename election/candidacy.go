@@ -75,23 +75,6 @@ func (c *candidacy) waitUntilFirst(ctx context.Context) error {
 	}
 }
 
-// checkStillFirst calls lose once the candidacy is no longer the first, and returns when ctx ends. What the watch
-// reports of the key counts at once; as long as etcd cannot be asked only the lease counts.
-func (c *candidacy) checkStillFirst(ctx context.Context, lose context.CancelCauseFunc) {
-	for ctx.Err() == nil {
-		changed := c.queue.next()
-		if c.queue.seenGone(c.key, c.created) {
-			lose(ErrKeyLost)
-			return
-		}
-		if at, err := c.position(ctx); err == nil && at != positionFirst {
-			lose(ErrKeyLost)
-			return
-		}
-		c.waitForChange(ctx, changed)
-	}
-}
-
 // waitForChange waits for the queue to change, at most for the pause.
 func (c *candidacy) waitForChange(ctx context.Context, changed <-chan struct{}) {
 	timer := time.NewTimer(c.pause)

@@ -142,17 +142,6 @@ func (c *Candidate) wait(ctx context.Context, own *candidacy) error {
 	return own.waitUntilFirst(ctx)
 }
 
-// lead calls the callback under a context that also ends when the election key is lost.
-func (c *Candidate) lead(ctx context.Context, own *candidacy, lead func(ctx context.Context, l *Leadership) error) {
-	c.log.Debug("elected", "key", own.key)
-	ctx, lose := context.WithCancelCause(ctx)
-	var checking sync.WaitGroup
-	checking.Go(func() { own.checkStillFirst(ctx, lose) })
-	_ = lead(ctx, &Leadership{candidacy: own, self: c.self, ended: ctx.Done()}) // lead logs it
-	lose(nil)
-	checking.Wait()
-}
-
 // enter puts the key of this candidate behind those that exist. After an error the key may exist; it ends with its
 // lease.
 func (c *Candidate) enter(ctx context.Context, lease clientv3.LeaseID) (*candidacy, error) {

@@ -62,6 +62,9 @@ func waitingText(message, until string) string {
 
 func stageEventText(e record.Event) string {
 	stage := "stage " + e.Stage
+	if pass := text(e.Data, "pass"); pass != "" {
+		stage += " (" + pass + ")"
+	}
 	if group := text(e.Data, "group"); group != "" {
 		stage += ", group " + group
 	}
@@ -104,7 +107,7 @@ func nodeEventText(e record.Event) string {
 		}
 		return line
 	case record.EventActionUnknown:
-		return node + ": it is not known how " + step + " ended" + because(e.Data)
+		return attempt + " has an unknown end" + because(e.Data)
 	case record.EventActionSettled:
 		line := node + ": " + step + " has ended"
 		if state := text(e.Data, "state"); state != "" {

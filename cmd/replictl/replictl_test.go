@@ -285,7 +285,7 @@ func TestOnATerminalTheRunIsDrawnLive(t *testing.T) {
 	d.ok("apply", "-f", d.file)
 	out := &screen{}
 	s := d.during(terminal{out: out, draws: true}, func(run record.Run) {
-		d.until(func() bool { return strings.Contains(out.String(), "RUNNING for") })
+		d.until(func() bool { return strings.Contains(out.String(), "RUNNING, started") })
 		d.Move(run.ID, apitest.Change{State: record.RunRunning, Event: record.EventBatchStarted,
 			Stages: []record.RunStage{{Name: "restart", State: record.StageRunning, Batch: 1, Batches: 3}}})
 		d.until(func() bool { return strings.Contains(out.String(), "batch 1/3") })

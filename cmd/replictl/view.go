@@ -95,14 +95,14 @@ func waitingLine(run *record.Run) string {
 }
 
 func age(run *record.Run, now time.Time) string {
-	start, word := run.CreatedTS, "for"
+	start, format := run.CreatedTS, ", requested %s ago"
 	if run.StartTS != nil {
-		start = *run.StartTS
+		start, format = *run.StartTS, ", started %s ago"
 	}
 	if run.FinishTS != nil {
-		now, word = *run.FinishTS, "after"
+		now, format = *run.FinishTS, " after %s"
 	}
-	return fmt.Sprintf(" %s %s", word, max(now.Sub(start), 0).Truncate(time.Second))
+	return fmt.Sprintf(format, max(now.Sub(start), 0).Truncate(time.Second))
 }
 
 // stageColumns is the width of a stage's line without its name, its bar and its counts.

@@ -175,7 +175,7 @@ func TestEveryEventIsPrintedAsOneLine(t *testing.T) {
 		{Type: record.EventActionFailed, Node: "a", Stage: "restart", Step: "stop", Data: map[string]any{"attempt": int64(2), "message": "status 1"}},
 		{Type: record.EventActionRetry, Node: "a", Stage: "restart", Step: "stop",
 			Data: map[string]any{"attempt": int64(1), "message": "status 1", "next_ts": "2026-03-01T12:00:05.5Z"}},
-		{Type: record.EventActionUnknown, Node: "a", Stage: "restart", Step: "stop"},
+		{Type: record.EventActionUnknown, Node: "a", Stage: "restart", Step: "stop", Data: map[string]any{"attempt": int64(1)}},
 		{Type: record.EventActionSettled, Node: "a", Stage: "restart", Step: "stop", Data: map[string]any{"state": "DONE"}},
 		{Type: record.EventStepSkipped, Node: "a", Stage: "restart", Step: "stop"},
 		{Type: record.EventStageFinished, Stage: "restart", Data: map[string]any{"state": "DONE"}},

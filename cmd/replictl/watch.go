@@ -108,7 +108,9 @@ func blocked(run record.Run) bool {
 func (w *watcher) event(event record.Event) {
 	w.lastSeq, w.stale = event.Seq, true
 	if w.lines != nil {
-		_, _ = fmt.Fprintln(w.lines, eventLine(event))
+		if event.Type != record.EventRunWaiting || text(event.Data, "message") != "" { // what happens next says that it continues
+			_, _ = fmt.Fprintln(w.lines, eventLine(event))
+		}
 	}
 }
 

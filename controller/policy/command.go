@@ -107,14 +107,7 @@ func (p *Plan) cancel(c Command) *record.RejectedError {
 	p.run.Outcome, p.run.Kill = record.RunCancelled, c.Kill
 	p.cancelRequests()
 	p.pending.run = true
-	data := record.Document{}
-	if c.Actor != "" {
-		data["actor"] = c.Actor
-	}
-	if c.Reason != "" {
-		data["reason"] = c.Reason
-	}
-	p.run.Error = &record.Error{Code: record.CodeCancelled, Data: data}
+	p.run.Error = &record.Error{Code: record.CodeCancelled, Data: p.cancelData(c)}
 	p.recordCommand(record.EventRunCancelling, c, "", record.Document{})
 	if c.Kill {
 		for _, name := range p.names {
@@ -124,4 +117,18 @@ func (p *Plan) cancel(c Command) *record.RejectedError {
 		}
 	}
 	return nil
+}
+
+// cancelData says who cancelled the run and why. A second command without a reason keeps the first one's.
+func (p *Plan) cancelData(c Command) record.Document {
+	data := record.Document{}
+	if c.Actor != "" {
+		data["actor"] = c.Actor
+	}
+	if c.Reason != "" {
+		data["reason"] = c.Reason
+	} else if before := p.run.Error; before != nil && before.Code == record.CodeCancelled && before.Data["reason"] != nil {
+		data["reason"] = before.Data["reason"]
+	}
+	return data
 }

@@ -68,7 +68,7 @@ func (p *Plan) finishNode(n *node, outcome record.RunState) {
 	case n.rec.State == record.NodeWaiting && outcome == record.RunDone:
 		p.setNode(n, record.NodeDone, nil)
 	case n.rec.State == record.NodeWaiting:
-		p.setNode(n, record.NodeIncomplete, cause)
+		p.setNode(n, record.NodeIncomplete, &record.Error{Code: cause.Code, Data: record.Document{"after": n.lastDone()}})
 	case outcome == record.RunDone:
 		p.setNode(n, record.NodeSkipped, &record.Error{Code: record.CauseNoStage})
 	default:
@@ -103,4 +103,14 @@ func (p *Plan) position(e *record.NodeStage) *record.Error {
 		return &record.Error{Code: record.CauseBeforeStep, Data: record.Document{"stage": e.Name, "step": steps[e.Step].Name}}
 	}
 	return &record.Error{Code: record.CauseBeforeHealth, Data: record.Document{"stage": e.Name}}
+}
+
+// lastDone is the last stage that the node has passed; empty when it has passed none.
+func (n *node) lastDone() string {
+	for i := len(n.rec.Stages) - 1; i >= 0; i-- {
+		if n.rec.Stages[i].State == record.NodeStageDone {
+			return n.rec.Stages[i].Name
+		}
+	}
+	return ""
 }
