@@ -11,6 +11,10 @@ import (
 const (
 	// maxTerm keeps a term exact in any reader of JSON.
 	maxTerm = 1 << 53
+	// MaxTermJump is how far above the highest term that the agent has seen from an installation (0 before the first) the next
+	// may be. Terms grow by one at each election: an agent that was away for years is within it, and a request that a mistake
+	// or a stranger made cannot shut the installation's leaders out.
+	MaxTermJump = 1 << 20
 	// maxInstallations is of how many installations a journal holds the term.
 	maxInstallations = 64
 	maxName          = 256
@@ -53,6 +57,10 @@ func (a *Agent) admit(f fence) error {
 		case f.term < highest:
 			return &wire.Fenced{Reason: wire.FencedTerm, Term: highest, Message: fmt.Sprintf(
 				"term %d has ended: this agent has received requests of term %d", f.term, highest)}
+		case f.term-highest > MaxTermJump:
+			return &wire.Fenced{Reason: wire.FencedTermJump, Term: highest, Message: fmt.Sprintf(
+				"term %d is rejected: it is more than %d above term %d, the highest that this agent has received requests of",
+				f.term, MaxTermJump, highest)}
 		case !known && len(a.terms) >= maxInstallations:
 			return &wire.Fenced{Reason: wire.FencedInstallation, Message: fmt.Sprintf(
 				"this agent has received requests of %d installations and accepts no others: move its journal away if the old ones no longer exist",

@@ -43,6 +43,10 @@ func TestSendersThatALaterTermReplacedAreRejected(t *testing.T) {
 		{"another journal without a term", meta("", 0, "other"), wire.FencedJournal, 0},
 		{"higher term for another journal", meta("a", 8, "other"), wire.FencedJournal, 8},
 		{"which counts", meta("a", 7, journal), wire.FencedTerm, 8},
+		{"a term far above", meta("a", 8+agent.MaxTermJump+1, journal), wire.FencedTermJump, 8},
+		{"the highest number", meta("a", 1<<53, journal), wire.FencedTermJump, 8},
+		{"an unheard installation's term far above", meta("c", 1<<53, journal), wire.FencedTermJump, 0},
+		{"which does not count", meta("a", 8, journal), "", 0},
 		{"no fence again", nil, "", 0},
 	}
 	for _, step := range steps {

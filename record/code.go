@@ -14,6 +14,7 @@ const (
 	CodeUnknown        = "unknown"         // nobody knows how, or whether, it ended
 	CodeForgotten      = "forgotten"       // the agent no longer knows what it had accepted
 	CodeJournalChanged = "journal_changed" // the agent has lost its journal
+	CodeTermRefused    = "term_refused"    // the agent refuses this leader for a term that is not believed
 	CodeConflict       = "conflict"        // the agent has another action under this ID
 
 	// Of nodes.

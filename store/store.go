@@ -45,8 +45,8 @@ type Store interface {
 
 	// Term reads the terms record, linearizably. ErrNotFound before Init.
 	Term(ctx context.Context) (record.Term, error)
-	// BeginTerm begins a new term, greater than every earlier one and than floor, and returns it. It ends whatever an
-	// earlier leader has left open in the store that could block this one.
+	// BeginTerm begins a new term, greater than every earlier one and than floor, and returns it: see NextTerm, whose errors it
+	// returns. It ends whatever an earlier leader has left open in the store that could block this one.
 	BeginTerm(ctx context.Context, floor int64) (record.Term, error)
 
 	// IdempotencyRecord reads the record of an idempotency key. ErrNotFound where there is none; ErrKeyReused where its

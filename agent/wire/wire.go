@@ -126,7 +126,7 @@ const TailBytes = 4096
 
 // Fenced is the body of a 412: the reason, and the highest term of the installation that the agent has seen.
 type Fenced struct {
-	Reason  string `json:"reason"` // stale_term, installation, journal
+	Reason  string `json:"reason"` // stale_term, term_jump, installation, journal
 	Message string `json:"message"`
 	Term    int64  `json:"term"`
 }
@@ -136,6 +136,7 @@ func (f *Fenced) Error() string { return f.Message }
 // Reasons of a 412.
 const (
 	FencedTerm         = "stale_term"
+	FencedTermJump     = "term_jump" // the term is too far above the highest that the agent has seen
 	FencedInstallation = "installation"
 	FencedJournal      = "journal"
 )

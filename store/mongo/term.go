@@ -78,13 +78,18 @@ func (s *Store) beginTerm(ctx context.Context, floor int64, own []sessionID) (re
 	if doc.Schema > schemaVersion {
 		return record.Term{}, nil, newerSchema(doc.Schema)
 	}
+	next, err := store.NextTerm(doc.Term, floor)
+	if err != nil {
+		return record.Term{}, nil, err
+	}
 	var earlier []sessionID
 	for _, leader := range doc.Leaders {
 		earlier = append(earlier, leader.Sessions...)
 	}
 	s.killEarlier(ctx, earlier)
 
-	term := record.Term{Term: max(doc.Term.Term, floor) + 1, Installation: doc.Installation, Schema: doc.Schema}
+	term := doc.Term
+	term.Term = next
 	leaders := append(doc.Leaders, leaderSessions{Term: term.Term, Sessions: own})
 	leaders = leaders[max(0, len(leaders)-leadersKept):]
 	step, cancel := context.WithTimeout(ctx, beginTermTimeout)

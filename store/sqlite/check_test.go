@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -234,6 +235,51 @@ func TestEveryCollectionHasAViewWithTheFieldsOfItsRecords(t *testing.T) {
 			t.Errorf("%s: %v", query, err)
 		} else if got := fmt.Sprintf("%v %v %v %v", a, b, c, d); got != want {
 			t.Errorf("%s: got %s, want %s", query, got, want)
+		}
+	}
+}
+
+// TestTheDocumentedWayBackFromATermThatNobodyCanFollow runs the statements of docs/operations.md.
+func TestTheDocumentedWayBackFromATermThatNobodyCanFollow(t *testing.T) {
+	docs, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, statements, _ := strings.Cut(string(docs), "sqlite3 /var/lib/replicante/core.db \"\n")
+	statements, _, _ = strings.Cut(statements, "\"\n")
+	for _, bad := range []int64{math.MinInt64, -1, 1 << 53, math.MaxInt64} {
+		path := filepath.Join(t.TempDir(), "core.db")
+		s := setUp(t, path)
+		before, err := s.BeginTerm(t.Context(), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		run := record.Run{ID: "r", Cluster: "c", Term: before.Term, Rev: 1, State: record.RunRunning, CreatedTS: record.Now()}
+		if err := s.Create(t.Context(), before.Term, record.Commit{ID: "c1", Run: run}); err != nil {
+			t.Fatal(err)
+		}
+		db, err := sql.Open("sqlite", address("file", path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		for _, table := range []string{"terms_data", "playbook_runs_data"} {
+			if _, err := db.Exec("UPDATE "+table+" SET doc = json_set(doc, '$.term', ?)", bad); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := s.BeginTerm(t.Context(), 0); !errors.Is(err, store.ErrTermOutOfRange) || !strings.Contains(err.Error(), "docs/operations.md") {
+			t.Errorf("with term %d another one begins: %v", bad, err)
+		}
+		if _, err := db.Exec(statements); err != nil {
+			t.Fatal(err)
+		}
+		after, err := s.BeginTerm(t.Context(), 0)
+		if err != nil || after.Term != 1 || after.Installation == before.Installation || after.Installation == "" {
+			t.Errorf("after term %d: %+v, %v", bad, after, err)
+		}
+		if _, _, err := s.Claim(t.Context(), after.Term, "r"); err != nil {
+			t.Errorf("after term %d: %v", bad, err)
 		}
 	}
 }

@@ -102,7 +102,9 @@ func (s *Store) BeginTerm(ctx context.Context, floor int64) (record.Term, error)
 		if term, err = w.term(); err != nil {
 			return err
 		}
-		term.Term = max(term.Term, floor) + 1
+		if term.Term, err = store.NextTerm(term, floor); err != nil {
+			return err
+		}
 		return w.putTerm(term)
 	})
 	return term, err

@@ -183,7 +183,11 @@ func (m *Memory) BeginTerm(ctx context.Context, floor int64) (record.Term, error
 		if m.term == nil {
 			return fmt.Errorf("terms: %w", store.ErrNotFound)
 		}
-		m.term.Term = max(m.term.Term, floor) + 1
+		next, err := store.NextTerm(*m.term, floor)
+		if err != nil {
+			return err
+		}
+		m.term.Term = next
 		term = *m.term
 		return nil
 	})

@@ -36,6 +36,7 @@ var tests = []struct {
 	{"a newer schema is refused", newerSchemaIsRefused},
 	{"data survives closing and opening again", dataSurvivesReopening},
 	{"terms grow strictly and respect the floor", termsGrow},
+	{"a floor far above the latest term begins none", termsAreBounded},
 	{"terms begun concurrently all differ", concurrentTermsDiffer},
 
 	{"a call in a context that has ended is unavailable", endedContextIsUnavailable},

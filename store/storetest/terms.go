@@ -2,6 +2,8 @@ package storetest
 
 import (
 	"context"
+	"fmt"
+	"math"
 	"slices"
 	"testing"
 
@@ -96,7 +98,7 @@ func dataSurvivesReopening(t *testing.T, backend Backend) {
 func termsGrow(t *testing.T, backend Backend) {
 	s := open(t, backend)
 	last := int64(0)
-	for _, floor := range []int64{0, 0, 41, 3, 42, 1 << 40} {
+	for _, floor := range []int64{0, 0, 41, 3, 42, 1 << 16} {
 		term, err := s.BeginTerm(t.Context(), floor)
 		must(t, err)
 		if term.Term <= last || term.Term <= floor {
@@ -106,6 +108,20 @@ func termsGrow(t *testing.T, backend Backend) {
 		read, err := s.Term(t.Context())
 		must(t, err)
 		same(t, "terms record", read, term)
+	}
+}
+
+func termsAreBounded(t *testing.T, backend Backend) {
+	s := open(t, backend)
+	term := beginTerm(t, s)
+	for _, floor := range []int64{term + store.MaxTermRaise + 1, store.MaxTerm, math.MaxInt64} {
+		_, err := s.BeginTerm(t.Context(), floor)
+		wantError(t, fmt.Sprintf("begin a term above %d", floor), err, store.ErrTermOutOfRange)
+	}
+	after, err := s.BeginTerm(t.Context(), math.MinInt64)
+	must(t, err)
+	if after.Term != term+1 {
+		t.Errorf("after refused floors the term after %d is %d", term, after.Term)
 	}
 }
 
