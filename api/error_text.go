@@ -110,6 +110,7 @@ func init() {
 			}
 			return "its agent has another journal than the one that step " + v.text("step") + " was meant for; nothing was started"
 		},
+		record.CodeTermRefused: termRefusedText,
 		record.CodeConflict: func(v values) string {
 			return "its agent has another action under the ID of step " + v.text("step") + ", of kind " + v.text("kind")
 		},
@@ -205,6 +206,21 @@ func decisionText(v values) string {
 		text = v.text("what")
 	}
 	return text + optional(" on node ", v.text("node"))
+}
+
+func termRefusedText(v values) string {
+	text := "its agent refuses term " + v.text("term") + " of this leader: the highest that it has seen is " + v.text("agent_term") +
+		", which no election can have reached; "
+	if v.number("agent_term") <= v.number("term") {
+		text = "its agent refuses term " + v.text("term") + " of this leader, which is too far above " + v.text("agent_term") +
+			", the highest that it has seen; "
+	}
+	if v["sent"] == true {
+		text += "it is not known whether step " + v.text("step") + " ran; "
+	} else {
+		text += "step " + v.text("step") + " was not started; "
+	}
+	return text + "give the agent a new journal: see \"a term that was driven up\" in docs/operations.md"
 }
 
 func healthTimeoutText(v values) string {

@@ -23,11 +23,15 @@ import (
 // ErrNotLeading means that another replica has to be asked.
 var ErrNotLeading error = &record.RejectedError{Code: record.CodeNotLeading}
 
-// HigherTermError means that an agent has seen a later term than the leader's: the next term must start above it.
-type HigherTermError struct{ Term int64 }
+// HigherTermError means that a node's agent has seen a later term than the leader's: the next term must start above it.
+type HigherTermError struct {
+	Node record.NodeKey
+	Term int64
+}
 
 func (e *HigherTermError) Error() string {
-	return fmt.Sprintf("an agent has seen term %d, which is later than this leader's", e.Term)
+	return fmt.Sprintf("the agent of node %s of cluster %s has seen term %d, which is later than this leader's",
+		e.Node.Node, e.Node.Cluster, e.Term)
 }
 
 // Concurrency is how many short calls to agents are made at one time, where the Config does not say.
@@ -58,6 +62,8 @@ type Config struct {
 	StoreUnavailable func() (since time.Time, reason error)
 	// Concurrency bounds the short calls to agents at one time; 0: the constant of this name.
 	Concurrency int
+	// SetAside are nodes whose agents have raised the term before: a higher term that they report again is not believed.
+	SetAside []record.NodeKey
 }
 
 // Controller takes requests and commands while it leads. It is safe for concurrent use.

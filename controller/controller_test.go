@@ -3,6 +3,7 @@ package controller_test
 import (
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -140,6 +141,54 @@ func TestAgentThatHasSeenAHigherTermMakesTheLeaderStepDown(t *testing.T) {
 		var higher *controller.HigherTermError
 		if err := <-h.ended; !errors.As(err, &higher) || higher.Term != 77 {
 			t.Fatalf("it ended with %v", err)
+		}
+	})
+}
+
+func TestAnAgentWithATermThatNoElectionReachedFailsItsOwnNodeOnly(t *testing.T) {
+	for reported, aside := range map[int64][]record.NodeKey{
+		math.MaxInt64: nil, 1 << 53: nil, 2 + store.MaxTermRaise: nil, 77: {{Cluster: "c", Node: "node-2"}},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			h := newInstallation(t, 3, `  stages: [{name: a, max_failures: 1, steps: [{name: a, action: x/a}]}]`)
+			h.fleet.wild["http://node-2"] = reported
+			h.aside = aside
+			h.lead()
+			defer h.kill()
+			run := h.await(h.start(record.Request{}, record.RunRequest{}).ID, record.RunFailed)
+			nodes, _, err := h.store.RunNodes(t.Context(), run.ID, nil, store.Page{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, n := range nodes {
+				switch {
+				case n.Node != "node-2" && n.State != record.NodeDone:
+					t.Errorf("term %d: %s is %s", reported, n.Node, n.State)
+				case n.Node == "node-2" && (n.State != record.NodeFailed || n.Actions[0].Error.Code != record.CodeTermRefused):
+					t.Errorf("term %d: %s is %s: %+v", reported, n.Node, n.State, n.Actions)
+				}
+			}
+		})
+	}
+}
+
+func TestAnActionInFlightWhoseAgentTurnsAwayIsUnsettled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newInstallation(t, 1, `  stages: [{name: a, steps: [{name: a, action: x/a, args: {delay: 1h}, timeout: 2h}]}]`)
+		h.lead()
+		defer h.kill()
+		id := h.start(record.Request{}, record.RunRequest{}).ID
+		time.Sleep(time.Second)
+		h.fleet.mu.Lock()
+		h.fleet.wild["http://node-1"] = math.MaxInt64
+		h.fleet.mu.Unlock()
+		if _, err := h.current.Command(t.Context(), record.Request{}, id, record.Command{Verb: record.VerbCancel, Kill: true}); err != nil {
+			t.Fatal(err)
+		}
+		h.await(id, record.RunCancelled)
+		node, err := h.store.RunNode(t.Context(), id, "node-1")
+		if err != nil || node.State != record.NodeUnknown || !node.Actions[0].Unsettled {
+			t.Errorf("%v: %+v", err, node)
 		}
 	})
 }

@@ -27,9 +27,10 @@ type fleet struct {
 	mu      sync.Mutex
 	term    int64
 	agents  map[string]*fakeAgent
-	down    map[string]bool // refuses connections
-	fails   map[string]bool // its actions fail
-	changed chan struct{}   // closed and replaced whenever an action ends
+	down    map[string]bool  // refuses connections
+	fails   map[string]bool  // its actions fail
+	wild    map[string]int64 // it refuses everything for having seen this term
+	changed chan struct{}    // closed and replaced whenever an action ends
 }
 
 type fakeAgent struct {
@@ -44,7 +45,7 @@ type fakeAction struct {
 }
 
 func newFleet() *fleet {
-	return &fleet{agents: map[string]*fakeAgent{}, down: map[string]bool{}, fails: map[string]bool{}, changed: make(chan struct{})}
+	return &fleet{agents: map[string]*fakeAgent{}, down: map[string]bool{}, fails: map[string]bool{}, wild: map[string]int64{}, changed: make(chan struct{})}
 }
 
 func (f *fleet) agent(ctx context.Context, url string) (*fakeAgent, error) {
@@ -60,7 +61,10 @@ func (f *fleet) agent(ctx context.Context, url string) (*fakeAgent, error) {
 	return f.agents[url], nil
 }
 
-func (f *fleet) fence(metadata map[string]string) error {
+func (f *fleet) fence(url string, metadata map[string]string) error {
+	if term, wild := f.wild[url]; wild {
+		return &wire.Fenced{Reason: wire.FencedTerm, Message: "stale", Term: term}
+	}
 	term, _ := strconv.ParseInt(metadata[wire.MetaTerm], 10, 64)
 	if term < f.term {
 		return &wire.Fenced{Reason: wire.FencedTerm, Message: "stale", Term: f.term}
@@ -76,7 +80,7 @@ func (f *fleet) Post(ctx context.Context, url string, request wire.ActionRequest
 	if err != nil {
 		return err
 	}
-	if err := f.fence(request.Metadata); err != nil {
+	if err := f.fence(url, request.Metadata); err != nil {
 		return err
 	}
 	if a.actions[request.ID] != nil {
@@ -145,7 +149,7 @@ func (f *fleet) Cancel(ctx context.Context, url, id string, request wire.CancelR
 	if err != nil {
 		return wire.CancelAnswer{}, err
 	}
-	if err := f.fence(request.Metadata); err != nil {
+	if err := f.fence(url, request.Metadata); err != nil {
 		return wire.CancelAnswer{}, err
 	}
 	action := a.actions[id]
@@ -199,6 +203,7 @@ type installation struct {
 	nodes   []string
 	join    chan membership.Update
 	current *controller.Controller
+	aside   []record.NodeKey // set aside by the next leader
 	stop    context.CancelFunc
 	ended   chan error
 }
@@ -245,6 +250,7 @@ func (h *installation) lead() int64 {
 func (h *installation) leadAs(term record.Term) {
 	h.current = controller.New(controller.Config{
 		Store: h.store, Agents: h.fleet, Grace: 30 * time.Second, ForgetAfter: 72 * time.Hour, Log: hclog.NewNullLogger(),
+		SetAside: h.aside,
 		Watch: func(ctx context.Context, deliver func(membership.Update) error) error {
 			update := membership.Update{Complete: true}
 			for _, name := range h.nodes {

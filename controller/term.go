@@ -36,14 +36,18 @@ type term struct {
 	// mu is taken after the inventory's lock, which calls members, and before those of mailboxes.
 	mu      sync.Mutex
 	runners map[string]*run.Runner
+
+	setAsideMu sync.Mutex              // no other lock is taken under it
+	setAside   map[record.NodeKey]bool // nodes whose terms are not believed; true: logged
 }
 
 func newTerm(config Config, of record.Term) *term {
 	t := &term{
 		grace: config.Grace, log: config.Log.With("term", of.Term),
 		work: make(chan func(ctx context.Context) error), over: make(chan struct{}),
-		fail:    func(error) {},
-		runners: map[string]*run.Runner{},
+		fail:     func(error) {},
+		runners:  map[string]*run.Runner{},
+		setAside: map[record.NodeKey]bool{},
 	}
 	t.shared = run.Shared{
 		Store: config.Store, Agents: config.Agents, Term: of,
@@ -52,7 +56,10 @@ func newTerm(config Config, of record.Term) *term {
 			Store: config.Store, Agents: config.Agents, Term: of.Term, ForgetAfter: config.ForgetAfter,
 			Concurrency: config.Concurrency, Log: t.log, Changed: t.members,
 		}),
-		HigherTerm: func(term int64) { t.fail(&HigherTermError{Term: term}) },
+		HigherTerm: t.higherTerm,
+	}
+	for _, node := range config.SetAside {
+		t.setAside[node] = false
 	}
 	t.watch = func(ctx context.Context) error { return config.Watch(ctx, t.shared.Inventory.Deliver) }
 	return t
@@ -104,6 +111,25 @@ func (t *term) reason(ctx context.Context, err error) error {
 		return nil
 	}
 	return err
+}
+
+// higherTerm decides about a later term that a node's agent reports. It ends this term, so that the next can start above it; but
+// not for a term that no election can have reached, nor for a node that has ended a term before: no single agent raises terms
+// without bound, or makes leaders step down again and again. Where it is false the node's agent cannot be used by this leader.
+func (t *term) higherTerm(node record.NodeKey, reported int64) bool {
+	t.setAsideMu.Lock()
+	defer t.setAsideMu.Unlock()
+	logged, again := t.setAside[node]
+	if !again && reported-t.shared.Term.Term <= store.MaxTermRaise {
+		t.fail(&HigherTermError{Node: node, Term: reported})
+		return true
+	}
+	if !logged {
+		t.setAside[node] = true
+		t.log.Warn("an agent reports a later term that is not believed; actions on its node fail: see \"a term that was driven up\" in docs/operations.md",
+			"cluster", node.Cluster, "node", node.Node, "reported_term", reported, "raised_before", again)
+	}
+	return false
 }
 
 // spawn has work done in the term. It is false when the term is over. An error of work ends the term.

@@ -61,7 +61,7 @@ type dispatcher struct {
 	sent       bool
 	accepted   bool
 	report     func(policy.Input) bool // false: stop
-	higherTerm func(term int64)        // an agent has seen a higher term
+	higherTerm func(term int64) bool   // the agent has seen a higher term; false: it is not believed
 
 	asked   time.Time     // when the agent was asked last
 	held    time.Duration // for how long it may hold its answer
@@ -193,20 +193,26 @@ func (d *dispatcher) get(ctx context.Context, wait time.Duration) (wire.Action, 
 
 // fenced decides what an agent's refusal means. It is true when there is nothing more to do.
 func (d *dispatcher) fenced(fenced *wire.Fenced) bool {
-	if fenced.Reason == wire.FencedJournal {
-		if d.sent {
-			d.end(record.ActionUnknown, record.CodeJournalChanged, true, record.Document{"sent": true})
-		} else {
-			d.end(record.ActionFailed, record.CodeJournalChanged, false, record.Document{"sent": false})
-		}
-		return true
+	switch {
+	case fenced.Reason == wire.FencedJournal:
+		d.refused(record.CodeJournalChanged, record.Document{})
+	case fenced.Reason == wire.FencedTermJump, fenced.Term > d.term && !d.higherTerm(fenced.Term):
+		d.refused(record.CodeTermRefused, record.Document{"term": d.term, "agent_term": fenced.Term})
+	case fenced.Term <= d.term:
+		d.failed(fenced)
+		return false
 	}
-	if fenced.Term > d.term {
-		d.higherTerm(fenced.Term)
-		return true
+	return true
+}
+
+// refused ends an action that its agent refuses for good. What was sent before may run.
+func (d *dispatcher) refused(code string, data record.Document) {
+	data["sent"] = d.sent
+	if d.sent {
+		d.end(record.ActionUnknown, code, true, data)
+	} else {
+		d.end(record.ActionFailed, code, false, data)
 	}
-	d.failed(fenced)
-	return false
 }
 
 // forgotten is reported of an agent that had accepted the action and does not know it.
@@ -257,7 +263,7 @@ func (d *dispatcher) tryStop(ctx context.Context) bool {
 		d.failed(fenced) // this agent cannot know whether the action has ended; the one that can may come back
 		return false
 	case errors.As(err, &fenced):
-		return d.fenced(fenced)
+		return d.stopRefused(ctx, fenced)
 	case err != nil && !errors.Is(err, wire.ErrNotFound):
 		d.failed(err)
 		return false
@@ -267,6 +273,23 @@ func (d *dispatcher) tryStop(ctx context.Context) bool {
 		return d.reportEnd(action)
 	}
 	return false
+}
+
+// stopRefused looks at an action that its agent does not stop. It is true when there is nothing more to do.
+func (d *dispatcher) stopRefused(ctx context.Context, fenced *wire.Fenced) bool {
+	if fenced.Reason == wire.FencedTerm || fenced.Reason == wire.FencedTermJump {
+		if action, err := d.get(ctx, 0); err == nil && d.reportEnd(action) {
+			return true
+		}
+	}
+	if !d.Action.State.InFlight() { // it was written off as unknown; the agent may report its end later
+		if fenced.Reason == wire.FencedTerm && fenced.Term > d.term && d.higherTerm(fenced.Term) {
+			return true
+		}
+		d.failed(fenced)
+		return false
+	}
+	return d.fenced(fenced)
 }
 
 // reportEnd reports an end that the agent knows. It is false while there is none.

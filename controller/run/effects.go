@@ -60,7 +60,10 @@ func (r *Runner) startDispatch(ctx context.Context, order policy.ActionOrder, st
 	r.dispatch[order.Node] = dispatched{order.Action.ID, stop}
 	d := &dispatcher{
 		ActionOrder: order, stopCode: stopCode, agents: r.Agents, limiter: r.Limiter, term: r.Term.Term,
-		installation: r.Term.Installation, sent: resumed || before.actionID == order.Action.ID, higherTerm: r.HigherTerm,
+		installation: r.Term.Installation, sent: resumed || before.actionID == order.Action.ID,
+		higherTerm: func(term int64) bool {
+			return r.HigherTerm(record.NodeKey{Cluster: r.cluster, Node: order.Node}, term)
+		},
 		report: func(input policy.Input) bool { return r.mailbox.Put(actionCtx, post{input: input}) == nil },
 	}
 	r.actions.Add(1)

@@ -35,8 +35,9 @@ type Shared struct {
 	Inventory *cluster.Inventory
 	Capacity  *cluster.Capacity
 	Term      record.Term
-	// HigherTerm is told of a term that an agent knows and that is later than Term. It must not block.
-	HigherTerm func(term int64)
+	// HigherTerm is told of a term that a node's agent knows and that is later than Term. It is false where the leader continues
+	// without this agent. It must not block.
+	HigherTerm func(node record.NodeKey, term int64) bool
 }
 
 // Config is what a runner works with.

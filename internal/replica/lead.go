@@ -3,6 +3,8 @@ package replica
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 
 	agentclient "github.com/replicante-io/playbooks/agent/client"
@@ -50,7 +52,7 @@ func (r *Replica) lead(ctx context.Context, l *election.Leadership) (err error) 
 	err = r.control(ctx, term, entry.gained)
 	var higher *controller.HigherTermError
 	if errors.As(err, &higher) {
-		r.raiseTerm(ctx, higher.Term)
+		r.raiseTerm(ctx, higher)
 	}
 	return err
 }
@@ -63,7 +65,7 @@ func (r *Replica) control(ctx context.Context, term record.Term, ready func(open
 	c := controller.New(controller.Config{
 		Store: r.store, Agents: countedAgents{agents, r.metrics}, Watch: watcher.Run, Log: r.config.Log.Named("controller"),
 		Grace: r.config.Membership.Grace, ForgetAfter: r.config.Membership.ForgetAfter,
-		StoreUnavailable: r.monitor.Unavailable, Ready: ready,
+		StoreUnavailable: r.monitor.Unavailable, Ready: ready, SetAside: slices.Collect(maps.Keys(r.raisedTerm)),
 	})
 	ctx, stepDown := context.WithCancelCause(ctx)
 	r.leading.Store(&leading{controller: c, ended: ctx.Done()})

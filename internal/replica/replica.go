@@ -20,6 +20,7 @@ import (
 
 	"github.com/replicante-io/playbooks/election"
 	"github.com/replicante-io/playbooks/internal/config"
+	"github.com/replicante-io/playbooks/record"
 	"github.com/replicante-io/playbooks/store"
 )
 
@@ -58,6 +59,7 @@ type Replica struct {
 
 	leading       atomic.Pointer[leading] // nil while this replica does not lead
 	termFloor     atomic.Int64            // the next term is above it
+	raisedTerm    map[record.NodeKey]bool // nodes whose agents made a term of this replica end; only lead uses it
 	whyNotLeading atomic.Pointer[string]  // nil unless this replica was elected and cannot lead
 	storePrepared atomic.Bool             // by the leader that this replica follows
 }
@@ -70,6 +72,7 @@ func New(config Config) *Replica {
 	r := &Replica{
 		config: config, open: func() (store.Store, error) { return OpenStore(config.Core, config.Log) },
 		log: config.Log.Named("replica"), instance: uuid.NewString(), storeElsewhereAfter: storeElsewhereAfter,
+		raisedTerm: map[record.NodeKey]bool{},
 	}
 	r.metrics = newMetrics(r.storeUnavailable, r.stats)
 	r.history = &leadershipLog{log: r.log, metrics: r.metrics}

@@ -46,6 +46,8 @@ func TestReplica(t *testing.T) {
 		{"ALeaderThatStopsClosesItsPortBeforeItResigns", portBeforeLease},
 		{"AnAgentThatKnowsAHigherTermMakesTheNextTermHigher", higherTerm},
 		{"ATermThatAnAgentKnowsIsNotBegunByAnotherReplica", higherTermElsewhere},
+		{"ATermThatNoElectionReachedEndsNothing", wildTerm},
+		{"AnAgentRaisesTheTermOnce", raisedOnce},
 		{"ASecondReplicaOnOneSQLiteFileDoesNotLead", oneFile},
 		{"AReplicaWithoutEtcdReportsThat", noEtcd},
 		{"ALeaderThatAloneIsCutOffFromTheStoreStepsDown", storeElsewhere},
@@ -396,6 +398,62 @@ func higherTermElsewhere(t *testing.T, i *installation) {
 	}
 	if run := ping(t, r.plane, 1); run.State != record.RunDone || run.Term <= 2 {
 		t.Errorf("the run ended %s in term %d", run.State, run.Term)
+	}
+}
+
+// wildTerm has somebody call an agent with terms that no leader had.
+func wildTerm(t *testing.T, i *installation) {
+	url, journal := i.agent("a")
+	memory := storetest.NewMemory()
+	r := i.start(i.config("core-1", ""), memory)
+	r.ready()
+	apply(t, r.plane)
+	term, err := memory.Term(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	agents := agentclient.New(agentclient.Config{})
+	defer agents.Close()
+	for _, claimed := range []string{"9007199254740992", "9223372036854775807", "1099511627776", "-9223372036854775808"} {
+		fence := map[string]string{wire.MetaTerm: claimed, wire.MetaInstallation: term.Installation, wire.MetaJournal: journal}
+		if _, err := agents.Cancel(t.Context(), url, uuid.NewString(), wire.CancelRequest{Metadata: fence}); err == nil {
+			t.Errorf("a cancel with term %s is accepted", claimed)
+		}
+		action := wire.ActionRequest{ID: uuid.NewString(), Kind: wire.KindSuccess, Args: json.RawMessage("{}"), CreatedTime: time.Now(), Metadata: fence}
+		if err := agents.Post(t.Context(), url, action); err == nil {
+			t.Errorf("an action with term %s is accepted", claimed)
+		}
+		if run := ping(t, r.plane, 1); run.State != record.RunDone || run.Term != 1 {
+			t.Errorf("after term %s a run ended %s in term %d", claimed, run.State, run.Term)
+		}
+	}
+}
+
+// raisedOnce has an agent raise the term twice: the second time it is not believed.
+func raisedOnce(t *testing.T, i *installation) {
+	url, journal := i.agent("a")
+	memory := storetest.NewMemory()
+	r := i.start(i.config("core-1", ""), memory)
+	r.ready()
+	apply(t, r.plane)
+	term, err := memory.Term(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	agents := agentclient.New(agentclient.Config{})
+	defer agents.Close()
+	for _, step := range []struct {
+		claimed string
+		state   record.RunState
+	}{{"41", record.RunDone}, {"141", record.RunFailed}} {
+		_, err := agents.Cancel(t.Context(), url, uuid.NewString(), wire.CancelRequest{Metadata: map[string]string{
+			wire.MetaTerm: step.claimed, wire.MetaInstallation: term.Installation, wire.MetaJournal: journal}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if run := ping(t, r.plane, 1); run.State != step.state || run.Term != 43 {
+			t.Errorf("after term %s a run ended %s in term %d", step.claimed, run.State, run.Term)
+		}
 	}
 }
 

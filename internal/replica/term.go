@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/replicante-io/playbooks/controller"
 	"github.com/replicante-io/playbooks/election"
 	"github.com/replicante-io/playbooks/internal/failpoint"
 	"github.com/replicante-io/playbooks/record"
@@ -54,6 +55,9 @@ func (r *Replica) tryBeginTerm(ctx context.Context, l *election.Leadership) (rec
 		return record.Term{}, err
 	}
 	term, err := r.store.BeginTerm(ctx, r.termFloor.Load())
+	if errors.Is(err, store.ErrTermOutOfRange) {
+		r.termFloor.Store(0) // the store's terms have gone back since: an agent that knows a later one reports it again
+	}
 	if err != nil {
 		return record.Term{}, fmt.Errorf("begin a term: %w", err)
 	}
@@ -68,13 +72,14 @@ func (r *Replica) tryBeginTerm(ctx context.Context, l *election.Leadership) (rec
 	return term, nil
 }
 
-// raiseTerm makes the next term, whoever begins it, later than this one, which an agent knows. Another replica would
-// count on from the store's term, and could begin this very term a second time.
-func (r *Replica) raiseTerm(ctx context.Context, term int64) {
-	r.termFloor.Store(max(r.termFloor.Load(), term)) // if the store is unavailable now
+// raiseTerm makes the next term, whoever begins it, later than the one that an agent knows. Another replica would count on from
+// the store's term, and could begin that very term a second time.
+func (r *Replica) raiseTerm(ctx context.Context, higher *controller.HigherTermError) {
+	r.raisedTerm[higher.Node] = true
+	r.termFloor.Store(max(r.termFloor.Load(), higher.Term)) // if the store is unavailable now
 	ctx, cancel := context.WithTimeout(ctx, beginAttempt)
 	defer cancel()
-	if _, err := r.store.BeginTerm(ctx, term); err != nil && ctx.Err() == nil {
-		r.log.Warn("cannot raise the store's term above the one that an agent knows", "term", term, "error", err)
+	if _, err := r.store.BeginTerm(ctx, higher.Term); err != nil && ctx.Err() == nil {
+		r.log.Warn("cannot raise the store's term above the one that an agent knows", "term", higher.Term, "error", err)
 	}
 }
