@@ -51,6 +51,12 @@ type RunFilter struct {
 	Limit             int
 }
 
+// Keys of answers.
+var (
+	wantList = []string{"items"}
+	wantRun  = []string{"id", "cluster", "state"}
+)
+
 // Apply stores the playbooks of all files, or none.
 func (c *Client) Apply(ctx context.Context, files []File) ([]Applied, error) {
 	return c.send(ctx, "/apply", uuid.NewString(), files)
@@ -77,7 +83,8 @@ func (c *Client) send(ctx context.Context, path, key string, files []File) ([]Ap
 		return nil, fmt.Errorf("pack the files: %w", err)
 	}
 	var answer struct{ Items []Applied }
-	err := c.call(ctx, request{method: http.MethodPost, path: path, key: key, body: body.Bytes(), contentType: form.FormDataContentType()}, &answer)
+	err := c.call(ctx, request{method: http.MethodPost, path: path, key: key, body: body.Bytes(), contentType: form.FormDataContentType(),
+		want: wantList}, &answer)
 	return answer.Items, err
 }
 
@@ -93,7 +100,7 @@ func (c *Client) Playbook(ctx context.Context, name string, revision int64) (rec
 		query.Set("revision", strconv.FormatInt(revision, 10))
 	}
 	var answer record.Playbook
-	err := c.call(ctx, request{method: http.MethodGet, path: join("playbooks", name), query: query}, &answer)
+	err := c.call(ctx, request{method: http.MethodGet, path: join("playbooks", name), query: query, want: []string{"name", "revision", "spec"}}, &answer)
 	return answer, err
 }
 
@@ -125,6 +132,7 @@ func (c *Client) write(ctx context.Context, path string, body any) (record.Run, 
 	var run record.Run
 	r, err := newWrite(http.MethodPost, path, body)
 	if err == nil {
+		r.want = wantRun
 		err = c.call(ctx, r, &run)
 	}
 	return run, err
@@ -133,7 +141,7 @@ func (c *Client) write(ctx context.Context, path string, body any) (record.Run, 
 // Run reads a run.
 func (c *Client) Run(ctx context.Context, runID string) (record.Run, error) {
 	var run record.Run
-	err := c.call(ctx, request{method: http.MethodGet, path: join("runs", runID)}, &run)
+	err := c.call(ctx, request{method: http.MethodGet, path: join("runs", runID), want: wantRun}, &run)
 	return run, err
 }
 
@@ -176,7 +184,7 @@ func (c *Client) Nodes(ctx context.Context, cluster string) ([]record.Node, erro
 // Node reads a known node.
 func (c *Client) Node(ctx context.Context, cluster, node string) (record.Node, error) {
 	var answer record.Node
-	err := c.call(ctx, request{method: http.MethodGet, path: join("clusters", cluster, "nodes", node)}, &answer)
+	err := c.call(ctx, request{method: http.MethodGet, path: join("clusters", cluster, "nodes", node), want: []string{"node_id"}}, &answer)
 	return answer, err
 }
 
@@ -192,12 +200,15 @@ func (c *Client) Forget(ctx context.Context, cluster, node string) error {
 // Leader reads which replica leads.
 func (c *Client) Leader(ctx context.Context) (Leader, error) {
 	var answer Leader
-	err := c.call(ctx, request{method: http.MethodGet, path: "/leader"}, &answer)
+	err := c.call(ctx, request{method: http.MethodGet, path: "/leader", want: []string{"name"}}, &answer)
 	return answer, err
 }
 
 // maxPage keeps pages of node records, which may hold the tails of several commands' output, at a few megabytes.
 const maxPage = 500
+
+// maxItems is how many items of a list are read.
+const maxItems = 100_000
 
 // all reads page after page, at most limit items if it is not 0.
 func all[T any](ctx context.Context, c *Client, path string, query url.Values, limit int) ([]T, error) {
@@ -218,12 +229,17 @@ func all[T any](ctx context.Context, c *Client, path string, query url.Values, l
 			Items      []T    `json:"items"`
 			NextCursor string `json:"next_cursor"`
 		}
-		if err := c.call(ctx, request{method: http.MethodGet, path: path, query: full}, &page); err != nil {
+		if err := c.call(ctx, request{method: http.MethodGet, path: path, query: full, want: wantList}, &page); err != nil {
 			return nil, err
 		}
 		items = append(items, page.Items...)
-		if page.NextCursor == "" || limit > 0 && len(items) >= limit {
+		switch {
+		case page.NextCursor == "" || limit > 0 && len(items) >= limit:
 			return items, nil
+		case len(items) >= maxItems:
+			return nil, fmt.Errorf("%s lists more than %d items: select fewer", path, maxItems)
+		case page.NextCursor == full.Get("cursor"):
+			return nil, fmt.Errorf("%s lists the same page again after cursor %q", path, page.NextCursor)
 		}
 		full.Set("cursor", page.NextCursor)
 	}

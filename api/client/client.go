@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"mime"
 	"net"
 	"net/http"
 	"net/url"
@@ -122,6 +123,8 @@ type request struct {
 	body         []byte
 	contentType  string
 	key          string
+	// want are the keys that the answer's object has; without any, the answer is empty (204).
+	want []string
 }
 
 // newWrite is a call that is carried out once, however often it is repeated.
@@ -185,14 +188,34 @@ func (c *Client) call(ctx context.Context, r request, answer any) error {
 		if got.StatusCode >= 300 {
 			return errorOf(got, body)
 		}
-		if answer == nil {
-			return nil
-		}
-		if err := json.Unmarshal(body, answer); err != nil {
-			return fmt.Errorf("the answer of %s is not one of a control plane: %w", server, err)
+		if err := decode(r, got, body, answer); err != nil {
+			return fmt.Errorf("the answer of %s (%s) is not one of a control plane: %w", server, got.Status, err)
 		}
 		return nil
 	})
+}
+
+// decode reads the answer to r, and checks that it is one: a proxy, or another program on the port, also answers 200.
+func decode(r request, got *http.Response, body []byte, answer any) error {
+	if len(r.want) == 0 {
+		if got.StatusCode != http.StatusNoContent {
+			return errors.New("it is not 204 No Content")
+		}
+		return nil
+	}
+	if media, _, _ := mime.ParseMediaType(got.Header.Get("Content-Type")); media != transport.MediaTypeJSON {
+		return fmt.Errorf("it is of type %q, not JSON", got.Header.Get("Content-Type"))
+	}
+	var keys map[string]json.RawMessage
+	if err := json.Unmarshal(body, &keys); err != nil {
+		return err
+	}
+	for _, key := range r.want {
+		if value, ok := keys[key]; !ok || string(value) == "null" || string(value) == `""` {
+			return fmt.Errorf("it has no %s", key)
+		}
+	}
+	return json.Unmarshal(body, answer)
 }
 
 // retryableError is an error after which the call may succeed on another server, or later.
@@ -205,8 +228,13 @@ func errorOf(answer *http.Response, body []byte) error {
 	e := &Error{}
 	if json.Unmarshal(body, e) != nil || e.Message == "" {
 		e.Message = fmt.Sprintf("the server answered %d %s", answer.StatusCode, http.StatusText(answer.StatusCode))
+	}
+	if answer.StatusCode < 400 {
+		e.Message = fmt.Sprintf("%s answered %d %s, which is no answer of a control plane; nothing was changed",
+			answer.Request.URL.Host, answer.StatusCode, http.StatusText(answer.StatusCode))
 		if location, err := answer.Location(); err == nil {
-			e.Message = fmt.Sprintf("the server redirects to %s://%s: use that address", location.Scheme, location.Host)
+			e.Message = fmt.Sprintf("%s redirects to %s://%s; nothing was changed: use that address with --server",
+				answer.Request.URL.Host, location.Scheme, location.Host)
 		}
 	}
 	e.Status = answer.StatusCode

@@ -175,12 +175,57 @@ func TestACallGivesUpSoonWhereEveryServerRefusesTheConnection(t *testing.T) {
 
 func TestARedirectedWriteIsRejectedWithTheAddressToUse(t *testing.T) {
 	_, url := plane(t)
-	old := httptest.NewServer(http.RedirectHandler(url+"/api/v1/apply", http.StatusTemporaryRedirect))
-	defer old.Close()
-	_, err := connect(t, old.URL).Apply(t.Context(), playbooks)
-	var rejected *client.Error
-	if !errors.As(err, &rejected) || rejected.Status != 307 || !strings.Contains(rejected.Message, url) {
-		t.Fatal(err)
+	for _, status := range []int{301, 302, 303, 307, 308} {
+		old := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Location", url+"/api/v1/apply")
+			w.WriteHeader(status)
+			_, _ = w.Write([]byte(`{"detail":"moved"}`))
+		}))
+		defer old.Close()
+		c := connect(t, old.URL)
+		_, applied := c.Apply(t.Context(), playbooks)
+		for _, err := range []error{applied, c.Forget(t.Context(), "demo", "node-1")} {
+			var rejected *client.Error
+			if !errors.As(err, &rejected) || rejected.Status != status || !strings.Contains(rejected.Message, url) {
+				t.Errorf("%d: %v", status, err)
+			}
+		}
+	}
+}
+
+func TestAnAnswerThatIsNotOneOfAControlPlaneIsAnError(t *testing.T) {
+	for _, answer := range []struct {
+		status      int
+		media, body string
+	}{
+		{200, "application/json", "null"}, {200, "application/json", ""}, {200, "application/json", "{}"}, {200, "application/json", "[]"},
+		{200, "application/json", `{"items":null,"id":"","cluster":"c","state":"DONE","node_id":null,"name":null}`},
+		{200, "text/html", "<html>log in</html>"}, {304, "", ""},
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", answer.media)
+			w.WriteHeader(answer.status)
+			_, _ = w.Write([]byte(answer.body))
+		}))
+		defer server.Close()
+		c, ctx := connect(t, server.URL), t.Context()
+		errs := map[string]error{}
+		_, errs["apply"] = c.Apply(ctx, playbooks)
+		_, errs["playbook"] = c.Playbook(ctx, "restart", 0)
+		_, errs["start"] = c.Start(ctx, record.RunRequest{})
+		_, errs["cancel"] = c.Command(ctx, "r", record.Command{Verb: record.VerbCancel})
+		_, errs["run"] = c.Run(ctx, "r")
+		_, errs["runs"] = c.Runs(ctx, client.RunFilter{})
+		_, errs["nodes"] = c.Nodes(ctx, "demo")
+		_, errs["node"] = c.Node(ctx, "demo", "node-1")
+		_, errs["leader"] = c.Leader(ctx)
+		errs["forget"] = c.Forget(ctx, "demo", "node-1")
+		errs["follow"] = c.Follow(ctx, "r", 0, func(record.Event) error { return nil })
+		for call, err := range errs {
+			if err == nil {
+				t.Errorf("%s accepts %d %s %q", call, answer.status, answer.media, answer.body)
+			}
+		}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"mime"
 	"net/http"
 	"strconv"
 	"strings"
@@ -85,6 +86,9 @@ func (c *Client) stream(ctx context.Context, server, runID string, after *int64,
 		err := errorOf(answer, body)
 		c.interrupted(err)
 		return err
+	}
+	if media, _, _ := mime.ParseMediaType(answer.Header.Get("Content-Type")); media != "text/event-stream" {
+		return fmt.Errorf("the answer of %s is of type %q, not the event stream of a control plane", server, answer.Header.Get("Content-Type"))
 	}
 	c.interrupted(nil)
 	c.waiting("") // until this server reports otherwise
