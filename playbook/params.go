@@ -6,7 +6,6 @@ import (
 	"maps"
 	"math"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/replicante-io/playbooks/internal/yamltree"
@@ -187,38 +186,23 @@ var wantedType = map[string]string{
 	typeMap:      "a mapping",
 }
 
-// read converts a string to the type. Strings and durations are left to accept.
+// read reads a string as a value of the type, by the rules of values in a playbook. Strings and durations are left to accept.
 func (p Param) read(text string) (any, error) {
-	wrong := fmt.Errorf("must be %s, not %s", wantedType[p.Type], yamltree.Quote(text))
 	switch p.Type {
-	case typeInt:
-		if number, err := strconv.ParseInt(text, 10, 64); err == nil {
-			return number, nil
-		}
-		return nil, wrong
-	case typeFloat:
-		if number, err := strconv.ParseFloat(text, 64); err == nil && !math.IsInf(number, 0) && !math.IsNaN(number) {
-			return number, nil
-		}
-		return nil, wrong
-	case typeBool:
-		switch text {
-		case "true":
-			return true, nil
-		case "false":
-			return false, nil
-		}
-		return nil, wrong
-	case typeList, typeMap:
-		return readValue(text)
+	case typeString, typeDuration:
+		return text, nil
 	}
-	return text, nil
+	value, err := readValue(text, p.Type == typeList || p.Type == typeMap)
+	if _, fraction := value.(float64); fraction && p.Type == typeInt {
+		return nil, fmt.Errorf("must be %s, not %s", wantedType[p.Type], yamltree.Quote(text))
+	}
+	return value, err
 }
 
-// readValue reads one YAML or JSON value.
-func readValue(text string) (any, error) {
+// readValue reads one YAML or JSON value. Untyped are values in it whose types nothing declares.
+func readValue(text string, untyped bool) (any, error) {
 	reader, roots := yamltree.Parse("", []byte(text), record.MaxPlaybookText)
-	if len(roots) == 1 {
+	if len(roots) == 1 && untyped {
 		reader.CheckUntyped(roots[0])
 	}
 	switch problems := reader.Problems(); {

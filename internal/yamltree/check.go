@@ -152,7 +152,7 @@ func (c *treeCheck) number(n *yaml.Node) {
 		switch {
 		case plainInt.MatchString(n.Value):
 			c.addOnce(Value{node: n}, CodeBadValue, largeInteger, Quote(n.Value))
-		case digitsOnly.MatchString(n.Value), err != nil && strings.Contains(n.Value, "_"):
+		case digitsOnly.MatchString(n.Value), strings.Contains(n.Value, "_"):
 			c.addOnce(Value{node: n}, CodeBadValue, ambiguousNumber, Quote(n.Value))
 		case err != nil, math.IsInf(number, 0), math.IsNaN(number):
 			c.addOnce(Value{node: n}, CodeBadValue, "%s is not a finite number; quote it if it is a string", Quote(n.Value))
@@ -192,7 +192,22 @@ func (r *Reader) checkUntypedScalar(v Value) {
 		r.addOnce(v, CodeBadValue, "some YAML parsers read %s as a boolean; quote it, or write true or false", text)
 	case tag == tagString && oldSexagesimal.MatchString(text):
 		r.addOnce(v, CodeBadValue, "some YAML parsers read %s as a number; quote it", text)
+	case tag == tagFloat && strings.ContainsAny(text, "eE"):
+		r.addOnce(v, CodeBadValue, "some YAML parsers read %s as a string; write the number without an exponent, or quote it", text)
 	case tag == tagFloat && trailingZero.MatchString(text):
 		r.addOnce(v, CodeBadValue, "%s is read as the number %s; quote it if it is a string", text, strings.TrimRight(text, "0"))
 	}
+}
+
+// numberLike matches what some YAML parser could read as a number, a date or a time.
+var numberLike = regexp.MustCompile(`^[-+.]*[0-9][0-9a-fA-FxXoObTZ_.:+-]*$`)
+
+// NeedsQuotes tells whether a string has to be quoted in YAML because parsers disagree about it, or read something else. Other
+// reasons for quotes, such as characters with a meaning, are not considered.
+func NeedsQuotes(text string) bool {
+	switch strings.ToLower(text) {
+	case "", "~", "null", "true", "false", "=", "<<", ".inf", "-.inf", "+.inf", ".nan":
+		return true
+	}
+	return oldBool.MatchString(text) || numberLike.MatchString(text)
 }
