@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -33,12 +34,12 @@ func (t *tool) apply() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return t.list(items, "PLAYBOOK\tREVISION\tVERSION\tRESULT", len(items), func(i int) string {
+			return t.list(items, "PLAYBOOK\tREVISION\tVERSION\tRESULT", len(items), func(i int) []string {
 				result := "unchanged"
 				if items[i].Created {
 					result = "created"
 				}
-				return fmt.Sprintf("%s\t%d\t%s\t%s", items[i].Name, items[i].Revision, dash(items[i].Version), result)
+				return []string{items[i].Name, strconv.FormatInt(items[i].Revision, 10), dash(items[i].Version), result}
 			})
 		}}
 	cmd.Flags().StringSliceVarP(&names, "file", "f", nil, "a `file` or folder, or - for the standard input; repeatable")

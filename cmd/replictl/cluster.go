@@ -1,7 +1,7 @@
 package main
 
 import (
-	"fmt"
+	"strconv"
 
 	"github.com/spf13/cobra"
 )
@@ -21,8 +21,8 @@ func (t *tool) clusterList() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return t.list(items, "CLUSTER\tNODES\tPRESENT", len(items), func(i int) string {
-				return fmt.Sprintf("%s\t%d\t%d", items[i].ClusterID, items[i].Nodes, items[i].Present)
+			return t.list(items, "CLUSTER\tNODES\tPRESENT", len(items), func(i int) []string {
+				return []string{items[i].ClusterID, strconv.Itoa(items[i].Nodes), strconv.Itoa(items[i].Present)}
 			})
 		}}
 }

@@ -95,12 +95,12 @@ func (t *tool) contextList() *cobra.Command {
 			for _, name := range slices.Sorted(maps.Keys(file.Contexts)) {
 				items = append(items, item{Name: name, Current: name == file.Current, contextKeys: file.Contexts[name]})
 			}
-			return t.list(items, "CURRENT\tNAME\tSERVER\tCLUSTER", len(items), func(i int) string {
+			return t.list(items, "CURRENT\tNAME\tSERVER\tCLUSTER", len(items), func(i int) []string {
 				mark := ""
 				if items[i].Current {
 					mark = "*"
 				}
-				return strings.Join([]string{mark, items[i].Name, items[i].Server, dash(items[i].Cluster)}, "\t")
+				return []string{mark, items[i].Name, items[i].Server, dash(items[i].Cluster)}
 			})
 		}}
 }
@@ -137,7 +137,7 @@ func (t *tool) contextSet() *cobra.Command {
 				set.Cluster = t.settings.cluster
 			}
 			if cmd.Flags().Changed("output") {
-				set.Output = t.output
+				set.Output = t.format
 			}
 			if tokenFile != "" {
 				token, err := os.ReadFile(tokenFile)

@@ -9,11 +9,9 @@ import (
 	"github.com/replicante-io/playbooks/record"
 )
 
-const clockLayout = "15:04:05Z"
-
 // eventLine is an event in one line. Events of types that this tool does not know are shown as they are.
 func eventLine(e record.Event) string {
-	line := e.TS.UTC().Format(clockLayout) + "  " + eventText(e)
+	line := e.TS.UTC().Format(time.RFC3339) + "  " + eventText(e)
 	if e.Actor != "" {
 		line += " (by " + e.Actor + ")"
 	}
@@ -57,7 +55,7 @@ func waitingText(message, until string) string {
 			message += " (until " + clock + ")"
 		}
 	}
-	return "waiting: " + cut(message, len(message))
+	return "waiting: " + oneLine(message)
 }
 
 func stageEventText(e record.Event) string {
@@ -103,7 +101,7 @@ func nodeEventText(e record.Event) string {
 	case record.EventActionRetry:
 		line := attempt + " failed" + because(e.Data)
 		if next, err := time.Parse(time.RFC3339Nano, text(e.Data, "next_ts")); err == nil {
-			line += "; next attempt at " + next.UTC().Format(clockLayout)
+			line += "; next attempt at " + next.UTC().Format(time.RFC3339)
 		}
 		return line
 	case record.EventActionUnknown:

@@ -33,7 +33,7 @@ func afterError(code, path string, args []string, cluster string) []suggestion {
 	switch {
 	case code == record.CodePlaybookNotFound, code == notFound && (group == "playbook" || path == "run start"):
 		return []suggestion{{"store it", "apply -f FILE"}, {"see what is stored", "playbook list"}}
-	case code == record.CodeNoNodes, code == notFound && path == "node list":
+	case code == record.CodeNoNodes, code == notFound && (path == "node list" || path == "run list"):
 		return []suggestion{{"see the clusters with known nodes", "cluster list"}}
 	case code == notFound && group == "node":
 		return []suggestion{{"see the known nodes", "node list --cluster " + cluster}}

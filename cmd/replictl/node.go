@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -13,6 +14,7 @@ import (
 func (t *tool) node() *cobra.Command {
 	cmd := group("node", "Show and forget known nodes", t.nodeList(), t.nodeGet(), t.nodeForget())
 	cmd.PersistentFlags().StringP("cluster", "c", "", "the `cluster` of the nodes")
+	t.completeCluster(cmd)
 	return cmd
 }
 
@@ -31,10 +33,9 @@ func (t *tool) nodeList() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return t.list(items, "NODE\tSTATUS\tROLE\tPRESENT\tVERSION\tOBSERVED\tAGENT", len(items), func(i int) string {
+			return t.list(items, "NODE\tSTATUS\tROLE\tPRESENT\tVERSION\tOBSERVED\tAGENT", len(items), func(i int) []string {
 				n := items[i]
-				return fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s\t%s", n.NodeID, n.Status, dash(n.Role), presence(n),
-					dash(n.StoreVersion), when(n.ObservedTS), dash(n.AgentURL))
+				return []string{n.NodeID, string(n.Status), dash(n.Role), presence(n), dash(n.StoreVersion), when(n.ObservedTS), dash(n.AgentURL)}
 			})
 		}}
 }
@@ -47,7 +48,7 @@ func presence(n record.Node) string {
 }
 
 func (t *tool) nodeGet() *cobra.Command {
-	return &cobra.Command{Use: "get NODE --cluster C", Short: "Show a node", Args: cobra.ExactArgs(1),
+	cmd := &cobra.Command{Use: "get NODE --cluster C", Short: "Show a node", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cluster, err := t.needCluster()
 			if err != nil {
@@ -62,25 +63,29 @@ func (t *tool) nodeGet() *cobra.Command {
 				return err
 			}
 			return t.one(n, func(w io.Writer) {
-				attributes, _ := json.Marshal(n.Attributes) // a Document holds JSON values only
-				for _, line := range [][2]string{{"Node", n.NodeID}, {"Cluster", n.ClusterID}, {"Status", string(n.Status)},
-					{"Role", dash(n.Role)}, {"Present", presence(n)}, {"Agent", n.AgentURL + " " + n.AgentVersion},
-					{"Store", dash(n.StoreID + " " + n.StoreVersion)}, {"Attributes", string(attributes)}, {"Observed", when(n.ObservedTS)}} {
-					_, _ = fmt.Fprintf(w, "%s:\t%s\n", line[0], line[1])
-				}
-				for _, shard := range n.Shards {
-					lag := ""
-					if shard.Lag != nil {
-						lag = fmt.Sprintf("%d %s behind", shard.Lag.Value, shard.Lag.Unit)
-					}
-					_, _ = fmt.Fprintf(w, "Shard:\t%s %s %s\n", shard.ID, shard.Role, lag)
-				}
+				_, _ = io.WriteString(w, rows(nodeLines(n)))
 			})
 		}}
+	return t.completing(cmd, nodeNames)
+}
+
+func nodeLines(n record.Node) [][]string {
+	attributes, _ := json.Marshal(n.Attributes) // a Document holds JSON values only
+	lines := [][]string{{"Node:", n.NodeID}, {"Cluster:", n.ClusterID}, {"Status:", string(n.Status)},
+		{"Role:", dash(n.Role)}, {"Present:", presence(n)}, {"Agent:", n.AgentURL + " " + n.AgentVersion},
+		{"Store:", dash(strings.TrimSpace(n.StoreID + " " + n.StoreVersion))}, {"Attributes:", string(attributes)}, {"Observed:", when(n.ObservedTS)}}
+	for _, shard := range n.Shards {
+		lag := ""
+		if shard.Lag != nil {
+			lag = fmt.Sprintf("%v %s behind", shard.Lag.Value, shard.Lag.Unit)
+		}
+		lines = append(lines, []string{"Shard:", strings.TrimSpace(shard.ID + " " + shard.Role + " " + lag)})
+	}
+	return lines
 }
 
 func (t *tool) nodeForget() *cobra.Command {
-	return &cobra.Command{Use: "forget NODE --cluster C", Short: "Forget a node that is gone for good", Args: cobra.ExactArgs(1),
+	cmd := &cobra.Command{Use: "forget NODE --cluster C", Short: "Forget a node that is gone for good", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cluster, err := t.needCluster()
 			if err != nil {
@@ -97,4 +102,5 @@ func (t *tool) nodeForget() *cobra.Command {
 				_, _ = fmt.Fprintf(w, "node %s of cluster %s is forgotten\n", args[0], cluster)
 			})
 		}}
+	return t.completing(cmd, nodeNames)
 }

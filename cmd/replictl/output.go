@@ -3,36 +3,53 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
+	"syscall"
 	"time"
-
-	"gopkg.in/yaml.v3"
 )
 
-// list prints items: as an array, or as a table with one row each.
-func (t *tool) list(items any, header string, rows int, row func(i int) string) error {
-	if t.output != "table" {
-		return t.print(items)
-	}
-	table := tabwriter.NewWriter(t.out, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(table, header)
-	for i := range rows {
-		_, _ = fmt.Fprintln(table, row(i))
-	}
-	return table.Flush()
+// output is where the tool writes its results. It keeps the first error.
+type output struct {
+	io.Writer
+	err error
 }
 
-// one prints a single thing: as an object, or as text writes it.
+func (o *output) Write(data []byte) (int, error) {
+	n, err := o.Writer.Write(data)
+	if err != nil && o.err == nil {
+		o.err = err
+	}
+	return n, err
+}
+
+// isClosed tells whether the reader of the output has gone: the tool then ends without a word.
+func (o *output) isClosed() bool { return errors.Is(o.err, syscall.EPIPE) }
+
+// list prints items: as an array, or as a table with one row each. header names the columns, separated by tabs.
+func (t *tool) list(items any, header string, count int, row func(i int) []string) error {
+	if t.format != "table" {
+		return t.print(items)
+	}
+	lines := [][]string{strings.Split(header, "\t")}
+	for i := range count {
+		lines = append(lines, row(i))
+	}
+	_, err := io.WriteString(t.out, rows(lines))
+	return err
+}
+
+// one prints a single thing: as an object, or as text writes it. What text writes is escaped.
 func (t *tool) one(item any, text func(w io.Writer)) error {
-	if t.output != "table" {
+	if t.format != "table" {
 		return t.print(item)
 	}
-	table := tabwriter.NewWriter(t.out, 0, 0, 2, ' ', 0)
-	text(table)
-	return table.Flush()
+	var shown strings.Builder
+	text(&shown)
+	_, err := io.WriteString(t.out, escapedLines(shown.String()))
+	return err
 }
 
 // print writes value as JSON or YAML, with the names and the order of its JSON.
@@ -44,37 +61,40 @@ func (t *tool) print(value any) error {
 	if err := encoder.Encode(value); err != nil {
 		return err
 	}
-	if t.output == "json" {
-		_, err := t.out.Write(text.Bytes())
-		return err
+	if t.format == "yaml" {
+		return writeYAML(t.out, text.Bytes())
 	}
-	var node yaml.Node // JSON is YAML; the node keeps the order
-	if err := yaml.Unmarshal(text.Bytes(), &node); err != nil {
-		return err
-	}
-	useBlockStyle(&node)
-	writer := yaml.NewEncoder(t.out)
-	writer.SetIndent(2)
-	if err := writer.Encode(&node); err != nil {
-		return err
-	}
-	return writer.Close()
+	_, err := io.WriteString(t.out, escapedJSON(text.String()))
+	return err
 }
 
-func useBlockStyle(node *yaml.Node) {
-	node.Style = 0
-	for _, child := range node.Content {
-		useBlockStyle(child)
+// escapedJSON is JSON whose strings are escaped: outside them only spaces and line breaks could be.
+func escapedJSON(text string) string {
+	if !strings.ContainsFunc(text, func(r rune) bool { return r != '\n' && notPrinted(r) }) {
+		return text
 	}
+	var out strings.Builder
+	for _, r := range text {
+		switch {
+		case r == '\n' || !notPrinted(r):
+			out.WriteRune(r)
+		case r < 0x10000:
+			fmt.Fprintf(&out, `\u%04x`, r)
+		default:
+			r -= 0x10000
+			fmt.Fprintf(&out, `\u%04x\u%04x`, 0xd800+r>>10, 0xdc00+r&0x3ff)
+		}
+	}
+	return out.String()
 }
 
 func (t *tool) printf(format string, args ...any) {
-	_, _ = fmt.Fprintf(t.out, format+"\n", args...)
+	_, _ = io.WriteString(t.out, escapedLines(fmt.Sprintf(format+"\n", args...)))
 }
 
 // note prints a line beside the output.
 func (t *tool) note(format string, args ...any) {
-	_, _ = fmt.Fprintf(t.err, format+"\n", args...)
+	_, _ = io.WriteString(t.err, escapedLines(fmt.Sprintf(format+"\n", args...)))
 }
 
 func dash(text string) string {
@@ -97,21 +117,4 @@ func list(names []string) string {
 		return fmt.Sprintf("%s and %d more", strings.Join(names[:10], ", "), len(names)-10)
 	}
 	return strings.Join(names, ", ")
-}
-
-// cut makes text one line of at most width characters, without what would move a terminal's cursor.
-func cut(text string, width int) string {
-	runes := []rune(strings.Map(func(r rune) rune {
-		if r < ' ' || r >= 0x7f && r < 0xa0 {
-			return ' '
-		}
-		return r
-	}, text))
-	if len(runes) <= width {
-		return strings.TrimRight(string(runes), " ")
-	}
-	if width < 2 {
-		return string(runes[:max(width, 0)])
-	}
-	return string(runes[:width-1]) + "…"
 }

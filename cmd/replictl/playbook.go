@@ -1,8 +1,7 @@
 package main
 
 import (
-	"fmt"
-	"io"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -30,7 +29,7 @@ func (t *tool) playbookList() *cobra.Command {
 }
 
 func (t *tool) playbookRevisions() *cobra.Command {
-	return &cobra.Command{Use: "revisions PLAYBOOK", Short: "List the revisions of a playbook, newest first", Args: cobra.ExactArgs(1),
+	cmd := &cobra.Command{Use: "revisions PLAYBOOK", Short: "List the revisions of a playbook, newest first", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := t.client()
 			if err != nil {
@@ -42,12 +41,13 @@ func (t *tool) playbookRevisions() *cobra.Command {
 			}
 			return t.revisions(items)
 		}}
+	return t.completing(cmd, playbookNames)
 }
 
 func (t *tool) revisions(items []record.Playbook) error {
-	return t.list(items, "PLAYBOOK\tREVISION\tVERSION\tAPPLIED\tSOURCE", len(items), func(i int) string {
+	return t.list(items, "PLAYBOOK\tREVISION\tVERSION\tAPPLIED\tSOURCE", len(items), func(i int) []string {
 		p := items[i]
-		return fmt.Sprintf("%s\t%d\t%s\t%s\t%s", p.Name, p.Revision, dash(p.Version), when(&p.CreatedTS), dash(sourceText(p.Source)))
+		return []string{p.Name, strconv.FormatInt(p.Revision, 10), dash(p.Version), when(&p.CreatedTS), dash(sourceText(p.Source))}
 	})
 }
 
@@ -63,25 +63,4 @@ func sourceText(s *record.Source) string {
 		text += " @" + s.Commit
 	}
 	return strings.TrimSpace(text)
-}
-
-func (t *tool) playbookGet() *cobra.Command {
-	var revision int64
-	cmd := &cobra.Command{Use: "get PLAYBOOK", Short: "Show a playbook as it was applied", Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := t.client()
-			if err != nil {
-				return err
-			}
-			p, err := c.Playbook(cmd.Context(), args[0], revision)
-			if err != nil {
-				return err
-			}
-			if t.output == "table" {
-				t.output = "yaml" // a playbook is a document
-			}
-			return t.one(p, func(io.Writer) {})
-		}}
-	cmd.Flags().Int64Var(&revision, "revision", 0, "the revision; 0 is the latest")
-	return cmd
 }

@@ -38,6 +38,8 @@ func execute(ctx context.Context, args []string, t terminal) int {
 	if t.now == nil {
 		t.now = record.Now
 	}
+	results := &output{Writer: t.out}
+	t.out = results
 	tool := &tool{terminal: t}
 	root := tool.root()
 	root.SetArgs(args)
@@ -48,7 +50,15 @@ func execute(ctx context.Context, args []string, t terminal) int {
 	if err != nil && !tool.parsed {
 		err = usagef("%w\nUsage: %s (see %s --help)", err, cmd.UseLine(), cmd.CommandPath())
 	}
-	return tool.conclude(ctx, cmd, err)
+	if results.isClosed() {
+		return exitError
+	}
+	code := tool.conclude(ctx, cmd, err)
+	if code == exitDone && results.err != nil {
+		tool.note("replictl: write the output: %v", results.err)
+		return exitError
+	}
+	return code
 }
 
 func (t *tool) root() *cobra.Command {

@@ -6,5 +6,5 @@ import (
 
 func (t *tool) run() *cobra.Command {
 	return group("run", "Start, watch and control runs", t.runStart(), t.runList(), t.runGet(), t.runNodes(), t.runEvents(),
-		t.runWatch(), t.runPause(), t.runResume(), t.runCancel(), t.runResolve())
+		t.runLogs(), t.runWatch(), t.runPause(), t.runResume(), t.runCancel(), t.runResolve())
 }

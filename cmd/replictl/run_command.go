@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/replicante-io/playbooks/api/client"
 	"github.com/replicante-io/playbooks/record"
 )
 
@@ -24,7 +25,7 @@ func (t *tool) plainCommand(verb record.Verb, short string) *cobra.Command {
 	cmd := &cobra.Command{Use: string(verb) + " RUN", Short: short, Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return t.command(cmd.Context(), args[0], command) }}
 	cmd.Flags().StringVar(&command.Reason, "reason", "", "the reason, recorded with the event")
-	return cmd
+	return t.completing(cmd, runNames)
 }
 
 func (t *tool) runCancel() *cobra.Command {
@@ -34,23 +35,21 @@ func (t *tool) runCancel() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error { return t.command(cmd.Context(), args[0], command) }}
 	cmd.Flags().StringVar(&command.Reason, "reason", "", "the reason, recorded with the event")
 	cmd.Flags().BoolVar(&command.Kill, "kill", false, "stop the actions in flight instead of waiting for them")
-	return cmd
+	return t.completing(cmd, runNames)
 }
 
 // command sends a command to a run and shows the run after it.
-func (t *tool) command(ctx context.Context, runID string, command record.Command) error {
-	c, err := t.client()
-	if err != nil {
-		return err
-	}
-	run, err := c.Command(ctx, runID, command)
-	if err != nil {
-		return err
-	}
-	return t.one(run, func(w io.Writer) {
-		_, _ = fmt.Fprintf(w, "run %s of %s on %s: %s\n", run.ID, run.Playbook.Name, run.Cluster, run.State)
-		if run.Waiting != nil {
-			_, _ = fmt.Fprintln(w, waitingText(run.Waiting.Message, ""))
+func (t *tool) command(ctx context.Context, name string, command record.Command) error {
+	return t.withRun(ctx, name, func(c *client.Client, runID string) error {
+		run, err := c.Command(ctx, runID, command)
+		if err != nil {
+			return err
 		}
+		return t.one(run, func(w io.Writer) {
+			_, _ = fmt.Fprintf(w, "run %s of %s on %s: %s\n", run.ID, run.Playbook.Name, run.Cluster, run.State)
+			if run.Waiting != nil {
+				_, _ = fmt.Fprintln(w, waitingText(run.Waiting.Message, ""))
+			}
+		})
 	})
 }

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
+
+	"github.com/replicante-io/playbooks/api/client"
 )
 
 // plainWidth is the width of a picture that goes to no terminal; maxSuggestion is that of a line that may be copied, anywhere.
@@ -14,31 +17,34 @@ const (
 )
 
 func (t *tool) runGet() *cobra.Command {
-	return &cobra.Command{Use: "get RUN", Short: "Show a run", Args: cobra.ExactArgs(1),
+	cmd := &cobra.Command{Use: "get RUN", Short: "Show a run", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := t.client()
-			if err != nil {
-				return err
-			}
-			run, err := c.Run(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			shown := view{run: run}
-			if err := shown.readUnwell(cmd.Context(), c); err != nil {
-				return err
-			}
-			return t.one(run, func(w io.Writer) {
-				width := plainWidth
-				if t.draws {
-					width, _ = t.size()
-				}
-				for _, line := range draw(shown, width, t.now()) {
-					_, _ = fmt.Fprintln(w, line)
-				}
-				for _, line := range suggestionLines(afterRun(shown), maxSuggestion) {
-					_, _ = fmt.Fprintln(w, line)
-				}
+			return t.withRun(cmd.Context(), args[0], func(c *client.Client, runID string) error {
+				return t.showRun(cmd.Context(), c, runID)
 			})
 		}}
+	return t.completing(cmd, runNames)
+}
+
+func (t *tool) showRun(ctx context.Context, c *client.Client, runID string) error {
+	run, err := c.Run(ctx, runID)
+	if err != nil {
+		return err
+	}
+	shown := view{run: run}
+	if err := shown.readUnwell(ctx, c); err != nil {
+		return err
+	}
+	return t.one(run, func(w io.Writer) {
+		width := plainWidth
+		if t.draws {
+			width, _ = t.size()
+		}
+		for _, line := range draw(shown, width, t.now()) {
+			_, _ = fmt.Fprintln(w, line)
+		}
+		for _, line := range suggestionLines(afterRun(shown), maxSuggestion) {
+			_, _ = fmt.Fprintln(w, line)
+		}
+	})
 }

@@ -1,7 +1,7 @@
 package main
 
 import (
-	"fmt"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -17,19 +17,45 @@ func (t *tool) runList() *cobra.Command {
 				return err
 			}
 			filter.Cluster = t.settings.cluster
-			items, err := c.Runs(cmd.Context(), filter)
+			limit := filter.Limit
+			if t.format != "table" && !cmd.Flags().Changed("limit") {
+				limit = 0 // a program would take what was cut for all
+			}
+			items, err := c.Runs(cmd.Context(), client.RunFilter{Cluster: filter.Cluster, Playbook: filter.Playbook, States: filter.States,
+				Limit: oneMore(limit)})
+			if err == nil && len(items) == 0 && filter.Cluster != "" {
+				_, err = c.Nodes(cmd.Context(), filter.Cluster) // a cluster that is not known is an error, as for node list
+			}
 			if err != nil {
 				return err
 			}
-			return t.list(items, "RUN\tPLAYBOOK\tREV\tCLUSTER\tSTATE\tNODES\tCREATED\tFINISHED", len(items), func(i int) string {
+			items = cutList(t, items, limit, "runs")
+			return t.list(items, "RUN\tPLAYBOOK\tREV\tCLUSTER\tSTATE\tNODES\tCREATED\tFINISHED", len(items), func(i int) []string {
 				r := items[i]
-				return fmt.Sprintf("%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s", r.ID, r.Playbook.Name, r.Playbook.Revision, r.Cluster, r.State,
-					counts(r.Counts), when(&r.CreatedTS), when(r.FinishTS))
+				return []string{r.ID, r.Playbook.Name, strconv.FormatInt(r.Playbook.Revision, 10), r.Cluster, string(r.State),
+					counts(r.Counts), when(&r.CreatedTS), when(r.FinishTS)}
 			})
 		}}
 	cmd.Flags().StringP("cluster", "c", "", "only runs on this `cluster`")
 	cmd.Flags().StringVar(&filter.Playbook, "playbook", "", "only runs of this `playbook`")
 	cmd.Flags().StringSliceVar(&filter.States, "state", nil, "only runs in these `states`, separated by commas")
-	cmd.Flags().IntVar(&filter.Limit, "limit", 100, "the greatest `number` of runs to list; 0 lists all")
-	return cmd
+	cmd.Flags().IntVar(&filter.Limit, "limit", 100, "the greatest `number` of runs to list; 0 lists all, as -o json and -o yaml do")
+	return t.completing(cmd)
+}
+
+// oneMore is the limit that finds out whether there are more items than limit; 0 is no limit.
+func oneMore(limit int) int {
+	if limit == 0 {
+		return 0
+	}
+	return limit + 1
+}
+
+// cutList is items without those above limit. It says that there are more.
+func cutList[T any](t *tool, items []T, limit int, what string) []T {
+	if limit == 0 || len(items) <= limit {
+		return items
+	}
+	t.note("replictl: there are more %s than the %d that are listed; --limit 0 lists all", what, limit)
+	return items[:limit]
 }

@@ -1,11 +1,12 @@
 package main
 
 import (
-	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/replicante-io/playbooks/api/client"
 	"github.com/replicante-io/playbooks/record"
 )
 
@@ -14,23 +15,22 @@ func (t *tool) runNodes() *cobra.Command {
 	var limit int
 	cmd := &cobra.Command{Use: "nodes RUN", Short: "List the nodes of a run", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := t.client()
-			if err != nil {
-				return err
-			}
-			items, err := c.RunNodes(cmd.Context(), args[0], states, limit)
-			if err != nil {
-				return err
-			}
-			return t.list(items, "NODE\tSTATE\tMEMBERSHIP\tSTAGE\tACTIONS\tREASON", len(items), func(i int) string {
-				n := &items[i]
-				return fmt.Sprintf("%s\t%s\t%s\t%s\t%d\t%s", n.Node, n.State, n.Membership, dash(lastStage(n)), len(n.Actions),
-					dash(strings.Join(strings.Fields(nodeReason(n)), " ")))
+			return t.withRun(cmd.Context(), args[0], func(c *client.Client, runID string) error {
+				items, err := c.RunNodes(cmd.Context(), runID, states, oneMore(limit))
+				if err != nil {
+					return err
+				}
+				items = cutList(t, items, limit, "nodes")
+				return t.list(items, "NODE\tSTATE\tMEMBERSHIP\tSTAGE\tACTIONS\tREASON", len(items), func(i int) []string {
+					n := &items[i]
+					return []string{n.Node, string(n.State), string(n.Membership), dash(lastStage(n)), strconv.Itoa(len(n.Actions)),
+						dash(strings.Join(strings.Fields(nodeReason(n)), " "))}
+				})
 			})
 		}}
 	cmd.Flags().StringSliceVar(&states, "state", nil, "only nodes in these `states`, separated by commas")
 	cmd.Flags().IntVar(&limit, "limit", 0, "the greatest `number` of nodes to list; 0 lists all")
-	return cmd
+	return t.completing(cmd, runNames)
 }
 
 // lastStage is the latest stage that a node was in, and the state that it has there.

@@ -24,5 +24,5 @@ func (t *tool) runResolve() *cobra.Command {
 			return t.command(cmd.Context(), args[0], record.Command{Verb: record.VerbResolve, Node: args[1], State: state, Reason: reason})
 		}}
 	cmd.Flags().StringVar(&reason, "reason", "", "how you know, recorded with the event")
-	return cmd
+	return t.completing(cmd, runNames, runNodeNames)
 }

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"gopkg.in/yaml.v3"
 
 	"github.com/replicante-io/playbooks/api/client"
 	"github.com/replicante-io/playbooks/record"
@@ -38,7 +37,7 @@ func (t *tool) runStart() *cobra.Command {
 	f.BoolVarP(&flags.yes, "yes", "y", false, "do not ask")
 	f.BoolVarP(&flags.wait, "wait", "w", false, "wait until the run ends")
 	f.DurationVar(&flags.waitTimeout, "wait-timeout", 0, "how long to wait, such as 10m; then the run continues (exit code 6)")
-	return cmd
+	return t.completing(cmd, playbookNames)
 }
 
 func (t *tool) start(ctx context.Context, name string, flags startFlags) error {
@@ -56,17 +55,17 @@ func (t *tool) start(ctx context.Context, name string, flags startFlags) error {
 	if err != nil {
 		return err
 	}
-	// The revision that is confirmed and whose params are read is the one that is started.
+	// The revision that is confirmed is the one that is started.
 	applied, err := c.Playbook(ctx, name, flags.revision)
 	if err != nil {
 		return err
 	}
-	params, err := readParams(flags.params, applied)
+	params, err := readParams(flags.params)
 	if err != nil {
 		return err
 	}
 	if t.asks && !flags.yes {
-		if err := t.confirm(ctx, c, applied, cluster, flags.params); err != nil {
+		if err := t.confirm(ctx, c, applied, cluster, flags); err != nil {
 			return err
 		}
 	}
@@ -84,24 +83,47 @@ func (t *tool) start(ctx context.Context, name string, flags startFlags) error {
 	return t.wait(ctx, c, run.ID, flags.waitTimeout, true)
 }
 
-// confirm shows what would start, and where, and asks.
-func (t *tool) confirm(ctx context.Context, c *client.Client, applied record.Playbook, cluster string, params []string) error {
+// confirm shows what would start, where, and what is in the way, and asks.
+func (t *tool) confirm(ctx context.Context, c *client.Client, applied record.Playbook, cluster string, flags startFlags) error {
 	nodes, err := c.Nodes(ctx, cluster)
 	if err != nil {
 		return err
 	}
-	names := make([]string, len(nodes))
-	for i, node := range nodes {
-		names[i] = node.NodeID
+	open, err := c.Runs(ctx, client.RunFilter{Cluster: cluster, States: openStates()})
+	if err != nil {
+		return err
+	}
+	names, unreachable := []string{}, []string{}
+	for _, node := range nodes {
+		names = append(names, node.NodeID)
+		if !node.Present || node.Status == record.StatusUnreachable {
+			unreachable = append(unreachable, node.NodeID)
+		}
 	}
 	t.note("server:    %s", list(t.servers))
 	t.note("playbook:  %s revision %d %s", applied.Name, applied.Revision, applied.Version)
-	if len(params) > 0 {
-		t.note("params:    %s", strings.Join(params, " "))
+	if len(flags.params) > 0 {
+		t.note("params:    %s", strings.Join(flags.params, " "))
 	}
 	t.note("cluster:   %s", cluster)
 	t.note("nodes:     %d: %s", len(names), list(names))
-	_, _ = fmt.Fprint(t.err, "Start it? [y/N] ")
+	if len(unreachable) > 0 {
+		t.note("           %d of them unreachable: %s", len(unreachable), list(unreachable))
+	}
+	for _, run := range open {
+		t.note("other run: %s of %s is %s", run.ID, run.Playbook.Name, run.State)
+	}
+	if len(open) > 0 && flags.ifBusy == "fail" {
+		t.note("           with --if-busy fail the start is refused if one of them is in the way")
+	} else if len(open) > 0 {
+		t.note("           the new run waits in the queue while one of them is in the way")
+	}
+	return t.ask(ctx, "Start it? [y/N] ")
+}
+
+// ask asks a person; the error says that the answer is not yes.
+func (t *tool) ask(ctx context.Context, question string) error {
+	_, _ = fmt.Fprint(t.err, question)
 	lines := make(chan string, 1)
 	go func() { // nobody can wait for it: a read of a terminal cannot be interrupted and ends with the process
 		line, _ := bufio.NewReader(t.in).ReadString('\n')
@@ -119,15 +141,9 @@ func (t *tool) confirm(ctx context.Context, c *client.Client, applied record.Pla
 	}
 }
 
-// readParams reads name=value by the types that the playbook declares. The server rejects params that it does not declare.
-func readParams(given []string, applied record.Playbook) (map[string]any, error) {
-	types := map[string]string{}
-	declared, _ := applied.Spec["params"].([]any)
-	for _, item := range declared {
-		param, _ := item.(map[string]any)
-		name, _ := param["name"].(string)
-		types[name], _ = param["type"].(string)
-	}
+// readParams reads name=value. The values are sent as they are written: the server reads them by the types that the playbook
+// declares.
+func readParams(given []string) (map[string]any, error) {
 	params := map[string]any{}
 	for _, text := range given {
 		name, value, ok := strings.Cut(text, "=")
@@ -137,16 +153,7 @@ func readParams(given []string, applied record.Playbook) (map[string]any, error)
 		if _, twice := params[name]; twice {
 			return nil, usagef("param %s is given twice", name)
 		}
-		switch types[name] {
-		case "int", "float", "bool", "list", "map":
-			var read any
-			if err := yaml.Unmarshal([]byte(value), &read); err != nil {
-				return nil, usagef("param %s: %q is not a valid %s", name, value, types[name])
-			}
-			params[name] = read
-		default:
-			params[name] = value
-		}
+		params[name] = value
 	}
 	return params, nil
 }

@@ -15,15 +15,13 @@ func (t *tool) runWatch() *cobra.Command {
 	cmd := &cobra.Command{Use: "watch RUN", Short: "Show a run until it ends", Args: cobra.ExactArgs(1),
 		Long: "Show a run until it ends: live on a terminal, else one line per event. The exit code says how it ended.",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := t.client()
-			if err != nil {
-				return err
-			}
-			// A person sees that a run is paused, and may wait until somebody resumes it.
-			return t.wait(cmd.Context(), c, args[0], timeout, !t.draws)
+			return t.withRun(cmd.Context(), args[0], func(c *client.Client, runID string) error {
+				// A person sees that a run is paused, and may wait until somebody resumes it.
+				return t.wait(cmd.Context(), c, runID, timeout, !t.draws)
+			})
 		}}
 	cmd.Flags().DurationVar(&timeout, "wait-timeout", 0, "how long to watch, such as 10m (then exit code 6)")
-	return cmd
+	return t.completing(cmd, runNames)
 }
 
 // wait shows a run until it ends or, with returnsBlocked, until only an operator can move it, and prints it then. Its error is the
@@ -48,7 +46,7 @@ func (t *tool) wait(ctx context.Context, c *client.Client, runID string, timeout
 	case err != nil:
 		return err
 	}
-	if t.output != "table" {
+	if t.format != "table" {
 		if err := t.print(run); err != nil {
 			return err
 		}
@@ -66,9 +64,9 @@ func (t *tool) wait(ctx context.Context, c *client.Client, runID string, timeout
 func (t *tool) watcher(c *client.Client, runID string) *watcher {
 	w := &watcher{client: c, runID: runID, now: t.now}
 	switch {
-	case t.output == "table" && t.draws:
+	case t.format == "table" && t.draws:
 		w.live = &live{out: t.out, size: t.size}
-	case t.output == "table":
+	case t.format == "table":
 		w.lines = t.out
 	case t.drawsErr:
 		w.live = &live{out: t.err, size: t.size}
@@ -86,7 +84,7 @@ func (t *tool) timedOut(ctx context.Context, c *client.Client, runID string, tim
 	if err != nil {
 		return &exit{code: exitNotFinished, err: err}
 	}
-	if t.output != "table" {
+	if t.format != "table" {
 		if err := t.print(run); err != nil {
 			return err
 		}

@@ -17,7 +17,7 @@ import (
 type settings struct {
 	servers                   []string
 	token, cluster            string
-	output                    string
+	format                    string
 	logLevel, logFormat       string
 	contextName, contextsFile string
 }
@@ -60,16 +60,23 @@ func (s *settings) load(flags *pflag.FlagSet) error {
 		if err := v.MergeConfigMap(chosen.keys()); err != nil {
 			return err
 		}
+		if flag := flags.Lookup("context"); flag != nil && flag.Changed { // a flag wins over the environment
+			for key, value := range chosen.keys() {
+				if flag := flags.Lookup(key); flag == nil || !flag.Changed {
+					v.Set(key, value)
+				}
+			}
+		}
 	}
 	s.servers = nil
 	for _, entry := range v.GetStringSlice("server") {
 		s.servers = append(s.servers, strings.FieldsFunc(entry, func(r rune) bool { return r == ',' || r == ' ' })...)
 	}
-	s.cluster, s.token, s.output = v.GetString("cluster"), v.GetString("token"), v.GetString("output")
+	s.cluster, s.token, s.format = v.GetString("cluster"), v.GetString("token"), v.GetString("output")
 	s.logLevel, s.logFormat = v.GetString("log-level"), v.GetString("log-format")
 	switch {
-	case !slices.Contains([]string{"table", "json", "yaml"}, s.output):
-		return fmt.Errorf("%q is not a valid output: use table, json or yaml", s.output)
+	case !slices.Contains([]string{"table", "json", "yaml"}, s.format):
+		return fmt.Errorf("%q is not a valid output: use table, json or yaml", s.format)
 	case hclog.LevelFromString(s.logLevel) == hclog.NoLevel:
 		return fmt.Errorf("%q is not a valid log level: use trace, debug, info, warn, error or off", s.logLevel)
 	case s.logFormat != "text" && s.logFormat != "json":

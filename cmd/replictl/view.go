@@ -253,5 +253,5 @@ func summary(run record.Run) string {
 	if run.Error != nil {
 		line += ": " + run.Error.Message
 	}
-	return cut(line, len(line))
+	return oneLine(line)
 }

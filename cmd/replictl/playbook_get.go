@@ -1,0 +1,56 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/replicante-io/playbooks/record"
+)
+
+func (t *tool) playbookGet() *cobra.Command {
+	var revision int64
+	cmd := &cobra.Command{Use: "get PLAYBOOK", Short: "Show a playbook as it was applied", Args: cobra.ExactArgs(1),
+		Long: "Show a playbook as it was applied. What is printed, except with -o json, can be applied again.",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := t.client()
+			if err != nil {
+				return err
+			}
+			p, err := c.Playbook(cmd.Context(), args[0], revision)
+			if err != nil {
+				return err
+			}
+			if t.format == "json" {
+				return t.print(p)
+			}
+			return writeManifest(t.out, p)
+		}}
+	cmd.Flags().Int64Var(&revision, "revision", 0, "the revision; 0 is the latest")
+	return t.completing(cmd, playbookNames)
+}
+
+// manifest is a playbook as a document that can be applied.
+type manifest struct {
+	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+	Metadata   struct {
+		Name    string            `json:"name"`
+		Version string            `json:"version,omitempty"`
+		Source  *record.Source    `json:"source,omitempty"`
+		Labels  map[string]string `json:"labels,omitempty"`
+	} `json:"metadata"`
+	Spec record.Document `json:"spec"`
+}
+
+func writeManifest(w io.Writer, p record.Playbook) error {
+	m := manifest{APIVersion: "replicante.io/v1", Kind: "Playbook", Spec: p.Spec}
+	m.Metadata.Name, m.Metadata.Version, m.Metadata.Source, m.Metadata.Labels = p.Name, p.Version, p.Source, p.Labels
+	var text bytes.Buffer
+	if err := json.NewEncoder(&text).Encode(m); err != nil {
+		return err
+	}
+	return writeYAML(w, text.Bytes())
+}
