@@ -1,5 +1,7 @@
 package record
 
+import "time"
+
 // Commit is one decision about one run: everything in it lands together or not at all.
 //
 // The run's Rev and CommitID are those after the commit; Rev-1 and After are those it was decided on. A commit whose
@@ -39,4 +41,14 @@ type Term struct {
 	Term         int64  `json:"term"`
 	Installation string `json:"installation"` // random, made with the store
 	Schema       int    `json:"schema"`
+	// CreatedBy is the program that made the store where it is only for that program: CreatedByDev, else "".
+	CreatedBy string `json:"created_by,omitempty"`
+	// FinishedTTLSeconds is how long finished runs of the installation are kept; 0: not decided.
+	FinishedTTLSeconds int64 `json:"finished_ttl_seconds,omitempty"`
 }
+
+// CreatedByDev marks the stores of replicore dev.
+const CreatedByDev = "dev"
+
+// FinishedTTL is how long finished runs of the installation are kept; 0: not decided.
+func (t *Term) FinishedTTL() time.Duration { return time.Duration(t.FinishedTTLSeconds) * time.Second }

@@ -35,8 +35,9 @@ var (
 type Store interface {
 	// Check lists what is wrong with the store, each with what to do, without changing it.
 	Check(ctx context.Context) ([]string, error)
-	// Init creates what is missing: collections, indexes, the installation id and the schema version; and changes TTLs to the
-	// configured one. It is idempotent, and refuses a store whose schema is newer (ErrUnusable).
+	// Init creates what is missing: collections, indexes, the installation id and the schema version. The TTL of an installation
+	// that has none yet, and of any with Config.SetFinishedTTL, becomes the configured one; else it stays. Init is idempotent, and
+	// refuses a store whose schema is newer (ErrUnusable).
 	Init(ctx context.Context) error
 	// Maintain does the store's own background work (expiry where the database has none, what Follow needs) until ctx ends.
 	Maintain(ctx context.Context) error
@@ -137,5 +138,29 @@ type RunFilter struct {
 type Config struct {
 	URL         string
 	Database    string
-	FinishedTTL time.Duration // how long after finish_ts a record is kept; 0: forever
+	FinishedTTL time.Duration // how long after finish_ts a record is kept, where the store has no TTL yet; 0: forever
+	// SetFinishedTTL makes Init change the store's TTL to FinishedTTL.
+	SetFinishedTTL bool
+	CreatedBy      string // of a store that Init creates: see record.Term
+}
+
+// NewTerm is the terms record of a store that Init creates.
+func (c *Config) NewTerm(installation string, schema int) record.Term {
+	return record.Term{
+		Installation: installation, Schema: schema, CreatedBy: c.CreatedBy, FinishedTTLSeconds: c.ttlSeconds(),
+	}
+}
+
+// ChangeTTL makes the TTL of a terms record what Init has to make it, and reports whether it differs.
+func (c *Config) ChangeTTL(term *record.Term) bool {
+	if term.FinishedTTLSeconds != 0 && !c.SetFinishedTTL || term.FinishedTTLSeconds == c.ttlSeconds() {
+		return false
+	}
+	term.FinishedTTLSeconds = c.ttlSeconds()
+	return true
+}
+
+// ttlSeconds is FinishedTTL in whole seconds.
+func (c *Config) ttlSeconds() int64 {
+	return int64((max(c.FinishedTTL, 0) + time.Second - 1) / time.Second)
 }

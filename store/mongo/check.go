@@ -155,7 +155,7 @@ func (s *Store) checkSchema(ctx context.Context) ([]string, error) {
 		return nil, err
 	}
 	var wrong []string
-	for _, want := range s.schema() {
+	for _, want := range s.schema(doc.Term) {
 		if !slices.Contains(names, want.collection.Name()) {
 			wrong = append(wrong, fmt.Sprintf("collection %s is missing: run `replicore store init`", want.collection.Name()))
 			continue

@@ -35,8 +35,13 @@ func newDatabase(t testing.TB) address {
 }
 
 func (a address) config(ttl time.Duration) mongo.Config {
+	return a.configured(store.Config{FinishedTTL: ttl})
+}
+
+func (a address) configured(config store.Config) mongo.Config {
+	config.URL, config.Database = a.url, a.database
 	return mongo.Config{
-		Config: store.Config{URL: a.url, Database: a.database, FinishedTTL: ttl},
+		Config: config,
 		Log:    hclog.New(&hclog.LoggerOptions{Level: hclog.Warn, Output: os.Stderr}),
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"time"
 
 	"github.com/google/uuid"
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -29,18 +28,7 @@ type index struct {
 	keys    bson.D
 	unique  bool
 	partial bson.D
-	expires bool // after Config.FinishedTTL
-}
-
-var expiryIndex = index{
-	name: "expiry", keys: bson.D{{Key: "finish_ts", Value: 1}}, expires: true,
-	partial: bson.D{{Key: "finish_ts", Value: bson.D{{Key: "$exists", Value: true}}}}, // open runs need no entries
-}
-
-// runExpiryIndex keeps a run from expiring before its records are stamped: without it nobody would stamp them.
-var runExpiryIndex = index{
-	name: "expiry", keys: bson.D{{Key: "finish_ts", Value: 1}}, expires: true,
-	partial: bson.D{{Key: "finish_ts", Value: bson.D{{Key: "$exists", Value: true}}}, {Key: "open", Value: false}},
+	expires int32 // seconds; 0: records do not expire by it
 }
 
 // collectionSchema is a collection that the database must have.
@@ -49,30 +37,36 @@ type collectionSchema struct {
 	indexes    []index
 }
 
-func (s *Store) schema() []collectionSchema {
+// schema is what the database of an installation with this terms record must have.
+func (s *Store) schema(term record.Term) []collectionSchema {
+	finished := bson.E{Key: "finish_ts", Value: bson.D{{Key: "$exists", Value: true}}} // open runs need no entries
+	expiry := index{
+		name: "expiry", keys: bson.D{{Key: "finish_ts", Value: 1}}, expires: expireAfter(term.FinishedTTLSeconds), partial: bson.D{finished},
+	}
+	runExpiry := expiry // a run must not expire before its records are stamped: without it nobody would stamp them
+	runExpiry.partial = bson.D{finished, {Key: "open", Value: false}}
 	return []collectionSchema{
 		{s.playbooks, []index{{name: "revisions", keys: newestFirst, unique: true}}},
 		{s.runs, []index{
-			runExpiryIndex,
+			runExpiry,
 			{name: "newest", keys: bson.D{{Key: "created_ts", Value: -1}, {Key: "_id", Value: -1}}},
 			{name: "newest_of_cluster", keys: bson.D{{Key: "cluster", Value: 1}, {Key: "created_ts", Value: -1}, {Key: "_id", Value: -1}}},
 			{name: "open", keys: bson.D{{Key: "open", Value: 1}}, partial: bson.D{{Key: "open", Value: true}}},
 		}},
-		{s.agents, []index{expiryIndex}},
-		{s.events, []index{expiryIndex}},
+		{s.agents, []index{expiry}},
+		{s.events, []index{expiry}},
 		{s.nodes, []index{{name: "by_name", keys: bson.D{{Key: "cluster_id", Value: 1}, {Key: "node_id", Value: 1}}, unique: true}}},
 		{s.terms, nil},
-		{s.keys, []index{expiryIndex, {name: "of_run", keys: bson.D{{Key: "run_id", Value: 1}}, partial: bson.D{{Key: "run_id", Value: bson.D{{Key: "$exists", Value: true}}}}}}},
+		{s.keys, []index{expiry, {name: "of_run", keys: bson.D{{Key: "run_id", Value: 1}}, partial: bson.D{{Key: "run_id", Value: bson.D{{Key: "$exists", Value: true}}}}}}},
 	}
 }
 
-// ttlSeconds is FinishedTTL as TTL indexes hold it; forever is the most that they can hold.
-func (s *Store) ttlSeconds() int32 {
-	ttl := s.config.FinishedTTL
-	if ttl <= 0 {
+// expireAfter is a TTL as TTL indexes hold it; forever is the most that they can hold.
+func expireAfter(seconds int64) int32 {
+	if seconds <= 0 {
 		return math.MaxInt32
 	}
-	return int32(min(max(1, (ttl+time.Second-1)/time.Second), math.MaxInt32))
+	return int32(min(seconds, math.MaxInt32))
 }
 
 // Init implements store.Store.
@@ -91,29 +85,45 @@ func (s *Store) Init(ctx context.Context) error {
 }
 
 func (s *Store) init(ctx context.Context) error {
-	// A store of a newer schema is not changed.
-	if doc, err := s.readTerms(ctx); err == nil && doc.Schema > schemaVersion {
-		return newerSchema(doc.Schema)
-	} else if err != nil && !errors.Is(err, store.ErrNotFound) {
+	doc, err := s.readTerms(ctx)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		doc.Term = s.config.NewTerm(uuid.NewString(), schemaVersion)
+	case err != nil:
 		return err
+	case doc.Schema > schemaVersion: // it is not changed
+		return newerSchema(doc.Schema)
+	case s.config.ChangeTTL(&doc.Term):
+		if err := s.setTTL(ctx, doc.FinishedTTLSeconds); err != nil {
+			return err
+		}
 	}
-	for _, want := range s.schema() {
+	for _, want := range s.schema(doc.Term) {
 		if err := s.createCollection(ctx, want); err != nil {
 			return err
 		}
 	}
 	// The terms record is last: a store that has it is complete.
-	for _, doc := range []struct {
+	for _, created := range []struct {
 		id     string
 		fields any
 	}{
 		{barrierID, bson.D{{Key: "reads", Value: 0}}},
-		{termsID, record.Term{Installation: uuid.NewString(), Schema: schemaVersion}},
+		{termsID, doc.Term},
 	} {
-		_, err := s.terms.UpdateOne(ctx, byID(doc.id), bson.D{{Key: "$setOnInsert", Value: doc.fields}}, options.UpdateOne().SetUpsert(true))
+		_, err := s.terms.UpdateOne(ctx, byID(created.id), bson.D{{Key: "$setOnInsert", Value: created.fields}}, options.UpdateOne().SetUpsert(true))
 		if err != nil && !duplicate(err) {
 			return fmt.Errorf("create the terms record: %w", err)
 		}
+	}
+	return nil
+}
+
+// setTTL records the TTL of the installation. The indexes follow: where this is interrupted, by the next Init.
+func (s *Store) setTTL(ctx context.Context, seconds int64) error {
+	_, err := s.terms.UpdateOne(ctx, byID(termsID), bson.D{{Key: "$set", Value: bson.D{{Key: "finished_ttl_seconds", Value: seconds}}}})
+	if err != nil {
+		return fmt.Errorf("record how long finished runs are kept: %w", err)
 	}
 	return nil
 }
@@ -130,7 +140,7 @@ func (s *Store) createCollection(ctx context.Context, want collectionSchema) err
 	for _, d := range differences {
 		switch {
 		case d.missing != nil:
-			missing = append(missing, s.indexModel(*d.missing))
+			missing = append(missing, indexModel(*d.missing))
 		case d.expiry != nil:
 			if err := s.changeExpiry(ctx, want.collection, d.want, *d.expiry); err != nil {
 				return fmt.Errorf("change the expiry of collection %s: %w", name, err)
@@ -153,7 +163,7 @@ func (s *Store) createCollection(ctx context.Context, want collectionSchema) err
 }
 
 // indexModel describes an index to the driver.
-func (s *Store) indexModel(want index) mongo.IndexModel {
+func indexModel(want index) mongo.IndexModel {
 	opts := options.Index().SetName(want.name)
 	if want.unique {
 		opts.SetUnique(true)
@@ -161,8 +171,8 @@ func (s *Store) indexModel(want index) mongo.IndexModel {
 	if want.partial != nil {
 		opts.SetPartialFilterExpression(want.partial)
 	}
-	if want.expires {
-		opts.SetExpireAfterSeconds(s.ttlSeconds())
+	if want.expires > 0 {
+		opts.SetExpireAfterSeconds(want.expires)
 	}
 	return mongo.IndexModel{Keys: want.keys, Options: opts}
 }
@@ -197,7 +207,7 @@ func (s *Store) compare(ctx context.Context, want collectionSchema) ([]differenc
 	}
 	var differences []difference
 	for _, index := range want.indexes {
-		if d, differs := s.compareIndex(want.collection, index, all); differs {
+		if d, differs := compareIndex(want.collection, index, all); differs {
 			differences = append(differences, d)
 		}
 	}
@@ -205,7 +215,7 @@ func (s *Store) compare(ctx context.Context, want collectionSchema) ([]differenc
 }
 
 // compareIndex is how the index of a collection differs from what is wanted, if it does.
-func (s *Store) compareIndex(collection *mongo.Collection, want index, all []existingIndex) (difference, bool) {
+func compareIndex(collection *mongo.Collection, want index, all []existingIndex) (difference, bool) {
 	name := collection.Name()
 	for _, have := range all {
 		same := formatKeys(have.Key) == formatKeys(want.keys)
@@ -216,8 +226,8 @@ func (s *Store) compareIndex(collection *mongo.Collection, want index, all []exi
 			text := fmt.Sprintf("index %q of collection %s is not ours: it has keys %s, unique %t, partial %t instead of keys %s, unique %t, partial %t: drop it with db.%s.dropIndex(%q), then run `replicore store init`",
 				have.Name, name, formatKeys(have.Key), have.Unique, len(have.Partial) > 0, formatKeys(want.keys), want.unique, len(want.partial) > 0, name, have.Name)
 			return difference{text: text}, true
-		case want.expires && (have.Expires == nil || int32(*have.Expires) != s.ttlSeconds()):
-			text := fmt.Sprintf("finished records expire from collection %s after %s instead of %d s: run `replicore store init`", name, formatExpiry(have.Expires), s.ttlSeconds())
+		case want.expires > 0 && (have.Expires == nil || int32(*have.Expires) != want.expires):
+			text := fmt.Sprintf("finished records expire from collection %s after %s instead of %d s: run `replicore store init`", name, formatExpiry(have.Expires), want.expires)
 			return difference{text: text, expiry: &have, want: want}, true
 		default:
 			return difference{}, false
@@ -233,10 +243,10 @@ func formatExpiry(seconds *float64) string {
 	return fmt.Sprintf("%.0f s", *seconds)
 }
 
-// changeExpiry changes a TTL index to the configured time: by collMod, or by creating it again where only readWrite is granted.
+// changeExpiry changes a TTL index to the time that is wanted: by collMod, or by creating it again where only readWrite is granted.
 func (s *Store) changeExpiry(ctx context.Context, collection *mongo.Collection, want index, have existingIndex) error {
 	err := s.db.RunCommand(ctx, bson.D{{Key: "collMod", Value: collection.Name()}, {Key: "index", Value: bson.D{
-		{Key: "name", Value: have.Name}, {Key: "expireAfterSeconds", Value: s.ttlSeconds()},
+		{Key: "name", Value: have.Name}, {Key: "expireAfterSeconds", Value: want.expires},
 	}}}).Err()
 	if !hasCode(err, codeUnauthorized) {
 		return err
@@ -244,7 +254,7 @@ func (s *Store) changeExpiry(ctx context.Context, collection *mongo.Collection, 
 	if err := collection.Indexes().DropOne(ctx, have.Name); err != nil {
 		return err
 	}
-	_, err = collection.Indexes().CreateOne(ctx, s.indexModel(want))
+	_, err = collection.Indexes().CreateOne(ctx, indexModel(want))
 	return err
 }
 

@@ -3,6 +3,7 @@ package mongo_test
 import (
 	"context"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -147,7 +148,7 @@ func ttls(t *testing.T, db *driver.Database) map[string]int64 {
 	return found
 }
 
-func TestAChangedTTLIsReportedByCheckAndAppliedByInit(t *testing.T) {
+func TestATTLThatTheIndexesDoNotHaveIsReportedByCheckAndAppliedByInit(t *testing.T) {
 	a := newDatabase(t)
 	s := a.open(t)
 	ctx := soon(t)
@@ -155,7 +156,19 @@ func TestAChangedTTLIsReportedByCheckAndAppliedByInit(t *testing.T) {
 		t.Fatalf("after init: %q, %v", wrong, err)
 	}
 	for _, ttl := range []time.Duration{2 * time.Hour, 0} {
-		other, err := mongo.Open(a.config(ttl))
+		config := a.config(ttl)
+		unchanged, err := mongo.Open(config)
+		must(t, err)
+		defer unchanged.Close()
+		before := ttls(t, a.raw(t))
+		must(t, unchanged.Init(ctx))
+		if after := ttls(t, a.raw(t)); !maps.Equal(before, after) {
+			t.Errorf("another configuration changes the TTL from %v to %v", before, after)
+		}
+		_, err = a.raw(t).Collection("terms").UpdateByID(ctx, "terms", bson.D{{Key: "$set", Value: bson.D{{Key: "finished_ttl_seconds", Value: int64(ttl.Seconds())}}}})
+		must(t, err)
+		config.SetFinishedTTL = true
+		other, err := mongo.Open(config)
 		must(t, err)
 		defer other.Close()
 		wrong, err := other.Check(ctx)

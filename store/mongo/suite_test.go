@@ -2,7 +2,6 @@ package mongo_test
 
 import (
 	"testing"
-	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
@@ -15,7 +14,7 @@ func backend(tb testing.TB) storetest.Database {
 	a := newDatabase(tb)
 	return storetest.Database{
 		Shared: true,
-		Open:   func(ttl time.Duration) (store.Store, error) { return mongo.Open(a.config(ttl)) },
+		Open:   func(config store.Config) (store.Store, error) { return mongo.Open(a.configured(config)) },
 		SetSchema: func(version int) error {
 			_, err := a.raw(tb).Collection("terms").UpdateOne(tb.Context(), bson.D{{Key: "_id", Value: "terms"}}, bson.D{{Key: "$set", Value: bson.D{{Key: "schema", Value: version}}}})
 			return err

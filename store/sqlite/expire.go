@@ -26,9 +26,12 @@ func (s *Store) Maintain(ctx context.Context) error {
 
 // expire deletes until nothing that has expired is left, or ctx ends.
 func (s *Store) expire(ctx context.Context) error {
-	for more := s.ttl > 0; more; {
-		err := s.write(ctx, "delete what has expired", func(w *writer) (err error) {
-			more, err = w.expire(time.Now().Add(-s.ttl).UnixMilli())
+	for more := true; more; {
+		err := s.write(ctx, "delete what has expired", func(w *writer) error {
+			term, err := w.term()
+			if more = err == nil && term.FinishedTTL() > 0; more {
+				more, err = w.expire(time.Now().Add(-term.FinishedTTL()).UnixMilli())
+			}
 			return err
 		})
 		if err != nil {

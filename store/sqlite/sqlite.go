@@ -37,7 +37,7 @@ type Config struct {
 // Store is a store.Store in a SQLite file. The file is opened when it is first needed.
 type Store struct {
 	path           string
-	ttl            time.Duration
+	settings       store.Config
 	expireInterval time.Duration
 	log            hclog.Logger
 
@@ -61,7 +61,7 @@ func Open(_ context.Context, config Config) (*Store, error) {
 		return nil, fmt.Errorf("store URL %q: %w: %w", config.URL, err, store.ErrUnusable)
 	}
 	fdatasync()
-	s := &Store{path: path, ttl: config.FinishedTTL, expireInterval: config.ExpireInterval, log: config.Log}
+	s := &Store{path: path, settings: config.Config, expireInterval: config.ExpireInterval, log: config.Log}
 	if s.expireInterval <= 0 {
 		s.expireInterval = time.Minute
 	}

@@ -15,11 +15,9 @@ import (
 func inFile(tb testing.TB) storetest.Database {
 	path := filepath.Join(tb.TempDir(), "core.db")
 	return storetest.Database{
-		Open: func(ttl time.Duration) (store.Store, error) {
-			return sqlite.Open(tb.Context(), sqlite.Config{
-				Config:         store.Config{URL: "sqlite://" + path, FinishedTTL: ttl},
-				ExpireInterval: 50 * time.Millisecond,
-			})
+		Open: func(config store.Config) (store.Store, error) {
+			config.URL = "sqlite://" + path
+			return sqlite.Open(tb.Context(), sqlite.Config{Config: config, ExpireInterval: 50 * time.Millisecond})
 		},
 		SetSchema: func(version int) error {
 			db, err := sql.Open("sqlite", path)

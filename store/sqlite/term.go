@@ -11,18 +11,24 @@ import (
 	"github.com/replicante-io/playbooks/store"
 )
 
-// Init creates the tables and the installation, unless they exist.
+// Init creates the tables and the installation, unless they exist, and settles the TTL.
 func (s *Store) Init(ctx context.Context) error {
 	f, err := s.connect(ctx)
 	if err == nil {
-		err = f.exclusively(ctx, func() error { return f.init(ctx) })
+		err = f.exclusively(ctx, func() error { return f.init(ctx, s.settings) })
 	}
 	return s.wrap("set up the store", err)
 }
 
-func (f *file) init(ctx context.Context) error {
+func (f *file) init(ctx context.Context, settings store.Config) error {
 	if f.ready.Load() {
-		return nil
+		return f.begin(ctx, func(w *writer) error {
+			term, err := w.term()
+			if err != nil || !settings.ChangeTTL(&term) {
+				return err
+			}
+			return w.putTerm(term)
+		})
 	}
 	// These cannot be set inside a transaction; both stay with the file.
 	for _, pragma := range []string{"page_size = 8192", "journal_mode = WAL"} {
@@ -36,7 +42,7 @@ func (f *file) init(ctx context.Context) error {
 				return fmt.Errorf("%s: %w", definition, err)
 			}
 		}
-		return w.putTerm(record.Term{Installation: rand.Text(), Schema: schemaVersion})
+		return w.putTerm(settings.NewTerm(rand.Text(), schemaVersion))
 	})
 	if err == nil {
 		err = syncDirectory(f.path)

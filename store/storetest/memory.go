@@ -18,7 +18,7 @@ const schemaVersion = 1
 // timers, so that it may be used inside testing/synctest. Records expire when the store is next used after their time.
 type Memory struct {
 	mu          sync.Mutex // not held while an interceptor runs
-	ttl         time.Duration
+	config      store.Config
 	term        *record.Term // nil before Init
 	runs        map[string]*memoryRun
 	keys        map[string]memoryKey
@@ -110,10 +110,10 @@ func (m *Memory) locked(ctx context.Context, do func() error) error {
 
 // expire deletes what finished longer than the TTL ago.
 func (m *Memory) expire() {
-	if m.ttl == 0 {
+	if m.term == nil || m.term.FinishedTTL() == 0 {
 		return
 	}
-	expired := time.Now().Add(-m.ttl)
+	expired := time.Now().Add(-m.term.FinishedTTL())
 	for id, run := range m.runs {
 		if !run.run.Open() && run.run.FinishTS.Before(expired) {
 			delete(m.runs, id)
@@ -145,11 +145,13 @@ func (m *Memory) Check(ctx context.Context) ([]string, error) {
 func (m *Memory) Init(ctx context.Context) error {
 	return m.locked(ctx, func() error {
 		if m.term == nil {
-			m.term = &record.Term{Installation: rand.Text(), Schema: schemaVersion}
+			created := m.config.NewTerm(rand.Text(), schemaVersion)
+			m.term = &created
 		}
 		if m.term.Schema > schemaVersion {
 			return fmt.Errorf("schema %d is newer than %d: %w", m.term.Schema, schemaVersion, store.ErrUnusable)
 		}
+		m.config.ChangeTTL(m.term)
 		return nil
 	})
 }

@@ -6,7 +6,6 @@ import (
 	"reflect"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"github.com/replicante-io/playbooks/record"
 	"github.com/replicante-io/playbooks/store"
@@ -15,8 +14,8 @@ import (
 func inMemory(testing.TB) Database {
 	m := newEmptyMemory()
 	return Database{
-		Open: func(ttl time.Duration) (store.Store, error) {
-			m.ttl = ttl
+		Open: func(config store.Config) (store.Store, error) {
+			m.config = config
 			return m, nil
 		},
 		Shared: true,
@@ -104,8 +103,8 @@ func TestAnInterceptedStorePassesTheSuite(t *testing.T) {
 	Run(t, func(tb testing.TB) Database {
 		database := inMemory(tb)
 		open := database.Open
-		database.Open = func(ttl time.Duration) (store.Store, error) {
-			inner, err := open(ttl)
+		database.Open = func(config store.Config) (store.Store, error) {
+			inner, err := open(config)
 			return &store.Interceptor{Store: inner, Call: func(_ context.Context, method string, do func() error) error {
 				if _, there := reflect.TypeFor[store.Store]().MethodByName(method); !there {
 					tb.Errorf("an unknown method %s is called", method)

@@ -210,7 +210,7 @@ func checkFor(t *testing.T, budget time.Duration, property func(t *rapid.T)) {
 
 func randomWritesMatchTheModel(t *testing.T, backend Backend) {
 	checkFor(t, 4*time.Second, func(tb *rapid.T) {
-		s, err := backend(t).Open(neverExpires)
+		s, err := backend(t).Open(store.Config{FinishedTTL: neverExpires})
 		must(tb, err)
 		defer s.Close()
 		must(tb, s.Init(tb.Context()))

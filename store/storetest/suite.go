@@ -18,8 +18,9 @@ type Backend func(tb testing.TB) Database
 
 // Database is where one store keeps its data. It is empty at first.
 type Database struct {
-	// Open opens a store on the database. After Close it may be opened again, with the same data.
-	Open func(ttl time.Duration) (store.Store, error)
+	// Open opens a store on the database, whatever the config's URL and Database. After Close it may be opened again, with the
+	// same data.
+	Open func(config store.Config) (store.Store, error)
 	// Shared means that several stores may be open at once, as those of several replicas are.
 	Shared bool
 	// SetSchema changes the recorded version of the schema.
@@ -31,6 +32,7 @@ var tests = []struct {
 	run  func(t *testing.T, backend Backend)
 }{
 	{"init may be repeated and keeps the installation", initMayBeRepeated},
+	{"how long finished runs are kept changes only when that is asked for", finishedTTLStays},
 	{"each store is another installation", eachStoreIsAnotherInstallation},
 	{"before init there is no term and check reports it", beforeInitThereIsNoTerm},
 	{"a newer schema is refused", newerSchemaIsRefused},
@@ -126,7 +128,7 @@ func open(tb testing.TB, backend Backend) store.Store {
 
 func openDatabase(tb testing.TB, database Database, ttl time.Duration) store.Store {
 	tb.Helper()
-	s, err := database.Open(ttl)
+	s, err := database.Open(store.Config{FinishedTTL: ttl})
 	must(tb, err)
 	must(tb, s.Init(tb.Context()))
 	ctx, stop := context.WithCancel(context.Background())

@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"testing"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -31,6 +32,41 @@ func initMayBeRepeated(t *testing.T, backend Backend) {
 	same(t, "what is wrong", wrong, []string{})
 }
 
+func finishedTTLStays(t *testing.T, backend Backend) {
+	database := backend(t)
+	reopen := func(config store.Config) record.Term {
+		t.Helper()
+		s, err := database.Open(config)
+		must(t, err)
+		must(t, s.Init(t.Context()))
+		term, err := s.Term(t.Context())
+		must(t, err)
+		begun, err := s.BeginTerm(t.Context(), 0)
+		must(t, err)
+		term.Term++
+		same(t, "terms record", begun, term)
+		must(t, s.Close())
+		return term
+	}
+	first := reopen(store.Config{FinishedTTL: 336 * time.Hour, CreatedBy: record.CreatedByDev})
+	if first.FinishedTTL() != 336*time.Hour || first.CreatedBy != record.CreatedByDev {
+		t.Errorf("a new store's terms record is %+v", first)
+	}
+	for _, step := range []struct {
+		config store.Config
+		want   time.Duration
+	}{
+		{store.Config{FinishedTTL: time.Hour}, 336 * time.Hour},
+		{store.Config{FinishedTTL: 1000 * time.Hour, CreatedBy: "another"}, 336 * time.Hour},
+		{store.Config{FinishedTTL: time.Hour, SetFinishedTTL: true}, time.Hour},
+		{store.Config{FinishedTTL: 336 * time.Hour}, time.Hour},
+	} {
+		if term := reopen(step.config); term.FinishedTTL() != step.want || term.CreatedBy != record.CreatedByDev {
+			t.Errorf("with %+v the terms record becomes %+v", step.config, term)
+		}
+	}
+}
+
 func eachStoreIsAnotherInstallation(t *testing.T, backend Backend) {
 	one, err := open(t, backend).Term(t.Context())
 	must(t, err)
@@ -42,7 +78,7 @@ func eachStoreIsAnotherInstallation(t *testing.T, backend Backend) {
 }
 
 func beforeInitThereIsNoTerm(t *testing.T, backend Backend) {
-	s, err := backend(t).Open(neverExpires)
+	s, err := backend(t).Open(store.Config{FinishedTTL: neverExpires})
 	must(t, err)
 	defer s.Close()
 	_, err = s.Term(t.Context())
@@ -58,12 +94,12 @@ func beforeInitThereIsNoTerm(t *testing.T, backend Backend) {
 
 func newerSchemaIsRefused(t *testing.T, backend Backend) {
 	database := backend(t)
-	s, err := database.Open(neverExpires)
+	s, err := database.Open(store.Config{FinishedTTL: neverExpires})
 	must(t, err)
 	must(t, s.Init(t.Context()))
 	must(t, s.Close())
 	must(t, database.SetSchema(1000))
-	s, err = database.Open(neverExpires)
+	s, err = database.Open(store.Config{FinishedTTL: neverExpires})
 	must(t, err)
 	defer s.Close()
 	wantError(t, "init", s.Init(t.Context()), store.ErrUnusable)
@@ -75,7 +111,7 @@ func newerSchemaIsRefused(t *testing.T, backend Backend) {
 
 func dataSurvivesReopening(t *testing.T, backend Backend) {
 	database := backend(t)
-	s, err := database.Open(neverExpires)
+	s, err := database.Open(store.Config{FinishedTTL: neverExpires})
 	must(t, err)
 	must(t, s.Init(t.Context()))
 	term := beginTerm(t, s)
