@@ -56,6 +56,16 @@ func TestStoreInitPreparesAStoreThatCheckRejects(t *testing.T) {
 	if out, err, _ := run(t, "store", "check", url); err != nil || !strings.Contains(out, "has no problems") {
 		t.Errorf("check: %q, %v", out, err)
 	}
+	if out, err, _ := run(t, "store", "init", url, "--runs-finished-ttl=1h"); err != nil || !strings.Contains(out, "kept for 336h") ||
+		!strings.Contains(out, "add --set-finished-ttl") {
+		t.Errorf("init with another TTL: %q, %v", out, err)
+	}
+	if out, err, _ := run(t, "store", "init", url, "--runs-finished-ttl=1h", "--set-finished-ttl"); err != nil || !strings.Contains(out, "kept for 1h") {
+		t.Errorf("init that changes the TTL: %q, %v", out, err)
+	}
+	if out, err, _ := run(t, "store", "init", url, "--runs-finished-ttl=59m", "--set-finished-ttl"); err == nil {
+		t.Errorf("init with a TTL that is too short: %q", out)
+	}
 }
 
 func TestDevListensOnLoopbackOnly(t *testing.T) {

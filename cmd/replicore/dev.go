@@ -28,7 +28,7 @@ the actions agent.replicante.io/test.success, test.fail and test.loop.`,
 	flags.IntVar(&c.Agents, "agents", 3, "number of nodes")
 	flags.StringVar(&c.Data, "data", "", "`directory` for all data; without it nothing is kept")
 	flags.StringVar(&c.Listen, "listen", devListen, "`address` to serve on; port 0 chooses a free one")
-	flags.StringVar(&c.Store, "store", "", "`URL` of a primary store to use instead of the embedded one, such as mongodb://…")
+	flags.StringVar(&c.Store, "store", "", "`URL` of a primary store to use instead of the embedded one, such as mongodb://…: a new one, or one that dev created")
 	flags.StringVar(&c.Etcd, "etcd-listen", "", "`address` of the embedded etcd, for agents of your own (default: a free port)")
 	flags.StringVar(&log.Level, "log-level", "warn", "trace, debug, info, warn or error")
 	flags.StringVar(&log.Format, "log-format", "text", "text or json")

@@ -25,8 +25,8 @@ func storeCommand() *cobra.Command {
 	return cmd
 }
 
-// onStore makes cmd open the primary store of the configuration, call do, and close the store.
-func onStore(cmd *cobra.Command, load func(string, *pflag.FlagSet) (config.Core, error),
+// onStore makes cmd open the primary store of the configuration, with options, call do, and close the store.
+func onStore(cmd *cobra.Command, load func(string, *pflag.FlagSet) (config.Core, error), options *store.Config,
 	do func(ctx context.Context, core config.Core, s store.Store) error) *cobra.Command {
 	cmd.Args = cobra.NoArgs
 	file := cmd.Flags().String("config", "", "configuration `file` (replicore.yaml)")
@@ -36,7 +36,7 @@ func onStore(cmd *cobra.Command, load func(string, *pflag.FlagSet) (config.Core,
 		if err != nil {
 			return err
 		}
-		s, err := replica.OpenStore(core, core.Log.Logger("replicore", os.Stderr))
+		s, err := replica.OpenStore(core, *options, core.Log.Logger("replicore", os.Stderr))
 		if err != nil {
 			return err
 		}

@@ -17,7 +17,7 @@ func storeAdoptCommand() *cobra.Command {
 		Long: `Record in etcd that it belongs to this primary store, whatever is recorded now. Replicas refuse to lead while etcd belongs
 to no store or to another one, since terms of different stores cannot be compared. Use this after etcd was set up again,
 or after the store was replaced on purpose. Do not use it while replicas run with this etcd and another store.`}
-	return onStore(cmd, config.LoadCore, func(ctx context.Context, core config.Core, s store.Store) error {
+	return onStore(cmd, config.LoadCore, &store.Config{}, func(ctx context.Context, core config.Core, s store.Store) error {
 		term, err := s.Term(ctx)
 		if errors.Is(err, store.ErrNotFound) {
 			return errors.New("the primary store is empty, so there is nothing to record: the first leader prepares the store and etcd; " +

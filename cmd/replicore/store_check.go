@@ -13,7 +13,7 @@ import (
 
 func storeCheckCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "check", Short: "Report what is wrong with the primary store, without changing it"}
-	return onStore(cmd, config.LoadStore, func(ctx context.Context, core config.Core, s store.Store) error {
+	return onStore(cmd, config.LoadStore, &store.Config{}, func(ctx context.Context, core config.Core, s store.Store) error {
 		problems, err := s.Check(ctx)
 		if err != nil {
 			return err

@@ -94,7 +94,7 @@ func Run(ctx context.Context, c Config) (result Result, err error) {
 	serving, ended := make(chan string, 1), make(chan error, 1)
 	replicaCtx, stop := context.WithCancel(ctx)
 	go func() {
-		ended <- replica.New(replica.Config{Core: core, BindStore: true, Version: c.Version, Log: c.Log,
+		ended <- replica.New(replica.Config{Core: core, Version: c.Version, Log: c.Log,
 			Serving: func(url string) { serving <- url }}).Run(replicaCtx)
 	}()
 	defer func() {

@@ -29,6 +29,7 @@ const Cluster = "demo"
 
 const (
 	prefix   = "/replicante"
+	database = "replicante" // of a store in MongoDB
 	leaseTTL = 5 * time.Second
 	// MaxAgents is how many agents one process may have.
 	MaxAgents = 500
@@ -74,6 +75,8 @@ func Run(ctx context.Context, c Config) (err error) {
 	}
 	defer unlock()
 
+	stores := &ownStore{}
+	defer stores.release()
 	etcd, err := embedded.Start(ctx, filepath.Join(c.Data, "etcd"), c.Etcd)
 	if err != nil {
 		return err
@@ -104,7 +107,7 @@ func Run(ctx context.Context, c Config) (err error) {
 		defer stop()
 		serving := make(chan string, 1)
 		work.Go(func() error { return c.await(leading, serving) })
-		return replica.New(replica.Config{Core: c.core(etcd.Endpoint), BindStore: true, Version: c.Version, Log: c.Log,
+		return replica.New(replica.Config{Core: c.core(etcd.Endpoint), Alone: stores.alone(), Version: c.Version, Log: c.Log,
 			Serving: func(url string) { serving <- url }}).Run(leading)
 	})
 	return work.Wait()
@@ -120,7 +123,7 @@ func (c Config) core(etcd string) config.Core {
 		Name:       "dev",
 		API:        config.API{Listen: c.Listen},
 		Etcd:       config.Etcd{Endpoints: []string{etcd}, Prefix: prefix, LeaseTTL: leaseTTL},
-		Store:      config.Store{URL: url, Database: "replicante"},
+		Store:      config.Store{URL: url, Database: database},
 		Runs:       config.Runs{FinishedTTL: 14 * 24 * time.Hour},
 		Membership: config.Membership{Grace: 30 * time.Second, ForgetAfter: 72 * time.Hour},
 	}
@@ -170,13 +173,25 @@ func lock(dir string) (unlock func(), err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the data directory: %w", err)
 	}
-	file, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	unlock, err = lockFile(filepath.Join(dir, "lock"))
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		return nil, fmt.Errorf("another process uses %s: end it, or give this one another data directory (%w)", dir, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("lock the data directory: %w", err)
 	}
+	return unlock, nil
+}
+
+// lockFile keeps a file for this process.
+func lockFile(path string) (unlock func(), err error) {
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, err
+	}
 	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		_ = file.Close()
-		return nil, fmt.Errorf("another process uses %s: end it, or give this one another data directory (%w)", dir, err)
+		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
 	return func() { _ = file.Close() }, nil
 }

@@ -2,6 +2,7 @@ package dev_test
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -21,6 +22,8 @@ import (
 	"github.com/replicante-io/playbooks/internal/node"
 	"github.com/replicante-io/playbooks/internal/testenv"
 	"github.com/replicante-io/playbooks/record"
+	"github.com/replicante-io/playbooks/store"
+	"github.com/replicante-io/playbooks/store/sqlite"
 )
 
 // life runs a whole installation while do works with it.
@@ -170,6 +173,51 @@ func TestOneDataDirectoryHasOneProcess(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	})
+}
+
+func TestAStoreThatItDidNotCreateIsRefused(t *testing.T) {
+	data := t.TempDir()
+	url := "sqlite://" + filepath.Join(data, "core.db") // where it would keep its own
+	s, err := sqlite.Open(t.Context(), sqlite.Config{Config: store.Config{URL: url}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(s.Init(t.Context()), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []dev.Config{{Store: url}, {Data: data}} {
+		c.Listen, c.Log = "127.0.0.1:0", hclog.NewNullLogger()
+		if err := dev.Run(t.Context(), c); err == nil || !strings.Contains(err.Error(), "was not created by replicore dev") {
+			t.Errorf("got %v", err)
+		}
+	}
+	s, err = sqlite.Open(t.Context(), sqlite.Config{Config: store.Config{URL: url}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if term, err := s.Term(t.Context()); err != nil || term.Term != 0 {
+		t.Errorf("it began term %d, %v", term.Term, err)
+	}
+}
+
+func TestOneStoreHasOneProcess(t *testing.T) {
+	url := testenv.MongoSet(t, 1).URL
+	for range 2 { // also in a later life, without what the first one kept
+		life(t, dev.Config{Agents: 1, Store: url}, func(plane *client.Client) {
+			leader, err := plane.Leader(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = dev.Run(t.Context(), dev.Config{Store: url, Listen: "127.0.0.1:0", Log: hclog.NewNullLogger()})
+			if err == nil || !strings.Contains(err.Error(), "another replicore dev uses it") {
+				t.Errorf("got %v", err)
+			}
+			if after, err := plane.Leader(t.Context()); err != nil || after != leader {
+				t.Errorf("the leader was %+v and is %+v, %v", leader, after, err)
+			}
+		})
+	}
 }
 
 func TestItServesThisMachineAlone(t *testing.T) {

@@ -15,9 +15,11 @@ import (
 	"github.com/replicante-io/playbooks/store/sqlite"
 )
 
-// OpenStore opens the primary store of a configuration. The store need not be reachable yet.
-func OpenStore(c config.Core, log hclog.Logger) (store.Store, error) {
-	settings := store.Config{URL: c.Store.URL, Database: c.Store.Database, FinishedTTL: c.Runs.FinishedTTL}
+// OpenStore opens the primary store of a configuration. The store need not be reachable yet. options say what the configuration
+// does not.
+func OpenStore(c config.Core, options store.Config, log hclog.Logger) (store.Store, error) {
+	settings := options
+	settings.URL, settings.Database, settings.FinishedTTL = c.Store.URL, c.Store.Database, c.Runs.FinishedTTL
 	scheme, _, _ := strings.Cut(c.Store.URL, "://")
 	switch scheme {
 	case "mongodb", "mongodb+srv":

@@ -72,14 +72,15 @@ func (r *Replica) control(ctx context.Context, term record.Term, ready func(open
 	defer r.leading.Store(nil)
 	var watching sync.WaitGroup
 	watching.Go(func() { r.stepDownForStore(ctx, stepDown) })
+	watching.Go(func() { r.stepDownForLaterTerm(ctx, term.Term, stepDown) })
 	defer watching.Wait()
 	defer stepDown(nil)
 
 	err := c.Run(failpoint.Wrap(failpoint.LeaderContext, ctx), term)
-	if cause := context.Cause(ctx); errors.Is(cause, errStoreElsewhere) {
+	if cause := context.Cause(ctx); errors.Is(cause, errStoreElsewhere) || errors.Is(cause, errNotAlone) {
 		return cause
 	}
-	return err
+	return r.notAlone(err)
 }
 
 // cannotLead remembers why this replica does not lead although it was elected.

@@ -111,7 +111,7 @@ func leadershipEnd(cause, err error) (reason string, why error) {
 		return "store_elsewhere", err
 	case errors.As(err, new(*controller.HigherTermError)):
 		return "agent_term", err
-	case errors.Is(err, store.ErrStaleTerm):
+	case errors.Is(err, store.ErrStaleTerm), errors.Is(err, errNotAlone):
 		return "later_term", err
 	case errors.Is(err, ErrOtherInstallation):
 		return "other_installation", err

@@ -27,15 +27,23 @@ import (
 // Config is what a replica works with.
 type Config struct {
 	config.Core
-	// BindStore makes a leader bind etcd to its store when etcd is bound to none, even if the store has been led before:
-	// for an etcd that is empty at every start.
-	BindStore bool
-	Version   string
-	Log       hclog.Logger
+	// Alone is set where the replica is the only one of its installation, with an etcd of its own that is empty at every start;
+	// nil: it is one of several.
+	Alone   *Alone
+	Version string
+	Log     hclog.Logger
 	// Listening is called with the address that the replica listens on, before it serves. It may be nil.
 	Listening func(net.Addr)
 	// Serving is called once the replica serves, with its URL. It may be nil.
 	Serving func(url string)
+}
+
+// Alone is an installation of one replica, which binds its etcd to a store that has been led before. Run ends when another
+// process leads with the store.
+type Alone struct {
+	CreatedBy string // of a store that the replica creates
+	// Accept refuses a store, by its terms record, before the replica leads: Run ends with the error. It may be called again.
+	Accept func(term record.Term) error
 }
 
 // Replica is one process of the control plane.
@@ -61,6 +69,7 @@ type Replica struct {
 	termFloor     atomic.Int64            // the next term is above it
 	raisedTerm    map[record.NodeKey]bool // nodes whose agents made a term of this replica end; only lead uses it
 	whyNotLeading atomic.Pointer[string]  // nil unless this replica was elected and cannot lead
+	reportedTTL   atomic.Int64            // of the store, where the configuration's differs and that was logged
 	storePrepared atomic.Bool             // by the leader that this replica follows
 }
 
@@ -70,13 +79,21 @@ func New(config Config) *Replica {
 		config.Log = hclog.NewNullLogger()
 	}
 	r := &Replica{
-		config: config, open: func() (store.Store, error) { return OpenStore(config.Core, config.Log) },
+		config: config, open: config.openStore,
 		log: config.Log.Named("replica"), instance: uuid.NewString(), storeElsewhereAfter: storeElsewhereAfter,
 		raisedTerm: map[record.NodeKey]bool{},
 	}
 	r.metrics = newMetrics(r.storeUnavailable, r.stats)
 	r.history = &leadershipLog{log: r.log, metrics: r.metrics}
 	return r
+}
+
+func (c Config) openStore() (store.Store, error) {
+	var options store.Config
+	if c.Alone != nil {
+		options.CreatedBy = c.Alone.CreatedBy
+	}
+	return OpenStore(c.Core, options, c.Log)
 }
 
 // Run serves and campaigns until ctx ends (nil). It fails where waiting cannot help; what may
@@ -121,11 +138,19 @@ func (r *Replica) Run(ctx context.Context) (err error) {
 // campaign leads whenever this replica is elected, until ctx ends. The leadership is given back when the function returns
 // that leads: by then the work has ended and, if this replica stops, its port is closed.
 func (r *Replica) campaign(ctx context.Context) error {
-	return r.candidate.Run(ctx, func(leading context.Context, l *election.Leadership) error {
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	var failed error
+	err := r.candidate.Run(ctx, func(leading context.Context, l *election.Leadership) error {
 		err := r.lead(leading, l)
+		if r.config.Alone != nil && (errors.Is(err, errNotAlone) || errors.Is(err, errNotAccepted)) {
+			failed = err
+			end()
+		}
 		if ctx.Err() != nil {
 			_ = r.listener.Close()
 		}
 		return err
 	})
+	return errors.Join(failed, err)
 }

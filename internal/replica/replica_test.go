@@ -1,6 +1,7 @@
 package replica_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -48,6 +49,8 @@ func TestReplica(t *testing.T) {
 		{"ATermThatAnAgentKnowsIsNotBegunByAnotherReplica", higherTermElsewhere},
 		{"ATermThatNoElectionReachedEndsNothing", wildTerm},
 		{"AnAgentRaisesTheTermOnce", raisedOnce},
+		{"AReplicaThatHasToBeAloneEndsWhenAnotherLeads", notAlone},
+		{"AnotherFinishedTTLOfAReplicaChangesNothing", otherTTL},
 		{"ASecondReplicaOnOneSQLiteFileDoesNotLead", oneFile},
 		{"AReplicaWithoutEtcdReportsThat", noEtcd},
 		{"ALeaderThatAloneIsCutOffFromTheStoreStepsDown", storeElsewhere},
@@ -258,7 +261,7 @@ func newEtcd(t *testing.T, i *installation) {
 	}
 
 	second.stop() // one SQLite file has one user
-	s, err := replica.OpenStore(i.config("tool", url).Core, etcdtest.Log(t, "tool"))
+	s, err := replica.OpenStore(i.config("tool", url).Core, store.Config{}, etcdtest.Log(t, "tool"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -454,6 +457,46 @@ func raisedOnce(t *testing.T, i *installation) {
 		if run := ping(t, r.plane, 1); run.State != step.state || run.Term != 43 {
 			t.Errorf("after term %s a run ended %s in term %d", step.claimed, run.State, run.Term)
 		}
+	}
+}
+
+func notAlone(t *testing.T, i *installation) {
+	memory := storetest.NewMemory()
+	c := i.config("core-1", "")
+	c.Alone = &replica.Alone{Accept: func(record.Term) error { return nil }}
+	r := i.start(c, memory)
+	r.ready()
+	if _, err := memory.BeginTerm(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-r.done; err == nil || !strings.Contains(err.Error(), "another process has begun to lead") {
+		t.Errorf("it ended with %v", err)
+	}
+	r.done <- nil
+}
+
+func otherTTL(t *testing.T, i *installation) {
+	url := i.sqlite()
+	first := i.start(i.config("core-1", url), nil)
+	first.ready()
+	first.stop()
+	c := i.config("core-2", url)
+	c.Runs.FinishedTTL = 100 * time.Hour
+	var log bytes.Buffer
+	c.Log = hclog.New(&hclog.LoggerOptions{Output: &log})
+	second := i.start(c, nil)
+	second.ready()
+	second.stop()
+	if said := log.String(); strings.Count(said, "--set-finished-ttl") != 1 || !strings.Contains(said, "installation=1h configured=100h") {
+		t.Errorf("it logs %s", said)
+	}
+	s, err := replica.OpenStore(c.Core, store.Config{}, hclog.NewNullLogger())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if term, err := s.Term(t.Context()); err != nil || term.FinishedTTL() != time.Hour {
+		t.Errorf("finished runs are kept for %s, %v", term.FinishedTTL(), err)
 	}
 }
 

@@ -10,6 +10,8 @@ import (
 	"github.com/replicante-io/playbooks/election"
 	"github.com/replicante-io/playbooks/internal/config"
 	"github.com/replicante-io/playbooks/internal/failpoint"
+	"github.com/replicante-io/playbooks/internal/yamltree"
+	"github.com/replicante-io/playbooks/record"
 	"github.com/replicante-io/playbooks/store"
 )
 
@@ -61,14 +63,30 @@ func (r *Replica) close() error {
 	return err
 }
 
-// checkStoreUsable fails for a store that waiting does not help: another process has the file, a login is wrong.
+// checkStoreUsable fails for a store that waiting does not help: another process has the file, a login is wrong, it is another's.
 func (r *Replica) checkStoreUsable(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	if _, err := r.store.Term(ctx); errors.Is(err, store.ErrUnusable) {
+	term, err := r.store.Term(ctx)
+	if errors.Is(err, store.ErrUnusable) {
 		return fmt.Errorf("use the primary store %s: %w", r.config.Store, err)
 	}
-	return nil
+	if err != nil {
+		return nil
+	}
+	r.reportTTL(term)
+	return r.accept(term)
+}
+
+// reportTTL logs once that finished runs are kept for another time than this replica's configuration says: the store's counts.
+func (r *Replica) reportTTL(term record.Term) {
+	kept, configured := term.FinishedTTL(), r.config.Runs.FinishedTTL
+	if kept == 0 || kept == configured || r.reportedTTL.Swap(int64(kept)) == int64(kept) {
+		return
+	}
+	r.log.Warn("runs.finished_ttl of this replica differs from the installation's, which is in the store and counts; "+
+		"to change it there, run: replicore store init --set-finished-ttl", "installation", yamltree.FormatDuration(kept),
+		"configured", yamltree.FormatDuration(configured))
 }
 
 // advertisedURL is where others reach the replica. Where any port will do, it has the one that the replica got.

@@ -51,7 +51,11 @@ func (r *Replica) tryBeginTerm(ctx context.Context, l *election.Leadership) (rec
 	if err != nil {
 		return record.Term{}, fmt.Errorf("read the term: %w", err)
 	}
-	if err := bindInstallation(ctx, r.etcd, r.config.Etcd.Prefix, before, r.config.BindStore); err != nil {
+	if err := r.accept(before); err != nil {
+		return record.Term{}, err
+	}
+	r.reportTTL(before)
+	if err := bindInstallation(ctx, r.etcd, r.config.Etcd.Prefix, before, r.config.Alone != nil); err != nil {
 		return record.Term{}, err
 	}
 	term, err := r.store.BeginTerm(ctx, r.termFloor.Load())
