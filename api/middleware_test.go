@@ -3,11 +3,14 @@ package api_test
 import (
 	"bufio"
 	"context"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/replicante-io/playbooks/api"
@@ -39,6 +42,18 @@ func TestABodyThatIsTooLargeIsRejected(t *testing.T) {
 	_, starts, _ := p.Received()
 	if len(starts) != 0 {
 		t.Fatal("something was started")
+	}
+}
+
+func TestABodyThatDoesNotArriveIsRejected(t *testing.T) {
+	for want, err := range map[string]error{"request_timeout": os.ErrDeadlineExceeded, "bad_request": io.ErrUnexpectedEOF} {
+		_, h := leading(t)
+		w := httptest.NewRecorder()
+		r := httptest.NewRequestWithContext(t.Context(), "POST", "/api/v1/apply", iotest.ErrReader(err))
+		r.Header.Set("Content-Type", "application/yaml")
+		h.ServeHTTP(w, r)
+		status := map[string]int{"request_timeout": 408, "bad_request": 400}[want]
+		rejected(t, answer{status: w.Code, header: w.Header(), body: w.Body.String()}, status, want)
 	}
 }
 

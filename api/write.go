@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -53,11 +54,14 @@ func (s *server) toLeader(ctx huma.Context, next func(huma.Context)) {
 	r, w := humago.Unwrap(ctx)
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
-		if errors.As(err, new(*http.MaxBytesError)) {
-			errTooLarge.write(w)
-			return
+		failure := fail(http.StatusBadRequest, "bad_request", "the request's body ended early")
+		switch {
+		case errors.As(err, new(*http.MaxBytesError)):
+			failure = errTooLarge
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			failure = fail(http.StatusRequestTimeout, "request_timeout", "the request's body did not arrive in time")
 		}
-		fail(http.StatusBadRequest, "bad_request", "the request's body ended early").write(w)
+		failure.write(w)
 		return
 	}
 	request, failure := requestFor(r, body)
