@@ -96,7 +96,7 @@ func init() {
 			if v.text("error") != "" {
 				return "its agent at " + v.text("agent_url") + " cannot be reached: " + v.text("error")
 			}
-			return "its agent at " + v.text("agent_url") + " did not answer when its turn came"
+			return "its agent at " + v.text("agent_url") + " did not answer when its turn came" + optional("; waited ", v.text("waited"))
 		},
 		record.CodeUnknown: func(v values) string {
 			return "its agent at " + v.text("agent_url") + " did not report how step " + v.text("step") + " ended, nor that it was stopped"
@@ -125,9 +125,8 @@ func init() {
 			}
 			return "cannot decide " + decisionText(v) + ": " + v.text("error")
 		},
-		record.CodeFactsAbsent: func(v values) string {
-			return "cannot decide " + decisionText(v) + ": " + v.text("error") + "; waited " + v.text("waited")
-		},
+		record.CodeFactsAbsent: absentText,
+		record.CodeUndecidable: absentText,
 		record.CodeNoTargets: func(v values) string {
 			if v.text("targets") != "" {
 				return "stage " + v.text("stage") + " has no target: no node that is left in the run matches " + v.text("targets")
@@ -194,6 +193,10 @@ func endedText(how string) func(values) string {
 		}
 		return "the run " + how + " before its turn came"
 	}
+}
+
+func absentText(v values) string {
+	return "cannot decide " + decisionText(v) + ": " + v.text("error") + "; waited " + v.text("waited")
 }
 
 // decisionText is what an expression decides.

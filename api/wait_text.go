@@ -23,7 +23,7 @@ func waitText(w *record.Wait) string {
 		}
 		return "an operator has to resume or cancel the run"
 	case record.WaitAgent:
-		return "the agent of node " + w.Node + others(v) + " does not answer (" + v.text("agent_url") + "): " + v.text("error")
+		return "the agent of node " + w.Node + others(v) + " does not answer (" + v.text("agent_url") + ")" + optional(": ", v.text("error")) + until(w)
 	case record.WaitNode:
 		if v.text("code") == record.CauseLocked {
 			return "run " + v.text("run") + " has node " + w.Node + " locked for a batch"

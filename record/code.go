@@ -23,7 +23,8 @@ const (
 
 	// Of nodes, stages and runs.
 	CodeExpression  = "expression_error" // an expression failed for another reason than an absent fact
-	CodeFactsAbsent = "facts_absent"     // an expression waited in vain for a fact
+	CodeFactsAbsent = "facts_absent"     // an expression waited in vain for a fact of a node that answers
+	CodeUndecidable = "undecidable"      // the same of a node that does not answer, or whose datastore is down
 
 	// Of stages and runs.
 	CodeNoTargets   = "no_targets"   // a stage is for no node

@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// askTimeout bounds asking one node for its facts, with all tries.
-	askTimeout = 5 * time.Second
+	// askTimeout bounds asking one node for its facts, with all tries: a probe may take 10 s where its agent does not say otherwise.
+	askTimeout = 15 * time.Second
 	// refusedPatience is for how long an agent that refuses connections is tried again.
 	refusedPatience = 2 * time.Second
 	// keepEvery is how often unchanged facts are saved with a new observed_ts.

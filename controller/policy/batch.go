@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"time"
+
 	"github.com/replicante-io/playbooks/playbook"
 	"github.com/replicante-io/playbooks/record"
 )
@@ -60,31 +62,90 @@ func (p *Plan) openBatch(g *group) bool {
 		s, err = selectBatch(v)
 	}
 	if err != nil {
-		p.undecided(&rec.Waiting, key, about{what: "order_by"}, err)
-		return p.run.Outcome != ""
+		p.cancelRequest(key)
+		p.failStage(&record.Error{Code: record.CodeExpression, Data: about{what: "order_by"}.data(p.stageSpec().Name, err)})
+		return true
 	}
-	if len(s.failed) > 0 {
+	p.updateTurnWaits(v.queue, s.waiting)
+	switch {
+	case len(s.failed) > 0:
 		p.cancelRequest(key)
 		p.replaceWait(&rec.Waiting, nil)
 		for _, f := range s.failed {
+			f.err.Data["stage"], f.err.Data["waited"] = p.stageSpec().Name, p.patience(f.node).String()
 			p.endNode(f.node, record.NodeFailed, f.err)
 		}
 		return true
-	}
-	p.waitUnsettled(s.waiting)
-	switch {
 	case len(s.chosen) > 0:
 		return p.lockBatch(g, s.chosen)
 	case len(s.waiting) > 0:
+		p.request(key, factsEvery, v.orderBy.NeedsAllNodes(), names(s.waiting)...)
 		p.spend(key)
 	case gone != nil:
-		p.replaceWait(&rec.Waiting, &record.Wait{For: record.WaitNode, Since: *gone.rec.GoneTS, Until: later(*gone.rec.GoneTS, p.grace()),
+		p.replaceWait(&rec.Waiting, &record.Wait{For: record.WaitNode, Since: *gone.rec.GoneTS, Until: later(*gone.rec.GoneTS, p.Grace()),
 			Stage: p.stageSpec().Name, Node: gone.rec.Node, Data: record.Document{"code": record.CauseKeyGone}})
 	default: // those whose turn it is came after the others were asked
 		p.cancelRequest(key)
 		return true
 	}
 	return false
+}
+
+func names(waits []turnWait) []string {
+	names := make([]string, len(waits))
+	for i, w := range waits {
+		names[i] = w.node.rec.Node
+	}
+	return names
+}
+
+// updateTurnWaits records what keeps nodes whose turn it is, each from when it was first seen.
+func (p *Plan) updateTurnWaits(queue []candidate, waiting []turnWait) {
+	kept := make(map[*node]turnWait, len(waiting))
+	for _, w := range waiting {
+		kept[w.node] = w
+	}
+	for _, c := range queue {
+		e := p.entryOf(c.node)
+		w, waits := kept[c.node]
+		switch {
+		case !waits && e != nil && e.Waiting != nil && c.expired == "":
+			p.setWait(c.node, e, nil)
+		case !waits || e != nil && e.Waiting != nil && e.Waiting.For == w.reason:
+		default:
+			e = p.entry(c.node)
+			p.setWait(c.node, e, &record.Wait{For: w.reason, Since: p.now, Until: later(p.now, p.turnPatience(w)), Stage: e.Name,
+				Node: c.rec.Node, Data: w.data(e.Name)})
+			p.touch(c.node)
+		}
+	}
+}
+
+// patience is how long a fact of a node is waited for, or, where it does not answer, the node.
+func (p *Plan) patience(n *node) time.Duration {
+	if n.answers() {
+		return factsPatience
+	}
+	return p.Grace()
+}
+
+// turnPatience is how long a node is waited for at its turn.
+func (p *Plan) turnPatience(w turnWait) time.Duration {
+	switch w.reason {
+	case record.WaitAgent:
+		return p.Grace()
+	case record.WaitFacts:
+		return p.patience(w.node)
+	}
+	return factsPatience
+}
+
+func (w turnWait) data(stage string) record.Document {
+	data := record.Document{"stage": stage}
+	for key, value := range w.err.Data {
+		data[key] = value
+	}
+	return data
 }
 
 // view is what the next batch of a group may take, on what was seen; without seen, only what needs no facts. Nodes whose key is
@@ -106,9 +167,9 @@ func (p *Plan) view(g *group, seen *facts) (v view, gone *node) {
 		}
 		if holder, locked := p.holders[name]; locked && holder.Unsettled {
 			c.locked = &holder
-			if e := p.entryOf(n); e != nil && e.Waiting != nil {
-				c.lockExpired = !p.now.Before(*e.Waiting.Until)
-			}
+		}
+		if e := p.entryOf(n); e != nil && e.Waiting != nil && !p.now.Before(*e.Waiting.Until) {
+			c.expired = e.Waiting.For
 		}
 		v.queue = append(v.queue, c)
 	}
@@ -119,18 +180,6 @@ func (p *Plan) view(g *group, seen *facts) (v view, gone *node) {
 func (p *Plan) remembersHealth() bool {
 	health := p.stageSpec().Health
 	return health != nil && health.Check == nil
-}
-
-// waitUnsettled has nodes wait for the end of an ended run's action.
-func (p *Plan) waitUnsettled(nodes []*node) {
-	for _, n := range nodes {
-		e := p.entry(n)
-		if e.Waiting == nil {
-			p.setWait(n, e, &record.Wait{For: record.WaitUnsettled, Since: p.now, Until: later(p.now, factsPatience), Stage: e.Name,
-				Node: n.rec.Node, Data: record.Document{"run": p.holders[n.rec.Node].RunID}})
-			p.touch(n)
-		}
-	}
 }
 
 // lockBatch has the chosen nodes locked, and opens the batch where they are.

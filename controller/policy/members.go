@@ -126,15 +126,15 @@ func (p *Plan) decidesRemoval(n *node) bool {
 
 // checkGone asks the agent of a node whose grace is over whether it is still there.
 func (p *Plan) checkGone(n *node) {
-	if p.decidesRemoval(n) && !p.now.Before(n.rec.GoneTS.Add(p.grace())) {
-		p.request(nodeKey(ForRemoval, n), p.grace(), false, n.rec.Node)
+	if p.decidesRemoval(n) && !p.now.Before(n.rec.GoneTS.Add(p.Grace())) {
+		p.request(nodeKey(ForRemoval, n), p.Grace(), false, n.rec.Node)
 	}
 }
 
 // decideRemoval ends a node's grace: its agent was asked.
 func (p *Plan) decideRemoval(n *node, seen *facts) {
 	p.cancelRequest(nodeKey(ForRemoval, n))
-	if !p.decidesRemoval(n) || p.now.Before(n.rec.GoneTS.Add(p.grace())) {
+	if !p.decidesRemoval(n) || p.now.Before(n.rec.GoneTS.Add(p.Grace())) {
 		return
 	}
 	p.mark(n)

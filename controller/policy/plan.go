@@ -165,7 +165,8 @@ func needsLock(rec *record.RunNode) bool {
 	return last.State.InFlight() || last.Unsettled
 }
 
-func (p *Plan) grace() time.Duration {
+// Grace is how long a node may be gone, or its agent may not answer at its turn.
+func (p *Plan) Grace() time.Duration {
 	if p.spec.Membership.Grace > 0 {
 		return p.spec.Membership.Grace
 	}

@@ -418,7 +418,7 @@ func TestPrimaryGoesLastByFreshFacts(t *testing.T) {
 	w.ended(record.RunDone)
 }
 
-func TestAbsentFactIsWaitedForAndThenFailsTheStage(t *testing.T) {
+func TestAbsentFactIsWaitedForAndThenFailsItsNodes(t *testing.T) {
 	w := newWorld(t, 2, strings.Replace(oneStep, "      steps", "      targets: 'node.role == \"PRIMARY\"'\n      steps", 1))
 	w.apply(policy.Admit{})
 	w.observe()
@@ -436,8 +436,11 @@ func TestAbsentFactIsWaitedForAndThenFailsTheStage(t *testing.T) {
 	w.pass(11 * time.Second)
 	w.observe()
 	w.ended(record.RunFailed)
-	if w.run.Error.Code != record.CodeFactsAbsent || w.run.Stages[0].State != record.StageFailed {
+	if w.run.Error.Code != record.CodeMaxFailures || w.run.Stages[0].State != record.StageFailed {
 		t.Errorf("error %+v, stage %s", w.run.Error, w.run.Stages[0].State)
+	}
+	if e := w.nodes["node-1"].Error; e == nil || e.Code != record.CodeFactsAbsent {
+		t.Errorf("the node's error is %+v", e)
 	}
 }
 
@@ -705,4 +708,59 @@ func TestStepIsNotDecidedByFactsThatAnEarlierStepAskedFor(t *testing.T) {
 	if n := len(w.nodes["node-1"].Actions); n != 1 {
 		t.Errorf("%d actions", n)
 	}
+}
+
+// TestNodeThatCannotBeDecidedAboutIsOneFailure: its datastore is down, or it does not answer, so it reports no role.
+func TestNodeThatCannotBeDecidedAboutIsOneFailure(t *testing.T) {
+	for _, expression := range []string{"targets: 'node.role != \"PRIMARY\"'", "order_by: 'node.role == \"PRIMARY\"'"} {
+		for _, status := range []record.Status{record.StatusUnreachable, record.StatusUnavailable} {
+			w := newWorld(t, 3, strings.Replace(oneStep, "      steps", "      health: none\n      max_failures: 1\n      "+expression+"\n      steps", 1))
+			for name := range w.known {
+				n := healthy(w, name)
+				n.Role = "SECONDARY"
+				w.known[name] = n
+			}
+			down := w.known["node-3"]
+			down.Status, down.Role = status, ""
+			w.known["node-3"] = down
+			w.apply(policy.Admit{})
+			w.observe()
+			if strings.HasPrefix(expression, "targets") && (w.run.Waiting == nil || w.run.Waiting.Node != "node-3") {
+				t.Errorf("%s, %s: waiting %+v", expression, status, w.run.Waiting)
+			}
+			w.work()
+			w.ended(record.RunFailed)
+			w.want("node-1", record.NodeDone)
+			w.want("node-2", record.NodeDone)
+			w.want("node-3", record.NodeFailed)
+			if took := w.now.Sub(w.run.CreatedTS); took < 30*time.Second || took > 40*time.Second {
+				t.Errorf("%s, %s: it took %s", expression, status, took)
+			}
+			if code := w.nodes["node-3"].Error.Code; code != record.CodeUndecidable && code != record.CodeUnreachable {
+				t.Errorf("%s, %s: %+v", expression, status, w.nodes["node-3"].Error)
+			}
+		}
+	}
+}
+
+func TestAgentThatRestartsAtItsTurnIsWaitedFor(t *testing.T) {
+	w := newWorld(t, 2, oneStep)
+	w.known["node-1"] = unreachable(w.known["node-1"])
+	w.apply(policy.Admit{})
+	w.observe()
+	if w.run.Waiting == nil || w.run.Waiting.For != record.WaitAgent || w.run.Waiting.Node != "node-1" || w.run.Waiting.Until == nil {
+		t.Fatalf("waiting %+v", w.run.Waiting)
+	}
+	w.pass(8 * time.Second)
+	w.crash()
+	w.known["node-1"] = w.alive("node-1")
+	w.observe()
+	w.observe()
+	w.work()
+	w.ended(record.RunDone)
+}
+
+func unreachable(n record.Node) record.Node {
+	n.Status, n.Role = record.StatusUnreachable, ""
+	return n
 }

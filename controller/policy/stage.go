@@ -71,17 +71,17 @@ func (p *Plan) progressStage() bool {
 // openStage decides which nodes the stage is for.
 func (p *Plan) openStage() bool {
 	spec, st := p.stageSpec(), p.stage()
-	targets, others, ok := p.targets()
+	targets, others, undecided, ok := p.targets()
 	if !ok {
 		return p.run.Outcome != ""
 	}
 	p.cancelRequest(p.stageKey(ForTargets, nil))
 	started := p.now
 	st.State, st.StartTS, st.Waiting = record.StageRunning, &started, nil
-	st.Total = len(targets)
+	st.Total = len(targets) + len(undecided)
 	st.Counts = map[record.NodeState]int{}
-	if len(targets) > 0 {
-		st.Counts[record.NodePending] = len(targets)
+	if st.Total > 0 {
+		st.Counts[record.NodePending] = st.Total
 	}
 	st.Groups = []record.StageGroup{{State: record.GroupIdle}}
 	g := &group{}
@@ -94,13 +94,16 @@ func (p *Plan) openStage() bool {
 	}
 	st.Batches = p.batchesFor(g, len(targets))
 	p.pending.run = true
-	p.event(record.EventStageStarted, "", spec.Name, "", p.passData(record.Document{"nodes": int64(len(targets))}))
+	p.event(record.EventStageStarted, "", spec.Name, "", p.passData(record.Document{"nodes": int64(st.Total)}))
+	for _, f := range undecided {
+		p.endNode(f.node, record.NodeFailed, f.err)
+	}
 	if p.run.StageIndex == len(p.pass.stages)-1 {
 		for _, n := range others {
 			p.finishStages(n)
 		}
 	}
-	if len(targets) == 0 && p.pass.limits.needsTargets && !spec.AllowEmpty {
+	if st.Total == 0 && p.pass.limits.needsTargets && !spec.AllowEmpty {
 		data := record.Document{"stage": spec.Name}
 		if spec.Targets != nil {
 			data["targets"] = spec.Targets.String()
@@ -110,47 +113,86 @@ func (p *Plan) openStage() bool {
 	return true
 }
 
-// targets divides the nodes of the pass that the stage has not had yet into those that it is for and the others. It is false
-// while that cannot be decided.
-func (p *Plan) targets() (targets, others []*node, ok bool) {
-	spec := p.stageSpec()
-	key := p.stageKey(ForTargets, nil)
-	var seen *facts
-	if spec.Targets.NeedsFacts() || spec.Targets.NeedsAllNodes() {
-		var ask []string
-		for _, name := range p.names {
-			if p.takesPart(p.nodes[name]) {
-				ask = append(ask, name)
-			}
-		}
-		if len(ask) == 0 {
-			p.cancelRequest(key)
-		} else {
-			if seen = p.request(key, factsEvery, spec.Targets.NeedsAllNodes(), ask...); seen == nil {
-				return nil, nil, false
-			}
-		}
+// targets divides the nodes of the pass that the stage has not had yet into those that it is for, the others, and those about which
+// it could not be decided in time. It is false while that is waited for.
+func (p *Plan) targets() (targets, others []*node, undecided []failedNode, ok bool) {
+	spec, key := p.stageSpec(), p.stageKey(ForTargets, nil)
+	seen, ok := p.targetFacts(key)
+	if !ok {
+		return nil, nil, nil, false
 	}
+	waits := false
 	for _, name := range p.names {
 		n := p.nodes[name]
 		if !p.takesPart(n) || p.entryOf(n) != nil {
 			continue
 		}
-		matches := true
+		matches, err := true, error(nil)
 		if spec.Targets != nil {
-			var err error
-			if matches, err = spec.Targets.Bool(p.vars(n, seen)); err != nil {
-				p.undecided(&p.stage().Waiting, key, about{what: "targets", node: n.rec.Node}, err)
-				return nil, nil, false
-			}
+			matches, err = spec.Targets.Bool(p.vars(n, seen))
 		}
-		if matches {
+		switch {
+		case errors.Is(err, playbook.ErrAbsent):
+			if p.awaitFact(n, err) {
+				waits = true
+				continue
+			}
+			failed := undecidable("targets", n, err)
+			failed.Data["stage"], failed.Data["waited"] = spec.Name, p.patience(n).String()
+			undecided = append(undecided, failedNode{n, failed})
+		case err != nil:
+			p.cancelRequest(key)
+			p.failStage(&record.Error{Code: record.CodeExpression, Data: about{what: "targets", node: name}.data(spec.Name, err)})
+			return nil, nil, nil, false
+		case matches:
 			targets = append(targets, n)
-		} else {
+		default:
 			others = append(others, n)
 		}
 	}
-	return targets, others, true
+	if waits {
+		p.spend(key)
+		p.request(key, factsEvery, true) // where the expression needs no facts, only time
+		return nil, nil, nil, false
+	}
+	return targets, others, undecided, true
+}
+
+// targetFacts are the facts on which the targets are decided, nil where none are needed. It is false while they are not there.
+func (p *Plan) targetFacts(key FactKey) (*facts, bool) {
+	spec := p.stageSpec()
+	if !spec.Targets.NeedsFacts() && !spec.Targets.NeedsAllNodes() {
+		return nil, true
+	}
+	var ask []string
+	for _, name := range p.names {
+		if p.takesPart(p.nodes[name]) {
+			ask = append(ask, name)
+		}
+	}
+	if len(ask) == 0 {
+		p.cancelRequest(key)
+		return nil, true
+	}
+	seen := p.request(key, factsEvery, spec.Targets.NeedsAllNodes(), ask...)
+	return seen, seen != nil
+}
+
+// awaitFact has the stage wait for a fact of a node that decides its targets, and is false once the patience is over.
+func (p *Plan) awaitFact(n *node, err error) bool {
+	wait, since := &p.stage().Waiting, p.now
+	if *wait != nil {
+		since = (*wait).Since
+	}
+	until := since.Add(p.patience(n))
+	if !p.now.Before(until) {
+		return false
+	}
+	if *wait == nil || (*wait).Node == n.rec.Node || !p.now.Before(*(*wait).Until) {
+		data := about{what: "targets", node: n.rec.Node}.data(p.stageSpec().Name, err)
+		p.replaceWait(wait, &record.Wait{For: record.WaitFacts, Since: since, Until: &until, Stage: p.stageSpec().Name, Node: n.rec.Node, Data: data})
+	}
+	return true
 }
 
 // finishStages ends the record of a node that no later stage of the pass is for.
@@ -184,33 +226,6 @@ func (a about) data(stage string, err error) record.Document {
 		data["step"] = a.step
 	}
 	return data
-}
-
-// undecided waits, in wait, for a fact that a decision of the stage lacks, and fails the stage when the patience is over, or
-// when no fact would help.
-func (p *Plan) undecided(wait **record.Wait, key FactKey, a about, err error) {
-	p.spend(key)
-	data := a.data(p.stageSpec().Name, err)
-	if !errors.Is(err, playbook.ErrAbsent) {
-		p.cancelRequest(key)
-		*wait = nil
-		p.failStage(&record.Error{Code: record.CodeExpression, Data: data})
-		return
-	}
-	until := p.now.Add(factsPatience)
-	since := p.now
-	if old := *wait; old != nil && old.For == record.WaitFacts {
-		since, until = old.Since, *old.Until
-	}
-	if !p.now.Before(until) {
-		p.cancelRequest(key)
-		*wait = nil
-		data["waited"] = factsPatience.String()
-		p.failStage(&record.Error{Code: record.CodeFactsAbsent, Data: data})
-		return
-	}
-	p.replaceWait(wait, &record.Wait{For: record.WaitFacts, Since: since, Until: &until, Stage: p.stageSpec().Name, Node: a.node, Data: data})
-	p.request(key, factsEvery, true) // where the expression needs no facts, only time
 }
 
 // replaceWait changes a wait of the stage or of a group, unless nothing about it has changed.

@@ -113,7 +113,7 @@ func (p *Plan) nodeDeadline(n *node) *time.Time {
 	}
 	if n.rec.GoneTS != nil && p.decidesRemoval(n) {
 		if _, asked := p.requests[nodeKey(ForRemoval, n)]; !asked {
-			at = p.earliest(at, n.rec.GoneTS.Add(p.grace()))
+			at = p.earliest(at, n.rec.GoneTS.Add(p.Grace()))
 		}
 	}
 	return at

@@ -103,7 +103,7 @@ func (p *Plan) stageWait() *record.Wait {
 
 // nodeWait is what keeps a node, where nothing else moves the run.
 func (p *Plan) nodeWait() *record.Wait {
-	for _, reason := range []record.WaitReason{record.WaitUnsettled, record.WaitFacts, record.WaitGate, record.WaitRetry} {
+	for _, reason := range []record.WaitReason{record.WaitAgent, record.WaitUnsettled, record.WaitFacts, record.WaitGate, record.WaitRetry} {
 		nodes := p.waits[reason]
 		if len(nodes) == 0 || p.inFlight > 0 && reason == record.WaitRetry {
 			continue

@@ -23,10 +23,8 @@ const (
 	quickWait = 20 * time.Millisecond
 	// holdWait is how long an agent may hold an answer; so long an agent that is cut off can be taken for one whose action runs.
 	holdWait = 10 * time.Second
-	// silentAfter is after how long the run is told that an agent does not answer; giveUpAfter is when an action that was certainly
-	// never sent is given up.
+	// silentAfter is after how long the run is told that an agent does not answer.
 	silentAfter = 3 * time.Second
-	giveUpAfter = 15 * time.Second
 	// firstPoll and maxPoll are how often an agent is asked that does not hold its answers; maxBackoff is how often one that does not
 	// answer.
 	firstPoll  = 50 * time.Millisecond
@@ -57,6 +55,8 @@ type dispatcher struct {
 	limiter      *Limiter
 	term         int64
 	installation string
+	// patience is how long an agent is tried to which the action was certainly never sent.
+	patience time.Duration
 	// sent is true once the agent may have the action.
 	sent       bool
 	accepted   bool
@@ -158,7 +158,7 @@ func (d *dispatcher) tryDeliver(ctx context.Context) (done, follow bool) {
 		return d.fenced(fenced), false
 	case errors.Is(err, wire.ErrNotSent):
 		d.failed(err)
-		if !d.sent && time.Since(d.failing) > giveUpAfter {
+		if !d.sent && time.Since(d.failing) > d.patience {
 			d.end(record.ActionFailed, record.CodeUnreachable, false, record.Document{"agent_url": d.URL, "error": err.Error()})
 			return true, false
 		}
