@@ -101,6 +101,10 @@ func init() {
 		record.CodeUnknown: func(v values) string {
 			return "its agent at " + v.text("agent_url") + " did not report how step " + v.text("step") + " ended, nor that it was stopped"
 		},
+		record.CodeNodeLost: func(v values) string {
+			return "the node is gone for " + v.text("grace") + " and its agent at " + v.text("agent_url") + " does not answer: it is not known whether step " +
+				v.text("step") + " has ended"
+		},
 		record.CodeForgotten: func(v values) string {
 			return "its agent no longer knows the action of step " + v.text("step") + ", which it had accepted"
 		},
@@ -162,6 +166,7 @@ func init() {
 		record.CauseKeyGone:    fixed("its key is gone"),
 		record.CauseLocked:     func(v values) string { return "run " + v.text("run") + " has it locked for a batch" },
 		record.CauseRemoved:    fixed("its key is gone and its agent does not answer"),
+		record.CauseReturned:   fixed("it is back"),
 		record.CauseResolved:   fixed("resolved by an operator"),
 		record.CauseNoAnswer:   fixed("its agent did not answer in time"),
 		record.CauseStatus:     func(v values) string { return "its status is " + v.text("status") },

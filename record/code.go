@@ -12,6 +12,7 @@ const (
 	CodeRejected       = "rejected"        // the agent does not know the kind, or cannot read the arguments
 	CodeUnreachable    = "unreachable"     // the agent does not answer; nothing was sent
 	CodeUnknown        = "unknown"         // nobody knows how, or whether, it ended
+	CodeNodeLost       = "node_lost"       // its node's key is gone and its agent does not answer
 	CodeForgotten      = "forgotten"       // the agent no longer knows what it had accepted
 	CodeJournalChanged = "journal_changed" // the agent has lost its journal
 	CodeTermRefused    = "term_refused"    // the agent refuses this leader for a term that is not believed
@@ -44,6 +45,7 @@ const (
 	CauseBeforeHealth = "before_health" // data.stage: the same, before the stage's health was checked
 	CauseJoined       = "joined"        // the node appeared during the run; data.policy where that left it out
 	CauseRemoved      = "removed"       // its key is gone and its agent does not answer
+	CauseReturned     = "returned"      // the node was removed and is back
 	CauseResolved     = "resolved"      // an operator decided
 
 	CauseNoAnswer   = "no_answer"   // the agent did not answer in time

@@ -34,6 +34,7 @@ func (p *Plan) start(n *node, e *record.NodeStage, step *playbook.Step, args rec
 	p.entered++
 	p.inFlight++
 	p.dispatch(n, n.lastAction())
+	p.checkGone(n)
 }
 
 // watch looks after an action in flight: its deadline, and the end of the patience with its stop.
@@ -72,6 +73,7 @@ func (p *Plan) endAction(n *node, a *record.Action, in Ended) {
 		a.Unsettled = true
 		p.dispatch(n, a)
 	}
+	p.checkGone(n)
 	e := n.batchEntry()
 	if e == nil {
 		p.unlock(n)

@@ -32,6 +32,9 @@ func (p *Plan) vars(n *node, seen *facts) playbook.Vars {
 		if seen.all == nil {
 			seen.all = make([]any, 0, len(seen.nodes))
 			for _, name := range slices.Sorted(maps.Keys(seen.nodes)) {
+				if removed := p.nodes[name]; removed != nil && removed.rec.Membership == record.MemberRemoved {
+					continue // it is gone: nothing of the run waits for it
+				}
 				seen.all = append(seen.all, p.nodeVar(name, seen.nodes[name]))
 			}
 		}

@@ -61,17 +61,53 @@ func (p *Plan) appeared(fact *record.Node) {
 	if n.rec.Membership != record.MemberRemoved {
 		return
 	}
+	p.returned(n)
+}
+
+// returned takes a removed node back into the run. It continues at its old place, unless a stage of its pass has opened without
+// it: then it goes through the stages as a newcomer.
+func (p *Plan) returned(n *node) {
 	p.event(record.EventNodeReturned, n.rec.Node, "", "", nil)
 	p.mark(n)
-	if n.rec.State == record.NodeRemoved && p.spec.Membership.Added != playbook.AddedIgnore {
-		n.rec.Newcomer, n.rec.Membership = true, record.MemberAdded
-		p.joined(n)
-		return
-	}
 	n.rec.Membership = record.MemberKnown
 	if n.rec.Newcomer {
 		n.rec.Membership = record.MemberAdded
 	}
+	if n.rec.State != record.NodeRemoved {
+		return
+	}
+	if p.missedStage(n) {
+		if p.spec.Membership.Added != playbook.AddedIgnore {
+			n.rec.Newcomer, n.rec.Membership = true, record.MemberAdded
+			p.joined(n)
+		}
+		return
+	}
+	state := record.NodePending
+	if n.lastDone() != "" {
+		state = record.NodeWaiting
+	}
+	p.setNode(n, state, &record.Error{Code: record.CauseReturned})
+	if e := p.entryOf(n); e != nil && e.State == record.NodeStageSkipped {
+		p.setEntry(n, e, record.NodeStagePending, nil)
+	}
+	if p.stageOpen() {
+		if g := p.pendingIn(n); g != nil {
+			p.addPending(g, n)
+		}
+	}
+}
+
+// missedStage reports whether a stage of the node's pass has opened since it was removed.
+func (p *Plan) missedStage(n *node) bool {
+	last := n.rec.History[len(n.rec.History)-1]
+	for i := range p.run.Stages {
+		st := &p.run.Stages[i]
+		if (st.Pass == record.PassNewcomers) == n.rec.Newcomer && st.StartTS != nil && st.StartTS.After(last.TS) {
+			return true
+		}
+	}
+	return false
 }
 
 // updateFact takes in what a node's key or agent says, and follows its action to where the agent is now.
@@ -115,31 +151,51 @@ func (p *Plan) vanished(n *node, restart bool) {
 	p.mark(n)
 }
 
-// decidesRemoval reports whether the end of the grace of a node whose key is gone decides about it: not while it is in a batch.
+// decidesRemoval reports whether the end of the grace of a node whose key is gone decides about it: not while it is in a batch, but
+// for an action that its machine may have died in.
 func (p *Plan) decidesRemoval(n *node) bool {
-	if n.rec.GoneTS == nil || n.rec.Membership == record.MemberRemoved || p.ended() || n.batchEntry() != nil {
+	if n.rec.GoneTS == nil || n.rec.Membership == record.MemberRemoved || p.ended() {
 		return false
 	}
-	a := n.lastAction()
-	return a == nil || !a.State.InFlight()
+	return n.batchEntry() == nil || p.mayBeLost(n)
 }
 
-// checkGone asks the agent of a node whose grace is over whether it is still there.
+// mayBeLost reports whether the node has an action in flight whose end will not be known if its machine died. A reboot (on_unknown:
+// health) is expected to take its node away, and has the whole timeout of its step.
+func (p *Plan) mayBeLost(n *node) bool {
+	a, e := n.lastAction(), n.batchEntry()
+	return a != nil && e != nil && a.State.InFlight() && p.isCurrent(e) && p.stageSpec().steps[e.Step].OnUnknown != playbook.UnknownHealth
+}
+
+// checkGone asks the agent of a node whose grace is over whether it is still there, as long as that decides anything.
 func (p *Plan) checkGone(n *node) {
 	if p.decidesRemoval(n) && !p.now.Before(n.rec.GoneTS.Add(p.Grace())) {
 		p.request(nodeKey(ForRemoval, n), p.Grace(), false, n.rec.Node)
+	} else {
+		p.cancelRequest(nodeKey(ForRemoval, n))
 	}
 }
 
 // decideRemoval ends a node's grace: its agent was asked.
 func (p *Plan) decideRemoval(n *node, seen *facts) {
+	fact := seen.of(n.rec.Node)
+	answers := fact != nil && fact.Status != record.StatusUnreachable
+	if answers && p.decidesRemoval(n) && p.mayBeLost(n) {
+		return // it is asked again, as long as its action is in flight
+	}
 	p.cancelRequest(nodeKey(ForRemoval, n))
 	if !p.decidesRemoval(n) || p.now.Before(n.rec.GoneTS.Add(p.Grace())) {
 		return
 	}
 	p.mark(n)
-	if fact := seen.of(n.rec.Node); fact != nil && fact.Status != record.StatusUnreachable { // it is there; it is asked again at its turn
+	if answers { // it is there; it is asked again at its turn
 		n.rec.GoneTS, n.rec.Absent = nil, true
+		return
+	}
+	if p.mayBeLost(n) {
+		a := n.lastAction()
+		p.endAction(n, a, Ended{State: record.ActionUnknown, Unsettled: true, Error: &record.Error{
+			Code: record.CodeNodeLost, Data: record.Document{"step": a.Step, "agent_url": a.AgentURL, "grace": p.Grace().String()}}})
 		return
 	}
 	n.rec.Membership = record.MemberRemoved

@@ -532,17 +532,82 @@ func TestNodeThatReturnsWithinItsGraceIsNotRemoved(t *testing.T) {
 	w.want("node-2", record.NodeDone)
 }
 
-func TestNodeWithAnOpenStepIsNotRemovedBeforeTheStepsTimeout(t *testing.T) {
-	w := newWorld(t, 2, "  membership: {removed: fail, grace: 10s}\n"+oneStep)
+func TestNodeThatDiesInItsOwnStepIsUnknownAfterItsGrace(t *testing.T) {
+	w := newWorld(t, 2, "  membership: {removed: ignore, grace: 10s}\n"+oneStep)
 	w.apply(policy.Admit{})
 	w.observe()
-	delete(w.known, "node-1")
 	w.members(false, "node-1")
-	w.pass(50 * time.Second)
+	w.pass(12 * time.Second)
+	w.observe() // its agent answers: the step still has its time
+	w.want("node-1", record.NodeRunning)
+	delete(w.known, "node-1")
+	w.crash()
+	w.pass(12 * time.Second)
 	w.observe()
-	if m := w.nodes["node-1"].Membership; m != record.MemberKnown || w.run.Outcome != "" {
-		t.Fatalf("membership %s, verdict %s", m, w.run.Outcome)
+	w.want("node-1", record.NodeUnknown)
+	if w.run.Unsettled != 1 || !w.locked["node-1"] || w.nodes["node-1"].Error.Code != record.CodeNodeLost {
+		t.Fatalf("%d unsettled, error %+v", w.run.Unsettled, w.nodes["node-1"].Error)
 	}
+	w.resolved = true
+	w.apply(policy.Command{Command: record.Command{Verb: record.VerbResolve, Node: "node-1", State: record.NodeFailed}})
+	if w.run.Unsettled != 0 {
+		t.Errorf("%d unsettled after it was resolved", w.run.Unsettled)
+	}
+}
+
+func TestNodeThatReturnsContinuesAtItsOldPlace(t *testing.T) {
+	w := newWorld(t, 3, `  membership: {removed: pause, grace: 2s}
+  stages:
+    - name: one
+      targets: 'node.id != "node-3"'
+      health: none
+      steps: [{name: a, action: x/a}]
+    - name: two
+      targets: 'node.id == "node-3"'
+      health: none
+      steps: [{name: b, action: x/b}]
+`)
+	w.apply(policy.Admit{})
+	w.members(false, "node-3")
+	there := w.known["node-3"]
+	delete(w.known, "node-3")
+	w.pass(3 * time.Second)
+	w.observe()
+	w.want("node-3", record.NodeRemoved)
+	w.end("node-1", record.ActionDone, "")
+	if w.run.State != record.RunPaused {
+		t.Fatalf("the run is %s", w.run.State)
+	}
+	w.known["node-3"] = there
+	w.apply(policy.Members{Present: []record.Node{there}})
+	w.want("node-3", record.NodePending)
+	w.apply(command(record.VerbResume))
+	w.crash()
+	w.work()
+	w.ended(record.RunDone)
+	if n := w.nodes["node-3"]; n.State != record.NodeDone || n.Newcomer || n.Membership != record.MemberKnown || len(n.Actions) != 1 {
+		t.Errorf("record %+v\n%s", n, w.story())
+	}
+}
+
+func TestGateDoesNotCountARemovedNode(t *testing.T) {
+	w := newWorld(t, 2, `  membership: {removed: ignore, grace: 2s}
+  stages:
+    - name: one
+      health: {check: 'nodes.all(n, n.status == "HEALTHY")', timeout: 30s}
+      steps: [{name: a, action: x/a}]
+`)
+	w.apply(policy.Admit{})
+	w.members(false, "node-2")
+	w.known["node-2"] = unreachable(w.known["node-2"])
+	gone := w.known["node-2"]
+	gone.Present = false
+	w.known["node-2"] = gone
+	w.pass(3 * time.Second)
+	w.observe()
+	w.want("node-2", record.NodeRemoved)
+	w.work()
+	w.ended(record.RunDone)
 }
 
 func TestCancelWaitsForWhatIsInFlightAndKillStopsIt(t *testing.T) {
