@@ -28,7 +28,7 @@ func (p *Plan) start(n *node, e *record.NodeStage, step *playbook.Step, args rec
 		ID:    record.ActionID(p.run.ID, n.rec.Node, e.Name, e.Pass, step.Name, attempt),
 		Stage: e.Name, Pass: e.Pass, Step: step.Name, Attempt: attempt,
 		Kind: step.Action, Args: args, AgentURL: n.fact.AgentURL, JournalID: n.fact.JournalID,
-		Term: p.run.Term, State: record.ActionSaved, StartTS: p.now, DeadlineTS: p.now.Add(step.Timeout),
+		Term: p.run.Term, State: record.ActionSaved, StartTS: p.now, Timeout: step.Timeout.String(), DeadlineTS: p.now.Add(step.Timeout),
 	})
 	p.setEntry(n, e, record.NodeStageActing, nil)
 	p.entered++
@@ -63,7 +63,7 @@ func (p *Plan) stopAction(n *node, a *record.Action, code string) {
 func (p *Plan) endAction(n *node, a *record.Action, in Ended) {
 	if a.CancelCode == record.CodeTimeout && in.State == record.ActionFailed {
 		in.Error = &record.Error{Code: record.CodeTimeout, Data: record.Document{
-			"step": a.Step, "timeout": a.DeadlineTS.Sub(a.StartTS).String()}}
+			"step": a.Step, "timeout": a.Timeout}}
 	}
 	p.inFlight--
 	p.recordEnd(n, a, in)

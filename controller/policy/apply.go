@@ -26,7 +26,11 @@ type head struct {
 
 // Resume computes every effect that the records call for, as a new leader needs it, and decides what can be decided at now.
 func (p *Plan) Resume(now time.Time) (record.Commit, Effects) {
+	p.setClock(now)
 	p.begin(now)
+	if p.config.Claimed && !p.ended() {
+		p.forgiveAbsence()
+	}
 	for _, name := range p.names {
 		p.restore(p.nodes[name])
 	}
@@ -81,7 +85,7 @@ func (p *Plan) Apply(now time.Time, inputs []Input) (record.Commit, Effects, map
 }
 
 func (p *Plan) begin(now time.Time) {
-	p.now = record.Time(now)
+	p.now = record.Time(now.Add(p.offset))
 	p.forgetOrders()
 	p.effects = Effects{}
 	p.answers = map[FactKey]*facts{}
@@ -174,7 +178,9 @@ func (p *Plan) finishApply() (record.Commit, Effects) {
 	p.effects.Continue = p.more
 	p.effects.UnlockNodes = slices.DeleteFunc(p.effects.UnlockNodes, func(name string) bool { return p.nodes[name].locked })
 	p.updateTimers()
-	p.effects.WakeAt = p.nextWake()
+	if p.effects.WakeAt = p.nextWake(); p.effects.WakeAt != nil {
+		p.effects.WakeAt = later(*p.effects.WakeAt, -p.offset)
+	}
 	c := &p.pending
 	if !c.run && len(c.nodes) == 0 && len(c.events) == 0 && len(c.idempotency) == 0 {
 		return record.Commit{}, p.effects

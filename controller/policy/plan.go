@@ -73,6 +73,7 @@ type Plan struct {
 	// What is known only in memory; a new leader learns it again.
 	requests   map[FactKey]FactRequest
 	requestID  int64
+	offset     time.Duration     // of the times in records from this leader's clock
 	holders    map[string]Holder // of nodes that another run has locked
 	silent     map[string]string // why the agents of these nodes do not answer
 	behind     string            // the run that this one is queued behind

@@ -171,7 +171,7 @@ func (d *dispatcher) tryDeliver(ctx context.Context) (done, follow bool) {
 
 func (d *dispatcher) post(ctx context.Context) error {
 	metadata := d.metadata()
-	metadata[wire.MetaTimeout] = d.Action.DeadlineTS.Sub(d.Action.StartTS).String()
+	metadata[wire.MetaTimeout] = d.Action.Timeout
 	args, err := json.Marshal(d.Action.Args)
 	if err != nil {
 		return fmt.Errorf("%w: %v", wire.ErrRejected, err)
