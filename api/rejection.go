@@ -23,6 +23,12 @@ func rejection(e *record.RejectedError) *Failure {
 		}
 	case record.CodeNotSupported:
 		status, text = http.StatusBadRequest, v.text("verb")+" is not supported yet"
+	case record.CodeUnknownFeature:
+		what := "playbook " + v.text("playbook") + " revision " + v.text("revision")
+		if v.text("run") != "" {
+			what = "run " + v.text("run")
+		}
+		text = what + " needs what this version of replicore does not know; upgrade all replicas: " + record.Problems(e.Problems).Error()
 	case record.CodeNoSuchNode:
 		status, text = http.StatusNotFound, "run "+v.text("run")+" has no node "+v.text("node")
 	case record.CodeBadValue:

@@ -36,8 +36,11 @@ func (t *term) command(ctx context.Context, actor, runID string, command record.
 // its command: a runner that finds nothing to do ends.
 func (t *term) tryCommand(ctx context.Context, runID string, command policy.Command) (record.Run, error) {
 	t.mu.Lock()
-	r := t.runners[runID]
+	r, left := t.runners[runID], t.left[runID]
 	t.mu.Unlock()
+	if left != nil {
+		return record.Run{}, left
+	}
 	if r != nil {
 		return r.Command(ctx, command)
 	}

@@ -193,6 +193,54 @@ func TestAnActionInFlightWhoseAgentTurnsAwayIsUnsettled(t *testing.T) {
 	})
 }
 
+func TestARunThatNeedsAnUnknownFeatureIsLeftAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newInstallation(t, 1, slow)
+		// What a newer version has created: a run, and the revision of a playbook.
+		spec := record.Document{"stages": []any{map[string]any{"name": "a", "guard": "true",
+			"steps": []any{map[string]any{"name": "s", "action": "x/a"}}}}}
+		if _, err := h.store.Apply(t.Context(), []record.Playbook{{Name: "newer", Spec: spec, Digest: "newer"}}, nil, nil); err != nil {
+			t.Fatal(err)
+		}
+		term, err := h.store.BeginTerm(t.Context(), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		newer := record.Run{ID: "newer", Cluster: "c", State: record.RunRunning, Term: term.Term, Rev: 1, CreatedTS: record.Now(),
+			Concurrency: record.Exclusive, Playbook: record.PlaybookCopy{Name: "newer", Spec: spec}}
+		if err := h.store.Create(t.Context(), term.Term, record.Commit{ID: "c", Run: newer}); err != nil {
+			t.Fatal(err)
+		}
+		h.lead()
+		defer h.kill()
+		behind := h.start(record.Request{}, record.RunRequest{})
+		for what, err := range map[string]error{
+			"a command": commandOf(h, "newer", record.VerbCancel),
+			"a start": func() error {
+				_, err := h.current.Start(t.Context(), record.Request{}, record.RunRequest{Cluster: "c", Playbook: "newer"})
+				return err
+			}(),
+		} {
+			var rejected *record.RejectedError
+			if !errors.As(err, &rejected) || rejected.Code != record.CodeUnknownFeature || len(rejected.Problems) != 1 {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+		time.Sleep(time.Minute)
+		if run, err := h.store.Run(t.Context(), "newer"); err != nil || run.Rev != 1 || run.Term != term.Term {
+			t.Errorf("its record has changed: %+v, %v", run, err)
+		}
+		if run, err := h.store.Run(t.Context(), behind.ID); err != nil || run.State != record.RunPending {
+			t.Errorf("a run beside it is %s, %v", run.State, err)
+		}
+	})
+}
+
+func commandOf(h *installation, id string, verb record.Verb) error {
+	_, err := h.current.Command(h.t.Context(), record.Request{}, id, record.Command{Verb: verb})
+	return err
+}
+
 func TestExclusiveRunsOfAClusterGoOneAfterTheOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newInstallation(t, 2, slow)

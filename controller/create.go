@@ -128,6 +128,9 @@ func (t *term) playbook(ctx context.Context, start record.RunRequest) (record.Pl
 		return applied, nil, fmt.Errorf("read playbook %s: %w", start.Playbook, err)
 	}
 	spec, err := playbook.Load(applied.Spec)
+	if rejected := unknownFeature(err, record.Document{"playbook": applied.Name, "revision": applied.Revision}); rejected != nil {
+		return applied, nil, rejected
+	}
 	if err != nil {
 		return applied, nil, fmt.Errorf("load playbook %s revision %d: %w", applied.Name, applied.Revision, err)
 	}

@@ -24,6 +24,13 @@ func (t *term) takeOver(ctx context.Context, ready func(open int)) error {
 	}
 	runners := make([]*run.Runner, 0, len(open))
 	for i := range open {
+		left, err := t.leaveUnknown(ctx, open[i].ID)
+		if left || errors.Is(err, store.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
 		c, err := t.claim(ctx, open[i].ID)
 		if errors.Is(err, store.ErrNotFound) {
 			continue // it has expired

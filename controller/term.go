@@ -36,6 +36,7 @@ type term struct {
 	// mu is taken after the inventory's lock, which calls members, and before those of mailboxes.
 	mu      sync.Mutex
 	runners map[string]*run.Runner
+	left    map[string]error // runs that this version cannot advance, with why
 
 	setAsideMu sync.Mutex              // no other lock is taken under it
 	setAside   map[record.NodeKey]bool // nodes whose terms are not believed; true: logged
@@ -47,6 +48,7 @@ func newTerm(config Config, of record.Term) *term {
 		work: make(chan func(ctx context.Context) error), over: make(chan struct{}),
 		fail:     func(error) {},
 		runners:  map[string]*run.Runner{},
+		left:     map[string]error{},
 		setAside: map[record.NodeKey]bool{},
 	}
 	t.shared = run.Shared{

@@ -42,19 +42,28 @@ func Parse(file string, data []byte) ([]*Playbook, error) {
 	return playbooks, nil
 }
 
-// Load compiles the spec of a playbook's Document. The error, when it is record.Problems, has no lines and columns.
+// Load compiles the spec of a playbook's Document. The error, when it is record.Problems, has no lines and columns. A spec with
+// keys that have no effect yet is refused: a run would go without its guard.
 func Load(spec record.Document) (*Spec, error) {
+	loaded, unsupported, err := load(spec)
+	if err == nil && len(unsupported) > 0 {
+		return nil, unsupported
+	}
+	return loaded, err
+}
+
+func load(spec record.Document) (loaded *Spec, unsupported record.Problems, err error) {
 	reader, root, err := yamltree.Load(map[string]any(spec))
 	if err != nil {
-		return nil, fmt.Errorf("read the spec of a playbook: %w", err)
+		return nil, nil, fmt.Errorf("read the spec of a playbook: %w", err)
 	}
 	if !root.Given() {
-		return nil, reader.Problems()
+		return nil, nil, reader.Problems()
 	}
 	w := &walk{Reader: reader}
-	loaded := w.spec(root.At("spec"))
+	loaded = w.spec(root.At("spec"))
 	if problems := w.Problems(); len(problems) > 0 {
-		return nil, problems
+		return nil, nil, problems
 	}
-	return loaded, nil
+	return loaded, yamltree.Tidy(w.unsupported), nil
 }

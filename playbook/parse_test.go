@@ -144,7 +144,7 @@ func TestALoadedDocumentIsThePlaybookThatWasParsed(t *testing.T) {
 		if diff := cmp.Diff(p.Document, document); diff != "" {
 			t.Errorf("document (-parsed +read back):\n%s", diff)
 		}
-		spec, err := playbook.Load(document)
+		spec, err := playbook.LoadAll(document)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -158,6 +158,15 @@ func TestLoadingABadDocumentGivesProblemsWithPaths(t *testing.T) {
 	_, err := playbook.Load(record.Document{"stages": []any{map[string]any{"name": "a"}}, "foo": int64(1)})
 	var problems record.Problems
 	if !errors.As(err, &problems) || len(problems) != 2 || problems[0].Path == "" {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestLoadingASpecWithAKeyWithoutEffectIsRefusedByName(t *testing.T) {
+	_, err := playbook.Load(record.Document{"stages": []any{map[string]any{"name": "a", "guard": "true",
+		"steps": []any{map[string]any{"name": "s", "action": "x"}}}}})
+	var problems record.Problems
+	if !errors.As(err, &problems) || len(problems) != 1 || !strings.Contains(problems.Error(), "guard is not supported yet") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -295,7 +304,7 @@ func FuzzParse(f *testing.F) {
 			if err := json.Unmarshal(encoded, &document); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := playbook.Load(document); err != nil {
+			if _, err := playbook.LoadAll(document); err != nil {
 				t.Fatalf("parsed, but not loaded: %v\n%s", err, encoded)
 			}
 		}

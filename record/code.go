@@ -64,6 +64,7 @@ const (
 	CodeNotSupported     = "not_supported"      // data.verb
 	CodeNoSuchNode       = "not_found"          // data.run, data.node
 	CodeBadValue         = "bad_value"          // data.field, data.allowed
+	CodeUnknownFeature   = "unknown_feature"    // problems; data.run, or data.playbook and data.revision
 	CodeClusterBusy      = "cluster_busy"       // data.cluster, data.run
 	CodePlaybookNotFound = "playbook_not_found" // data.playbook, data.revision
 	CodeBadParams        = "bad_params"         // problems

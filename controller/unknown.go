@@ -1,0 +1,58 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/replicante-io/playbooks/controller/policy"
+	"github.com/replicante-io/playbooks/playbook"
+	"github.com/replicante-io/playbooks/record"
+	"github.com/replicante-io/playbooks/store"
+)
+
+// unknownFeature is the rejection of what a playbook needs that this version does not know; nil where err is another error.
+func unknownFeature(err error, about record.Document) error {
+	var problems record.Problems
+	if !errors.As(err, &problems) {
+		return nil
+	}
+	return &record.RejectedError{Code: record.CodeUnknownFeature, Data: about, Problems: problems}
+}
+
+// leaveUnknown leaves a run alone whose playbook this version does not know all of, and reports whether it did. The run is not
+// claimed: nothing of its records changes. Until a later leader knows it, its nodes stay locked where it may have begun something on
+// them; and if it has begun, it keeps its place among the runs of its cluster.
+func (t *term) leaveUnknown(ctx context.Context, id string) (bool, error) {
+	var run record.Run
+	err := retryUnavailable(ctx, func() (err error) {
+		run, err = t.shared.Store.Run(ctx, id)
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("read run %s: %w", id, err)
+	}
+	_, unknown := playbook.Load(run.Playbook.Spec)
+	rejected := unknownFeature(unknown, record.Document{"run": id})
+	if rejected == nil {
+		return false, nil // of any other error the runner tells
+	}
+	var nodes []record.RunNode
+	err = retryUnavailable(ctx, func() (err error) {
+		nodes, _, err = t.shared.Store.RunNodes(ctx, id, nil, store.Page{})
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("read the nodes of run %s: %w", id, err)
+	}
+	t.shared.Capacity.RestoreLocks(run.Cluster, id, policy.Busy(nodes))
+	if run.FinishTS == nil && run.State != record.RunPending && run.State != record.RunPendingApprove {
+		t.shared.Capacity.Restore(&run)
+	}
+	t.mu.Lock()
+	t.left[id] = rejected
+	t.mu.Unlock()
+	t.log.Error("this version does not know all that a run needs, and leaves it alone; upgrade this replica, or let another lead",
+		"run", id, "cluster", run.Cluster, "error", unknown)
+	return true, nil
+}
