@@ -69,13 +69,15 @@ type server struct {
 	api        huma.API
 	leaders    *http.Client // of writes that are forwarded
 	keys       idempotency.Keys
+	reads      places
+	uploads    places
 }
 
 // New returns the handler of all paths. leading returns the controller while this replica leads. A stream ends with its
 // request's context, which therefore has to end when the replica stops.
 func New[C controller](config Config, leading func() (C, bool)) http.Handler {
 	mux := http.NewServeMux()
-	s := &server{Config: config, leaders: newLeaderClient(), controller: func() controller {
+	s := &server{Config: config, leaders: newLeaderClient(), reads: make(places, maxReads), uploads: make(places, maxUploads), controller: func() controller {
 		if c, leads := leading(); leads {
 			return c
 		}
@@ -123,6 +125,8 @@ func register[I, O any](s *server, op huma.Operation, answer func(context.Contex
 	writes := op.Metadata[writes] != nil
 	if writes {
 		op.Middlewares = append(op.Middlewares, s.toLeader)
+	} else if op.Method == http.MethodGet {
+		op.Middlewares = append(op.Middlewares, s.boundReads)
 	}
 	huma.Register(s.api, op, func(ctx context.Context, input *I) (*O, error) {
 		timeout := readTimeout

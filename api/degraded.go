@@ -110,7 +110,9 @@ func (s *server) readNodes(ctx context.Context, id string, states []record.NodeS
 	}
 	inMemory := memory != nil && (continued || page.Cursor == "")
 	degraded, err := s.read(ctx, inMemory, inMemory && (memory.delayed || continued), func(ctx context.Context) (err error) {
-		items, next, err = s.Store.RunNodes(ctx, id, states, page)
+		items, next, err = readPage(page, func(page store.Page) ([]record.RunNode, string, error) {
+			return s.Store.RunNodes(ctx, id, states, page)
+		})
 		return err
 	})
 	if !degraded {
@@ -159,7 +161,9 @@ func (s *server) readRuns(ctx context.Context, filter store.RunFilter, page stor
 	var next string
 	c := s.controller()
 	degraded, err := s.read(ctx, c != nil && page.Cursor == "", s.storeWait() != nil, func(ctx context.Context) (err error) {
-		items, next, err = s.Store.Runs(ctx, filter, page)
+		items, next, err = readPage(page, func(page store.Page) ([]record.Run, string, error) {
+			return s.Store.Runs(ctx, filter, page)
+		})
 		return err
 	})
 	if !degraded {

@@ -11,6 +11,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/replicante-io/playbooks/record"
+	"github.com/replicante-io/playbooks/store"
 )
 
 func (s *server) registerEvents() {
@@ -56,18 +57,29 @@ func (s *server) events(ctx context.Context, in *eventsInput) (*huma.StreamRespo
 			s.stream(r.Context(), w, in.ID, after)
 		}}, nil
 	}
-	events, err := s.Store.Events(ctx, in.ID, after, in.Limit+1)
+	events, next, err := readPage(store.Page{Limit: in.Limit, Cursor: strconv.FormatInt(after, 10)}, func(page store.Page) ([]record.Event, string, error) {
+		return s.eventsAfter(ctx, in.ID, page)
+	})
 	if err != nil {
 		return nil, noRun(in.ID, err)
 	}
-	page := List[record.Event]{}
-	if len(events) > in.Limit {
-		events = events[:in.Limit]
-		page.NextCursor = strconv.FormatInt(events[in.Limit-1].Seq, 10)
-	}
-	page.Items = withTexts(events, eventWithText)
+	page := List[record.Event]{Items: withTexts(events, eventWithText), NextCursor: next}
 	return &huma.StreamResponse{Body: func(ctx huma.Context) {
 		ctx.SetHeader("Content-Type", "application/json")
 		_ = huma.DefaultJSONFormat.Marshal(ctx.BodyWriter(), page) // the client has gone if this fails
 	}}, nil
+}
+
+// eventsAfter reads a page of events; its cursor is the seq of the last event before it.
+func (s *server) eventsAfter(ctx context.Context, id string, page store.Page) (events []record.Event, next string, err error) {
+	after, err := strconv.ParseInt(page.Cursor, 10, 64)
+	if err != nil {
+		return nil, "", err
+	}
+	events, err = s.Store.Events(ctx, id, after, page.Limit+1)
+	if len(events) > page.Limit {
+		events = events[:page.Limit]
+		next = strconv.FormatInt(events[page.Limit-1].Seq, 10)
+	}
+	return events, next, err
 }

@@ -27,15 +27,24 @@ func newLeaderClient() *http.Client {
 	})
 }
 
-// forward sends a write to the leader, once, and answers with its answer. A failure says whether the write may have been
-// carried out.
-func (s *server) forward(w http.ResponseWriter, r *http.Request, body []byte, request record.Request) *Failure {
+// leaderFor is the leader that a write is sent to, or why it cannot be.
+func (s *server) leaderFor(r *http.Request) (election.Leader, *Failure) {
 	if r.Header.Get(headerForwarded) != "" {
-		return errNotLeader
+		return election.Leader{}, errNotLeader
 	}
 	leader, known := s.Leader()
 	if !known || leader.Advertise == "" || leader.Instance == s.Instance && s.Instance != "" {
-		return errNoLeader // also where this replica has been elected and does not lead yet
+		return leader, errNoLeader // also where this replica has been elected and does not lead yet
+	}
+	return leader, nil
+}
+
+// forward sends a write to the leader, once, and answers with its answer. A failure says whether the write may have been
+// carried out.
+func (s *server) forward(w http.ResponseWriter, r *http.Request, body []byte, request record.Request) *Failure {
+	leader, failure := s.leaderFor(r)
+	if failure != nil {
+		return failure
 	}
 	ctx, stop := s.whileLeads(r.Context(), leader)
 	defer stop()

@@ -34,7 +34,9 @@ type nodesInput struct {
 }
 
 func (s *server) nodes(ctx context.Context, in *nodesInput) (*listOutput[record.Node], error) {
-	items, next, err := s.Store.Nodes(ctx, in.Cluster, in.page())
+	items, next, err := readPage(in.page(), func(page store.Page) ([]record.Node, string, error) {
+		return s.Store.Nodes(ctx, in.Cluster, page)
+	})
 	if err == nil && len(items) == 0 && in.Cursor == "" {
 		return nil, fail(http.StatusNotFound, "not_found", fmt.Sprintf("there is no known node of cluster %q", in.Cluster))
 	}

@@ -63,7 +63,7 @@ func (s *server) apply(ctx context.Context, in *uploadInput) (*appliedOutput, er
 
 // store stores the playbooks of an upload as new revisions, together with key.
 func (s *server) store(ctx context.Context, in *uploadInput, key *record.IdempotencyRecord) ([]Applied, error) {
-	playbooks, err := readPlaybooks(in)
+	playbooks, err := s.readPlaybooks(ctx, in)
 	if err != nil {
 		return nil, err
 	}
@@ -99,8 +99,8 @@ func (s *server) store(ctx context.Context, in *uploadInput, key *record.Idempot
 	return items, nil
 }
 
-func (s *server) validate(_ context.Context, in *uploadInput) (*appliedOutput, error) {
-	playbooks, err := readPlaybooks(in)
+func (s *server) validate(ctx context.Context, in *uploadInput) (*appliedOutput, error) {
+	playbooks, err := s.readPlaybooks(ctx, in)
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +113,9 @@ func (s *server) validate(_ context.Context, in *uploadInput) (*appliedOutput, e
 }
 
 func (s *server) playbooks(ctx context.Context, in *PageInput) (*listOutput[record.Playbook], error) {
-	items, next, err := s.Store.Playbooks(ctx, in.page())
+	items, next, err := readPage(in.page(), func(page store.Page) ([]record.Playbook, string, error) {
+		return s.Store.Playbooks(ctx, page)
+	})
 	return list(items, next, err)
 }
 
@@ -143,7 +145,9 @@ type revisionsInput struct {
 }
 
 func (s *server) revisions(ctx context.Context, in *revisionsInput) (*listOutput[record.Playbook], error) {
-	items, next, err := s.Store.Revisions(ctx, in.Name, in.page())
+	items, next, err := readPage(in.page(), func(page store.Page) ([]record.Playbook, string, error) {
+		return s.Store.Revisions(ctx, in.Name, page)
+	})
 	if errors.Is(err, store.ErrNotFound) || err == nil && len(items) == 0 && in.Cursor == "" {
 		return nil, fail(http.StatusNotFound, "not_found", fmt.Sprintf("there is no playbook %q", in.Name))
 	}

@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/replicante-io/playbooks/internal/transport"
 	"github.com/replicante-io/playbooks/record"
 	"github.com/replicante-io/playbooks/store"
 )
@@ -71,6 +73,19 @@ var (
 		"it is not known whether the request was carried out: repeat it with the same Idempotency-Key; it is carried out only once")
 )
 
+// failureOfBody is the answer where reading a request's body failed with err because of a bound of the server, else nil.
+func failureOfBody(err error) *Failure {
+	switch {
+	case errors.As(err, new(*http.MaxBytesError)):
+		return errTooLarge
+	case errors.Is(err, transport.ErrBusy):
+		return errBusy
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return fail(http.StatusRequestTimeout, "request_timeout", "the request's body did not arrive in time")
+	}
+	return nil
+}
+
 // huma makes its errors, of bodies and parameters that it rejects, with this function.
 func init() {
 	huma.NewError = func(status int, message string, errs ...error) huma.StatusError {
@@ -78,8 +93,8 @@ func init() {
 		for _, err := range errs {
 			var detail *huma.ErrorDetail
 			switch {
-			case errors.As(err, new(*http.MaxBytesError)):
-				return errTooLarge
+			case failureOfBody(err) != nil:
+				return failureOfBody(err)
 			case errors.As(err, &detail) && detail.Location != "":
 				details = append(details, detail.Location+": "+detail.Message)
 			case err != nil:

@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -43,7 +44,11 @@ type file struct {
 }
 
 // readPlaybooks makes revisions of an upload, or finds all its problems.
-func readPlaybooks(in *uploadInput) ([]record.Playbook, error) {
+func (s *server) readPlaybooks(ctx context.Context, in *uploadInput) ([]record.Playbook, error) {
+	if !s.uploads.take(ctx) {
+		return nil, errBusy
+	}
+	defer s.uploads.leave()
 	files, failure := filesOf(in)
 	if failure != nil {
 		return nil, failure

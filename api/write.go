@@ -5,10 +5,8 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"io"
 	"net/http"
-	"os"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -52,23 +50,24 @@ func requestOf(ctx context.Context) record.Request {
 // leader otherwise. It reads the body, of which both need a copy.
 func (s *server) toLeader(ctx huma.Context, next func(huma.Context)) {
 	r, w := humago.Unwrap(ctx)
+	request, failure := requestFor(r)
+	if failure == nil && s.controller() == nil {
+		_, failure = s.leaderFor(r)
+	}
+	if failure != nil { // before the body is read
+		failure.write(w)
+		return
+	}
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		failure := fail(http.StatusBadRequest, "bad_request", "the request's body ended early")
-		switch {
-		case errors.As(err, new(*http.MaxBytesError)):
-			failure = errTooLarge
-		case errors.Is(err, os.ErrDeadlineExceeded):
-			failure = fail(http.StatusRequestTimeout, "request_timeout", "the request's body did not arrive in time")
+		if known := failureOfBody(err); known != nil {
+			failure = known
 		}
 		failure.write(w)
 		return
 	}
-	request, failure := requestFor(r, body)
-	if failure != nil {
-		failure.write(w)
-		return
-	}
+	request.Digest = digestOf(r, body)
 	if s.controller() == nil {
 		if failure := s.forward(w, r, body, request); failure != nil {
 			failure.write(w)
@@ -88,8 +87,8 @@ func (s *server) leading() (controller, error) {
 	return nil, &record.RejectedError{Code: record.CodeNotLeading}
 }
 
-// requestFor is who makes the request, and what its repetitions have in common.
-func requestFor(r *http.Request, body []byte) (record.Request, *Failure) {
+// requestFor is who makes the request, and under which key.
+func requestFor(r *http.Request) (record.Request, *Failure) {
 	caller, err := transport.CallerOf(r.Context())
 	if err != nil {
 		return record.Request{}, fail(http.StatusBadRequest, "bad_actor", err.Error())
@@ -98,9 +97,13 @@ func requestFor(r *http.Request, body []byte) (record.Request, *Failure) {
 	if !transport.Printable(request.Key, maxKey) {
 		return request, fail(http.StatusBadRequest, "bad_idempotency_key", "an Idempotency-Key must be at most 200 printable ASCII characters")
 	}
+	return request, nil
+}
+
+// digestOf is what repetitions of a request have in common.
+func digestOf(r *http.Request, body []byte) string {
 	digest := sha256.New()
 	_, _ = io.WriteString(digest, r.Method+"\n"+r.URL.EscapedPath()+"\n")
 	_, _ = digest.Write(body)
-	request.Digest = hex.EncodeToString(digest.Sum(nil))
-	return request, nil
+	return hex.EncodeToString(digest.Sum(nil))
 }

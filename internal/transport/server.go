@@ -6,12 +6,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sync/semaphore"
 )
 
 // ServerConfig is what a server serves, and its limits. Those that are 0 have the defaults below.
@@ -19,7 +19,8 @@ type ServerConfig struct {
 	Handler http.Handler
 	// Guard is in front of Handler; nil: none.
 	Guard *Guard
-	// MaxBody is how large a request's body may be; reading further is an *http.MaxBytesError.
+	// MaxBody is how large a request's body may be; reading further is an *http.MaxBytesError. As much memory as a few such bodies
+	// take is used for all that are being received: the others wait.
 	MaxBody int64
 	// MaxConnections is how many connections may be open at a time. At this bound the connection that has been idle the
 	// longest is closed for a new one; where none is idle, the new one waits.
@@ -53,6 +54,7 @@ const (
 type Server struct {
 	config  ServerConfig
 	handler http.Handler
+	room    *semaphore.Weighted // in bytes, for the bodies of all requests
 }
 
 // NewServer makes a server; it starts nothing.
@@ -77,7 +79,7 @@ func NewServer(config ServerConfig) *Server {
 	if config.Guard != nil {
 		config.Handler = config.Guard.Handler(config.Handler)
 	}
-	s := &Server{config: config}
+	s := &Server{config: config, room: semaphore.NewWeighted(largeBodies * config.MaxBody)}
 	s.handler = http.HandlerFunc(s.serve)
 	return s
 }
@@ -125,26 +127,12 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	r = r.WithContext(withCaller(r))
 	if r.Body != nil && r.Body != http.NoBody {
 		out.extend() // reading the body may write "100 Continue"
-		// Recorders of tests have no deadlines.
-		_ = out.control.SetReadDeadline(time.Now().Add(s.config.BodyTimeout))
-		r.Body = http.MaxBytesReader(w, &body{ReadCloser: r.Body, control: out.control}, s.config.MaxBody)
+		received := newBody(r, out.control, &s.config, s.room)
+		defer received.release()
+		r.Body = http.MaxBytesReader(w, received, s.config.MaxBody)
 	}
 	s.config.Handler.ServeHTTP(out, r)
 	out.extend() // what is buffered is written after the handler
-}
-
-// body is a request's body. The deadline for reading it must not outlive it: it would end a long answer.
-type body struct {
-	io.ReadCloser
-	control *http.ResponseController
-}
-
-func (b *body) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	if errors.Is(err, io.EOF) {
-		_ = b.control.SetReadDeadline(time.Time{})
-	}
-	return n, err
 }
 
 // answer gives every part of an answer a deadline of its own.

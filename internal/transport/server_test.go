@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -159,6 +160,50 @@ func TestABodyThatIsTooLargeIsNotReadToItsEnd(t *testing.T) {
 		request(t, conn, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 11\r\n\r\nhello world")
 		if err := <-read; !errors.As(err, new(*http.MaxBytesError)) {
 			t.Errorf("the body: %v", err)
+		}
+	})
+}
+
+func TestUnfinishedBodiesTakeBoundedMemoryAndSmallOnesDoNotWait(t *testing.T) {
+	const maxBody, senders = 1 << 20, 100
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		content, err := io.ReadAll(r.Body)
+		_, _ = fmt.Fprint(w, len(content), err)
+	})
+	serve(t, transport.ServerConfig{Handler: handler, MaxBody: maxBody}, func(t *testing.T, listener *pipes) {
+		var accepted atomic.Int64
+		for range senders {
+			conn := listener.dial()
+			listener.work.Go(func() {
+				_, _ = fmt.Fprintf(conn, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", maxBody)
+				for range maxBody/1024 - 1 { // and never the end
+					n, err := conn.Write(make([]byte, 1024))
+					if accepted.Add(int64(n)); err != nil {
+						return
+					}
+				}
+			})
+			listener.work.Go(func() { _, _ = io.Copy(io.Discard, conn) })
+		}
+		synctest.Wait()
+		if got := accepted.Load(); got > 16*maxBody+senders*(32<<10) || got < 15*maxBody {
+			t.Errorf("%d bytes of unfinished bodies are kept", got)
+		}
+		response := request(t, listener.dial(), "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody")
+		if content, _ := io.ReadAll(response.Body); string(content) != "4 <nil>" {
+			t.Errorf("a small body is answered %q", content)
+		}
+		time.Sleep(31 * time.Second) // those that had room are ended, and others have it
+		conn := listener.dial()
+		listener.work.Go(func() {
+			_, _ = fmt.Fprintf(conn, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", maxBody, make([]byte, maxBody))
+		})
+		response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if content, _ := io.ReadAll(response.Body); string(content) != fmt.Sprint(maxBody, " <nil>") {
+			t.Errorf("a large body is answered %q", content)
 		}
 	})
 }
