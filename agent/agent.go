@@ -11,9 +11,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -47,7 +47,9 @@ type Config struct {
 	Version wire.AgentVersion
 	// KillGrace is how long a process group has between SIGTERM and SIGKILL; 5 s by default.
 	KillGrace time.Duration
-	Log       hclog.Logger
+	// Reaper is for a process that is this agent and nothing else; nil otherwise.
+	Reaper *Reaper
+	Log    hclog.Logger
 }
 
 // Command is a configured command. It is run without a shell.
@@ -55,6 +57,8 @@ type Command struct {
 	Command []string
 	// Timeout stops the command; 0: only the request's timeout does.
 	Timeout time.Duration
+	// User is whom the command runs as, by name or number; "" is the agent's own user.
+	User string
 }
 
 const (
@@ -213,10 +217,6 @@ func (a *Agent) recover(ctx context.Context) error {
 	if a.terms, err = a.journal.terms(); err != nil {
 		return fmt.Errorf("read the terms from the journal: %w", err)
 	}
-	if a.cfg.DataDir != "" {
-		stale, _ := filepath.Glob(filepath.Join(a.cfg.DataDir, outputPattern))
-		defer removeAll(stale)
-	}
 	running := slices.DeleteFunc(slices.Clone(open), func(e *entry) bool {
 		return e.Action.State.Phase != wire.PhaseRunning
 	})
@@ -242,6 +242,21 @@ func (a *Agent) recover(ctx context.Context) error {
 		}
 	}
 	a.purge(time.Now())
+	return nil
+}
+
+// stopRemaining stops what an earlier process of the agent left running of an action. It returns when nothing is left, or ctx
+// ends. It cannot know what was meant to stay.
+func (a *Agent) stopRemaining(ctx context.Context, e *entry) error {
+	if !strings.HasPrefix(e.Action.Kind, wire.KindExternalPrefix) {
+		return nil
+	}
+	group := cgroupOf(e.Action.ID)
+	if err := a.stop(ctx, e.Action.ID, newActionProcesses(e.Action.ID, e.Process, group, nil)); err != nil {
+		return err
+	}
+	group.remove()
+	removeFiles(a.cfg.DataDir, e.Action.ID)
 	return nil
 }
 

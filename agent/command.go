@@ -1,107 +1,109 @@
 package agent
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"maps"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
-	"strings"
 	"syscall"
-	"time"
-	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/replicante-io/playbooks/agent/wire"
+	"github.com/replicante-io/playbooks/internal/retry"
 )
 
-const (
-	// outputPattern is of the files behind $REPLICANTE_OUTPUT, in the data directory.
-	outputPattern = "output-*.json"
-	// maxPayload bounds what a command may write to it.
-	maxPayload = 64 << 10
-	// drainDelay is how long output is read after a command has ended, where something that it left running keeps it open.
-	drainDelay = 500 * time.Millisecond
-	envPrefix  = "REPLICANTE_"
-)
+// runningCommand is a command that has been started.
+type runningCommand struct {
+	*files
+	command   *exec.Cmd
+	exited    <-chan struct{}
+	processes *actionProcesses
+	// left is what was still running when the command had exited, as text.
+	left string
+}
 
-// runCommand runs a command in a session of its own until the command ends or ctx does; the session is then stopped.
-func (a *Agent) runCommand(ctx context.Context, t *task, argv, environment []string) wire.State {
+// runCommand runs a command until it and every process that it started has ended. When ctx ends, they are all stopped.
+func (a *Agent) runCommand(ctx context.Context, t *task, configured Command, environment []string) wire.State {
 	a.mu.Lock()
 	action := t.entry.Action
 	a.mu.Unlock()
-	fail := func(format string, args ...any) wire.State {
-		return wire.State{Phase: wire.PhaseFailed, Error: failure(wire.CodeFailed, fmt.Sprintf(format, args...))}
-	}
 	if ctx.Err() != nil {
 		return stopped(ctx)
 	}
-	input, err := json.Marshal(action)
+	e, err := a.startCommand(t, action, configured, environment)
 	if err != nil {
-		return fail("the action cannot be encoded for its command: %s", err)
+		return wire.State{Phase: wire.PhaseFailed, Error: failure(wire.CodeFailed, err.Error())}
 	}
-	output, err := createOutput(a.cfg.DataDir)
-	if err != nil {
-		return fail("the file for the command's output cannot be created: %s", err)
-	}
-	defer os.Remove(output)
-
-	var stdout, stderr tail
-	command := exec.Command(argv[0], argv[1:]...)
-	command.Stdin = bytes.NewReader(input)
-	command.Stdout, command.Stderr = &stdout, &stderr
-	command.Env = slices.Concat(inheritedEnvironment(), a.actionEnvironment(action), environment,
-		[]string{envPrefix + "OUTPUT=" + output})
-	command.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	command.WaitDelay = drainDelay
-	if err := command.Start(); err != nil {
-		return fail("the command cannot be started: %s", err)
-	}
-	a.recordLeader(t, command.Process.Pid)
-
-	var ended, interrupted error
-	exit := exited(command.Process.Pid)
-	select {
-	case <-exit:
-	case <-ctx.Done():
-		interrupted = ctx.Err()
-		if err := a.stopSession(command.Process.Pid); err != nil {
-			a.log.Error("processes of an action cannot be listed; its process group is killed", "action", t.id, "error", err)
-			_ = syscall.Kill(-command.Process.Pid, syscall.SIGKILL)
+	defer e.close()
+	interrupted := a.waitForProcesses(ctx, t, e)
+	ended := a.cfg.Reaper.wait(e.command)
+	e.processes.cgroup.remove()
+	state := conclusion(e.command.ProcessState, ended)
+	if interrupted {
+		state = stopped(ctx)
+		if e.left != "" {
+			state.Error = failure(errorOf(state).Code, fmt.Sprintf("%s: its command ended with %s, but what it had started was still running: %s; "+
+				"a daemon must be started by a service manager such as systemd", context.Cause(ctx), e.command.ProcessState, e.left))
 		}
 	}
-	<-exit
-	ended = command.Wait()
-
-	var state wire.State
-	if interrupted != nil {
-		state = stopped(ctx)
-	} else {
-		state = conclusion(command.ProcessState, ended)
+	code := exitCode(e.command.ProcessState)
+	state.ExitCode = &code
+	state.StdoutTail, state.StderrTail = e.tail(e.stdout), e.tail(e.stderr)
+	if state.Payload, err = readOutput(e.output); err != nil {
+		state = withoutPayload(state, err)
 	}
-	if command.ProcessState != nil {
-		code := exitCode(command.ProcessState)
-		state.ExitCode = &code
-	}
-	state.StdoutTail, state.StderrTail = stdout.String(), stderr.String()
-	payload, err := readOutput(output)
-	if err != nil && state.Phase == wire.PhaseDone {
-		state.Phase = wire.PhaseFailed
-		state.Error = failure(wire.CodeFailed, "the command succeeded, but "+err.Error())
-	}
-	state.Payload = payload
 	return state
 }
 
-// recordLeader records the process that leads the command's session, for recovery after a crash.
-func (a *Agent) recordLeader(t *task, pid int) {
+// withoutPayload is the state of an action whose payload is refused.
+func withoutPayload(state wire.State, reason error) wire.State {
+	message := "the command succeeded, but " + reason.Error()
+	code := wire.CodeFailed
+	if state.Phase == wire.PhaseFailed {
+		code, message = errorOf(state).Code, errorOf(state).Message+"; "+reason.Error()
+	}
+	state.Phase, state.Error = wire.PhaseFailed, failure(code, message)
+	return state
+}
+
+// startCommand starts the command in a session and, where possible, a cgroup of its own.
+func (a *Agent) startCommand(t *task, action wire.Action, configured Command, environment []string) (*runningCommand, error) {
+	credential, account, err := become(configured.User)
+	if err != nil {
+		return nil, fmt.Errorf("the command cannot be started: %w", err)
+	}
+	f, err := createFiles(a.cfg.DataDir, action)
+	if err != nil {
+		return nil, fmt.Errorf("the files of the command cannot be created: %w", err)
+	}
+	e := &runningCommand{files: f}
+	start := func(attributes *syscall.SysProcAttr) error {
+		attributes.Setsid, attributes.Credential = true, credential
+		e.command = exec.Command(configured.Command[0], configured.Command[1:]...)
+		e.command.Stdin, e.command.Stdout, e.command.Stderr = f.stdin, f.stdout, f.stderr
+		e.command.Env = slices.Concat(inheritedEnvironment(), account, a.actionEnvironment(action), environment,
+			[]string{envPrefix + "OUTPUT=" + f.output})
+		e.command.SysProcAttr = attributes
+		return a.cfg.Reaper.start(e.command)
+	}
+	group, err := startInCgroup(action.ID, start)
+	if group == nil {
+		err = start(&syscall.SysProcAttr{})
+	}
+	if err != nil {
+		f.close()
+		return nil, fmt.Errorf("the command cannot be started: %w", err)
+	}
+	e.exited = exited(e.command.Process.Pid)
+	e.processes = newActionProcesses(action.ID, a.recordLeader(t, e.command.Process.Pid), group, a.cfg.Reaper)
+	return e, nil
+}
+
+// recordLeader records the process of the command, for recovery after a crash.
+func (a *Agent) recordLeader(t *task, pid int) *process {
 	leader, err := identify(pid)
 	if err == nil && a.cfg.DataDir != "" {
 		err = a.update(t, true, func(e *entry) { e.Process = &leader })
@@ -109,6 +111,57 @@ func (a *Agent) recordLeader(t *task, pid int) {
 	if err != nil {
 		a.log.Warn("process of an action cannot be recorded: after a crash it can be found by its environment only",
 			"action", t.id, "error", err)
+	}
+	return &leader
+}
+
+// waitForProcesses waits until no process of the action is left. It returns true where ctx ended before, and they were stopped.
+func (a *Agent) waitForProcesses(ctx context.Context, t *task, e *runningCommand) (interrupted bool) {
+	trimmed := make(chan struct{})
+	trimming, stopTrimming := context.WithCancel(context.Background())
+	go func() {
+		defer close(trimmed)
+		for retry.Sleep(trimming, trimInterval) {
+			e.trim()
+		}
+	}()
+	defer func() {
+		stopTrimming()
+		<-trimmed
+	}()
+	select {
+	case <-e.exited:
+		if a.waitForRest(ctx, t, e) {
+			return false
+		}
+	case <-ctx.Done():
+	}
+	_ = a.stop(context.Background(), t.id, e.processes)
+	<-e.exited
+	return true
+}
+
+// waitForRest waits for what the command left running when it exited. It returns false where ctx ends before.
+func (a *Agent) waitForRest(ctx context.Context, t *task, e *runningCommand) bool {
+	for wait := minPollInterval; ; wait = min(2*wait, maxPollInterval) {
+		left, err := e.processes.find()
+		if err == nil && len(left) == 0 {
+			return true
+		}
+		text := describe(left)
+		if err != nil {
+			text = err.Error()
+		}
+		if e.left == "" {
+			a.log.Info("command of an action has exited, but what it started is still running", "action", t.id, "processes", text)
+			_ = a.update(t, false, func(e *entry) {
+				e.Action.State.Waiting = "the command has exited, but what it started is still running: " + text
+			})
+		}
+		e.left = text
+		if !retry.Sleep(ctx, wait) {
+			return false
+		}
 	}
 }
 
@@ -129,12 +182,12 @@ func exited(pid int) <-chan struct{} {
 func conclusion(process *os.ProcessState, err error) wire.State {
 	var exit *exec.ExitError
 	switch {
-	case err == nil, errors.Is(err, exec.ErrWaitDelay):
+	case err == nil:
 		return wire.State{Phase: wire.PhaseDone}
 	case errors.As(err, &exit) || process != nil && !process.Success():
 		return wire.State{Phase: wire.PhaseFailed, Error: failure(wire.CodeExit, "the command ended with "+process.String())}
 	default:
-		return wire.State{Phase: wire.PhaseFailed, Error: failure(wire.CodeFailed, "the command's output cannot be read: "+err.Error())}
+		return wire.State{Phase: wire.PhaseFailed, Error: failure(wire.CodeFailed, "the command's end cannot be read: "+err.Error())}
 	}
 }
 
@@ -144,117 +197,4 @@ func exitCode(process *os.ProcessState) int {
 		return 128 + int(status.Signal())
 	}
 	return process.ExitCode()
-}
-
-func inheritedEnvironment() []string {
-	return slices.DeleteFunc(os.Environ(), func(variable string) bool { return strings.HasPrefix(variable, envPrefix) })
-}
-
-func (a *Agent) actionEnvironment(action wire.Action) []string {
-	environment := []string{
-		envActionID + "=" + action.ID,
-		envPrefix + "ACTION_KIND=" + action.Kind,
-		envPrefix + "NODE_ID=" + a.cfg.NodeID,
-		envPrefix + "CLUSTER_ID=" + a.cfg.ClusterID,
-	}
-	if term, given := action.Metadata[wire.MetaTerm]; given {
-		environment = append(environment, envPrefix+"TERM="+term)
-	}
-	return environment
-}
-
-// argEnvironment is a variable for each scalar of args: strings as they are, numbers and booleans as in JSON.
-func argEnvironment(args json.RawMessage) ([]string, error) {
-	var values map[string]json.RawMessage
-	if len(args) > 0 {
-		if err := json.Unmarshal(args, &values); err != nil {
-			return nil, invalid("args must be an object like {name: value}")
-		}
-	}
-	from := map[string]string{}
-	var environment []string
-	for _, name := range slices.Sorted(maps.Keys(values)) {
-		value := string(values[name])
-		switch value[0] {
-		case '{', '[', 'n': // an object, a list or null
-			continue
-		case '"':
-			if err := json.Unmarshal(values[name], &value); err != nil {
-				return nil, invalid("argument %s: %s", name, err)
-			}
-			if strings.IndexByte(value, 0) >= 0 {
-				return nil, invalid("argument %s contains a NUL, which an environment variable cannot", name)
-			}
-		}
-		variable := envPrefix + "ARG_" + variableName(name)
-		if other, taken := from[variable]; taken {
-			return nil, invalid("arguments %s and %s would both be the variable %s", other, name, variable)
-		}
-		from[variable] = name
-		environment = append(environment, variable+"="+value)
-	}
-	return environment, nil
-}
-
-func variableName(name string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r >= 'a' && r <= 'z':
-			return r - 'a' + 'A'
-		case r >= 'A' && r <= 'Z', r >= '0' && r <= '9':
-			return r
-		default:
-			return '_'
-		}
-	}, name)
-}
-
-func createOutput(dir string) (string, error) {
-	file, err := os.CreateTemp(dir, outputPattern)
-	if err != nil {
-		return "", err
-	}
-	if err := file.Close(); err != nil {
-		return "", err
-	}
-	return filepath.Abs(file.Name())
-}
-
-// readOutput reads the JSON object that a command wrote, nil where it wrote none.
-func readOutput(path string) (json.RawMessage, error) {
-	const name = "$REPLICANTE_OUTPUT"
-	// A command may have replaced the file: do not wait for a pipe, and follow no link.
-	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%s cannot be read: %w", name, err)
-	}
-	defer file.Close()
-	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a regular file", name)
-	}
-	raw, err := io.ReadAll(io.LimitReader(file, maxPayload+1))
-	if err != nil {
-		return nil, fmt.Errorf("%s cannot be read: %w", name, err)
-	}
-	if len(raw) > maxPayload {
-		return nil, fmt.Errorf("%s contains more than %d bytes", name, maxPayload)
-	}
-	raw = bytes.TrimSpace(raw)
-	if len(raw) == 0 {
-		return nil, nil
-	}
-	var object map[string]json.RawMessage
-	if err := json.Unmarshal(raw, &object); err != nil || object == nil || !utf8.Valid(raw) {
-		return nil, fmt.Errorf("%s does not contain a JSON object", name)
-	}
-	return raw, nil
-}
-
-func removeAll(paths []string) {
-	for _, path := range paths {
-		_ = os.Remove(path)
-	}
 }

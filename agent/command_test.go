@@ -2,7 +2,9 @@ package agent_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -17,6 +19,7 @@ const external = wire.KindExternalPrefix
 
 func TestACommandReadsTheActionAndWritesAPayload(t *testing.T) {
 	t.Setenv("REPLICANTE_STRAY", "inherited")
+	t.Setenv("TMPDIR", t.TempDir())
 	dir := t.TempDir()
 	seen, stdin := filepath.Join(t.TempDir(), "env"), filepath.Join(t.TempDir(), "stdin")
 	s := serve(t, agent.Config{DataDir: dir, Actions: map[string]agent.Command{
@@ -48,7 +51,7 @@ func TestACommandReadsTheActionAndWritesAPayload(t *testing.T) {
 	if err := json.Unmarshal(raw, &given); err != nil || given.ID != id || given.Kind != external+"look" || given.State.Phase != wire.PhaseRunning {
 		t.Errorf("stdin: %s, %v", raw, err)
 	}
-	if left, _ := filepath.Glob(filepath.Join(dir, "output-*")); len(left) != 0 {
+	if left, _ := filepath.Glob(filepath.Join(os.TempDir(), "replicante-action-*")); len(left) != 0 {
 		t.Errorf("files are left: %v", left)
 	}
 }
@@ -76,6 +79,9 @@ func TestACommandThatFailsHasACodeAndAMessage(t *testing.T) {
 		"output: null":    {sh(`echo null >$REPLICANTE_OUTPUT`), wire.CodeFailed, "not contain a JSON object", 0, "null"},
 		"output: a pipe":  {sh(`rm $REPLICANTE_OUTPUT; mkfifo $REPLICANTE_OUTPUT`), wire.CodeFailed, "not a regular file", 0, "null"},
 		"too much output": {sh(`head -c 70000 /dev/zero >$REPLICANTE_OUTPUT`), wire.CodeFailed, "more than 65536 bytes", 0, "null"},
+		"NUL in a key":    {sh(`printf '%s' '{"a\u0000b": 1}' >$REPLICANTE_OUTPUT`), wire.CodeFailed, "NUL", 0, "null"},
+		"NUL in a text":   {sh(`printf '%s' '{"a": ["\u0000"]}' >$REPLICANTE_OUTPUT; exit 4`), wire.CodeExit, "NUL", 4, "null"},
+		"too deep":        {sh(`i=0; while [ $i -lt 65 ]; do printf '{"a":'; i=$((i+1)); done >$REPLICANTE_OUTPUT; { printf 1; while [ $i -gt 0 ]; do printf '}'; i=$((i-1)); done; } >>$REPLICANTE_OUTPUT`), wire.CodeFailed, "more than 64 levels", 0, "null"},
 		"no such file":    {agent.Command{Command: []string{"/no/such/file"}}, wire.CodeFailed, "cannot be started", -1, "null"},
 	}
 	actions := map[string]agent.Command{}
@@ -187,19 +193,97 @@ func TestAKillStopsTheRunningActionAndTheNextOneStarts(t *testing.T) {
 	}
 }
 
-func TestAnActionEndsAlthoughItsCommandLeavesAProcessRunning(t *testing.T) {
+func TestAnActionIsOverWhenAllThatItStartedIs(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "pid")
 	s := serve(t, agent.Config{DataDir: t.TempDir(), Actions: map[string]agent.Command{
-		"daemon": sh(`sleep 1000 & echo $! >` + file + `; echo started`)}})
-	state := s.end(s.post(external+"daemon", "", nil))
-	if state.Phase != wire.PhaseDone || state.StdoutTail != "started\n" {
+		"daemon": sh(`setsid sleep 1000 & echo $! >` + file + `; echo started`)}})
+	id := s.post(external+"daemon", "", nil)
+	waiting := func() wire.State {
+		action, err := s.Get(t.Context(), s.url, id, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return action.State
+	}
+	eventually(t, "the action reports what it waits for", func() bool { return waiting().Waiting != "" })
+	if state := waiting(); state.Phase != wire.PhaseRunning || !strings.Contains(state.Waiting, "still running: s") {
 		t.Errorf("state: %+v", state)
 	}
-	for _, pid := range pids(t, file) {
-		if !alive(pid) {
-			t.Error("what a successful command left running was ended")
+	kill(t, pids(t, file)[0])
+	if state := s.end(id); state.Phase != wire.PhaseDone || state.StdoutTail != "started\n" || state.Waiting != "" {
+		t.Errorf("state: %+v", state)
+	}
+}
+
+func TestATimeoutNamesWhatWasLeftRunning(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "pid")
+	s := serve(t, agent.Config{DataDir: t.TempDir(), Actions: map[string]agent.Command{
+		"daemon": sh(`setsid sleep 1000 & echo $! >` + file + `; exit 3`)}})
+	state := s.end(s.post(external+"daemon", "", map[string]string{wire.MetaTimeout: "300ms"}))
+	if code(state) != wire.CodeTimeout || !strings.Contains(message(state), "exit status 3") || !strings.Contains(message(state), "sleep (") ||
+		!strings.Contains(message(state), "service manager") || *state.ExitCode != 3 {
+		t.Errorf("state: %+v %s", state, state.Error)
+	}
+	if alive(pids(t, file)[0]) {
+		t.Error("what was left is still running")
+	}
+}
+
+func TestACommandGetsNothingThatConcernsTheAgentAlone(t *testing.T) {
+	for _, name := range []string{"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "REPLIAGENT_LOG_LEVEL", "INVOCATION_ID"} {
+		t.Setenv(name, "stray")
+	}
+	s := serve(t, agent.Config{Actions: map[string]agent.Command{"env": {Command: []string{"env"}}}, Probe: probe(`env >&2; exit 1`)})
+	if state := s.end(s.post(external+"env", "", nil)); strings.Contains(state.StdoutTail, "stray") {
+		t.Errorf("environment: %s", state.StdoutTail)
+	}
+}
+
+func TestALargeArgumentIsOnStandardInputOnly(t *testing.T) {
+	s := serve(t, agent.Config{Actions: map[string]agent.Command{"read": sh(`wc -c; env | grep -c ^REPLICANTE_ARG_; env | grep ^REPLICANTE_ARG_SMALL`)}})
+	state := s.end(s.post(external+"read", `{"small": "x", "edge": "`+strings.Repeat("e", 32<<10)+`", "big": "`+strings.Repeat("b", 140_000)+`"}`, nil))
+	var size, variables int
+	if _, err := fmt.Sscanf(state.StdoutTail, "%d\n%d\nREPLICANTE_ARG_SMALL=x", &size, &variables); err != nil || size < 170_000 || variables != 2 {
+		t.Errorf("state: %+v %s, %v", state, state.Error, err)
+	}
+}
+
+func TestACommandMayBecomeAnotherUser(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root may run a command as another user")
+	}
+	if _, err := exec.LookPath("runuser"); err != nil {
+		t.Skip("runuser is not installed")
+	}
+	write := `id -un; echo "{\"a\": 1}" >"$REPLICANTE_OUTPUT"; echo log >/dev/stderr`
+	s := serve(t, agent.Config{DataDir: t.TempDir(), Actions: map[string]agent.Command{
+		"itself":     {Command: []string{"runuser", "-u", "nobody", "--", "sh", "-c", write}},
+		"configured": {Command: []string{"sh", "-c", write}, User: "nobody"},
+		"by-number":  {Command: []string{"sh", "-c", write}, User: "65534"},
+		"missing":    {Command: []string{"sh", "-c", write}, User: "no-such-user"},
+	}})
+	for _, name := range []string{"itself", "configured", "by-number"} {
+		state := s.end(s.post(external+name, "", nil))
+		if state.Phase != wire.PhaseDone || string(state.Payload) != `{"a":1}` || state.StdoutTail != "nobody\n" || state.StderrTail != "log\n" {
+			t.Errorf("%s: %+v %s", name, state, state.Error)
 		}
-		kill(t, pid)
+	}
+	if state := s.end(s.post(external+"missing", "", nil)); !strings.Contains(message(state), `no user "no-such-user"`) {
+		t.Errorf("missing: %s", state.Error)
+	}
+}
+
+func TestOnlyTheEndOfALongLogIsKept(t *testing.T) {
+	s := serve(t, agent.Config{Actions: map[string]agent.Command{
+		"much": sh(`head -c 20000000 /dev/zero | tr '\0' x; sleep 0.6; stat -L -c %b /proc/self/fd/1 >&2; echo; echo last`)}})
+	state := s.end(s.post(external+"much", "", nil))
+	var blocks int
+	if _, err := fmt.Sscan(state.StderrTail, &blocks); err != nil || blocks*512 > 2<<20 {
+		t.Errorf("20 MB of log use %s blocks", state.StderrTail)
+	}
+	if !strings.HasSuffix(state.StdoutTail, "xxx\nlast\n") || len(state.StdoutTail) != wire.TailBytes {
+		t.Errorf("stdout: %d bytes", len(state.StdoutTail))
 	}
 }

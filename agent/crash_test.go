@@ -29,6 +29,9 @@ import (
 // dataDirVariable makes the test binary an agent with its data in that directory.
 const dataDirVariable = "AGENT_TEST_DIR"
 
+// noCgroups tells such an agent to use no cgroups.
+const noCgroups = "AGENT_TEST_NO_CGROUPS"
+
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(dataDirVariable); dir != "" {
 		if err := live(dir); err != nil {
@@ -48,13 +51,26 @@ func TestMain(m *testing.M) {
 func live(dir string) error {
 	starts := filepath.Join(dir, "starts")
 	mark := `echo "$REPLICANTE_ACTION_ID $$" >>` + starts + `; `
+	if os.Getenv(noCgroups) != "" {
+		agent.DisableCgroups()
+	}
+	reaper, err := agent.NewReaper()
+	if err != nil {
+		return err
+	}
+	go func() { _ = reaper.Run(context.Background()) }()
 	a := agent.New(agent.Config{NodeID: "n1", ClusterID: "c1", DataDir: filepath.Join(dir, "data"), KillGrace: 200 * time.Millisecond,
+		Reaper: reaper,
 		Actions: map[string]agent.Command{
 			"quick": sh(mark + "exit 0"),
 			"short": sh(mark + "sleep 0.03"),
 			"hang":  sh(mark + "sleep 1000 & sleep 1000"),
 			"hide":  sh(`setsid sh -c '` + mark + `sleep 1000; true' & (env -i sh -c 'echo "child $$" >>` + starts + `; sleep 1000; true') & ` + mark + `wait`),
-			"deaf":  sh(`trap '' TERM; ` + mark + `while :; do sleep 0.1; done`),
+			// The process that is started has neither the session nor the environment nor the parent of the action.
+			"escape":  sh(`(setsid setsid env -i /bin/sh -c 'echo "child $$" >>` + starts + `; sleep 1000; true' &); ` + mark + `sleep 1000`),
+			"orphans": sh(`for i in $(seq 50); do (sleep 0.05 &); done; ` + mark),
+			"log":     sh(mark + `until [ -e ` + dir + `/go ]; do sleep 0.01; done; echo one; echo two >&2; echo "child $$" >>` + starts + `; sleep 1000`),
+			"deaf":    sh(`trap '' TERM; ` + mark + `while :; do sleep 0.1; done`),
 		}})
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -183,6 +199,71 @@ func TestAnAgentThatWasKilledStopsWhatRanAndReportsWhatWasLost(t *testing.T) {
 				t.Errorf("what was queued is posted again: %v", err)
 			}
 		})
+	}
+}
+
+func TestNoProcessOfAnActionOutlivesItsTimeout(t *testing.T) {
+	for _, without := range []string{"", "1"} {
+		t.Run("cgroups off: "+without, func(t *testing.T) {
+			t.Setenv(noCgroups, without)
+			dir := t.TempDir()
+			l := launch(t, dir)
+			defer l.crash()
+			id := uuid.NewString()
+			if err := l.Post(t.Context(), l.url, request(id, external+"escape", "", map[string]string{wire.MetaTimeout: "500ms"})); err != nil {
+				t.Fatal(err)
+			}
+			action, err := l.Get(t.Context(), l.url, id, 30*time.Second)
+			if err != nil || code(action.State) != wire.CodeTimeout {
+				t.Errorf("%+v, %v", action, err)
+			}
+			_, pids := starts(dir)
+			if len(pids) != 2 {
+				t.Fatalf("the action started %v", pids)
+			}
+			for _, pid := range pids {
+				if alive(pid) {
+					t.Errorf("process %s outlived the action", pid)
+					kill(t, pid)
+				}
+			}
+		})
+	}
+}
+
+func TestWhatAnActionLeavesBehindIsReaped(t *testing.T) {
+	l := launch(t, t.TempDir())
+	defer l.crash()
+	id := l.post("orphans")
+	if action, err := l.Get(t.Context(), l.url, id, 30*time.Second); err != nil || action.State.Phase != wire.PhaseDone {
+		t.Errorf("%+v, %v", action, err)
+	}
+	eventually(t, "the agent has no child", func() bool {
+		var children string
+		tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", l.command.Process.Pid))
+		for _, path := range tasks {
+			raw, _ := os.ReadFile(path)
+			children += string(raw)
+		}
+		return len(tasks) > 0 && strings.TrimSpace(children) == ""
+	})
+}
+
+func TestACommandSurvivesTheDeathOfItsAgentAlthoughItWritesLogs(t *testing.T) {
+	dir := t.TempDir()
+	l := launch(t, dir)
+	id := l.post("log")
+	eventually(t, "the command runs", func() bool { counts, _ := starts(dir); return counts[id] == 1 })
+	l.crash()
+	if err := os.WriteFile(filepath.Join(dir, "go"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the command has written to its log", func() bool { counts, _ := starts(dir); return counts["child"] == 1 })
+	l = launch(t, dir)
+	defer l.crash()
+	_, pids := starts(dir)
+	if alive(pids[0]) || code(l.state(id)) != wire.CodeLost {
+		t.Errorf("the command was not stopped by the next agent: %+v", l.state(id))
 	}
 }
 

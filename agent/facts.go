@@ -12,6 +12,9 @@ import (
 // maxFactAge is how old facts may be that are returned as fresh, unless an action started or ended since.
 const maxFactAge = 250 * time.Millisecond
 
+// lookWindow is for how long after the facts of a look were returned further questions belong to the same look.
+const lookWindow = 2 * time.Second
+
 const defaultProbeInterval = 5 * time.Second
 
 // facts runs the probe, one at a time, for all callers that need what it prints.
@@ -28,6 +31,10 @@ type facts struct {
 	lastStart time.Time
 	validFrom time.Time
 	running   *probeRun // nil for none
+	// looked is what was returned to the last look, at lookedAt, of the probe that was started at lookedStart.
+	looked      Info
+	lookedAt    time.Time
+	lookedStart time.Time
 }
 
 type probeRun struct {
@@ -43,10 +50,32 @@ func (f *facts) invalidate() {
 	f.validFrom = time.Now()
 }
 
+// look returns fresh facts for the first question of a look. The answers to its further questions, by sameLook, are of the same
+// probe, however long that took, unless an action started or ended since.
+func (f *facts) look(ctx context.Context) (Info, error) {
+	info, start, err := f.fresh(ctx)
+	if err == nil {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.looked, f.lookedAt, f.lookedStart = info, time.Now(), start
+	}
+	return info, err
+}
+
+func (f *facts) sameLook(ctx context.Context) (Info, error) {
+	f.mu.Lock()
+	looked, same := f.looked, time.Since(f.lookedAt) < lookWindow && !f.lookedStart.Before(f.validFrom)
+	f.mu.Unlock()
+	if same {
+		return looked, nil
+	}
+	return f.look(ctx)
+}
+
 // fresh returns facts that are at most maxFactAge older than the call, and not older than the start or end of an action.
-func (f *facts) fresh(ctx context.Context) (Info, error) {
+func (f *facts) fresh(ctx context.Context) (Info, time.Time, error) {
 	if f.agent.cfg.Probe == nil {
-		return Info{Status: wire.StatusHealthy}.normal(f.agent.cfg.Attributes), nil
+		return Info{Status: wire.StatusHealthy}.normal(f.agent.cfg.Attributes), time.Now(), nil
 	}
 	oldest := time.Now().Add(-maxFactAge)
 	for {
@@ -55,20 +84,20 @@ func (f *facts) fresh(ctx context.Context) (Info, error) {
 			oldest = f.validFrom
 		}
 		if !f.lastStart.Before(oldest) && !f.lastStart.IsZero() {
-			info := f.last
+			info, start := f.last, f.lastStart
 			f.mu.Unlock()
-			return info, nil
+			return info, start, nil
 		}
 		if f.running == nil && !f.startProbe() {
 			f.mu.Unlock()
-			return Info{}, errNotReady
+			return Info{}, time.Time{}, errNotReady
 		}
 		running := f.running
 		f.mu.Unlock()
 		select {
 		case <-running.done:
 		case <-ctx.Done():
-			return Info{}, ctx.Err()
+			return Info{}, time.Time{}, ctx.Err()
 		}
 	}
 }
@@ -125,7 +154,7 @@ func (f *facts) finish(run *probeRun, info Info) {
 // refresh runs the probe at an interval until ctx ends. The facts of a node without a probe are published once.
 func (f *facts) refresh(ctx context.Context, interval time.Duration) {
 	if f.agent.cfg.Probe == nil {
-		if info, err := f.fresh(ctx); err == nil && f.agent.cfg.OnInfo != nil {
+		if info, _, err := f.fresh(ctx); err == nil && f.agent.cfg.OnInfo != nil {
 			f.agent.cfg.OnInfo(info)
 		}
 		return
@@ -136,7 +165,7 @@ func (f *facts) refresh(ctx context.Context, interval time.Duration) {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	for {
-		_, _ = f.fresh(ctx)
+		_, _, _ = f.fresh(ctx)
 		select {
 		case <-ctx.Done():
 			return

@@ -56,6 +56,7 @@ func Mount(mux *http.ServeMux, prefix string, find func(*http.Request) *Agent) {
 	handle("POST", "/action/{id}/cancel", (*Agent).postCancel)
 	handle("GET", "/actions/queue", (*Agent).getQueue)
 	handle("GET", "/actions/finished", (*Agent).getFinished)
+	handle("GET", "/info/actions", (*Agent).getKinds)
 	handle("GET", "/info/node", (*Agent).getNode)
 	handle("GET", "/info/store", (*Agent).getStore)
 	handle("GET", "/info/shards", (*Agent).getShards)
@@ -163,8 +164,12 @@ func (a *Agent) getFinished(w http.ResponseWriter, r *http.Request) error {
 	return answer(w, http.StatusOK, wire.ActionList{Actions: list})
 }
 
+func (a *Agent) getKinds(w http.ResponseWriter, _ *http.Request) error {
+	return answer(w, http.StatusOK, wire.ActionsInfo{Kinds: a.kinds()})
+}
+
 func (a *Agent) getNode(w http.ResponseWriter, r *http.Request) error {
-	info, err := a.facts.fresh(r.Context())
+	info, err := a.facts.look(r.Context())
 	if err != nil {
 		return err
 	}
@@ -172,7 +177,7 @@ func (a *Agent) getNode(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (a *Agent) getStore(w http.ResponseWriter, r *http.Request) error {
-	info, err := a.facts.fresh(r.Context())
+	info, err := a.facts.sameLook(r.Context())
 	if err != nil {
 		return err
 	}
@@ -180,11 +185,11 @@ func (a *Agent) getStore(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (a *Agent) getShards(w http.ResponseWriter, r *http.Request) error {
-	info, err := a.facts.fresh(r.Context())
+	info, err := a.facts.sameLook(r.Context())
 	if err != nil {
 		return err
 	}
-	return answer(w, http.StatusOK, shardsInfo(info))
+	return answer(w, http.StatusOK, wire.ShardsInfo{Shards: shards(info)})
 }
 
 // readBody decodes a JSON object. Unknown keys are ignored, because other tools may send them; an empty body is {}.

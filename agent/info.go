@@ -3,34 +3,47 @@ package agent
 import (
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/replicante-io/playbooks/agent/wire"
 )
 
-// Info is the facts of a node. Its JSON is what a probe prints; only status is required.
+// Info is the facts of a node, all of one run of its probe. A probe prints it as JSON; only status is required.
 type Info struct {
-	StoreID      string `json:"store_id"`
-	StoreVersion string `json:"store_version"`
+	StoreID      string // store_id
+	StoreVersion string // store_version
 	// Status is one of package wire's; Reason is why it is not HEALTHY.
-	Status string `json:"status"`
-	Reason string `json:"reason,omitempty"`
+	Status string
+	Reason string
 	// Role is PRIMARY, SECONDARY, RECOVERING or the probe's own. By default it is that of the shards, if all have the same.
-	Role       string         `json:"role"`
-	Shards     []Shard        `json:"shards"`
-	Attributes map[string]any `json:"attributes"`
+	Role string
+	// Shards is nil where they are not known.
+	Shards     []Shard // shards
+	Attributes map[string]any
+	// Warnings are what is wrong with the output of the probe, although it was used.
+	Warnings []string
 }
 
 // Shard is one shard of a node.
 type Shard struct {
-	ID   string `json:"id"`
-	Role string `json:"role"`
-	Lag  *Lag   `json:"lag"`
+	ID   string
+	Role string
+	Lag  *Lag
 }
 
 // Lag is how far a shard is behind its primary.
 type Lag struct {
-	Value int64  `json:"value"`
-	Unit  string `json:"unit"`
+	Value float64
+	Unit  string
+}
+
+// StatusReason is why the status is not HEALTHY, and what is wrong with the output of the probe.
+func (i Info) StatusReason() string {
+	reasons := i.Warnings
+	if i.Reason != "" {
+		reasons = append([]string{i.Reason}, i.Warnings...)
+	}
+	return strings.Join(reasons, "; ")
 }
 
 // normal is the info with a valid status, the role of its shards, and the node's own attributes.
@@ -59,7 +72,8 @@ func (a *Agent) nodeInfo(i Info) wire.NodeInfo {
 	return wire.NodeInfo{
 		AgentVersion: a.cfg.Version, Attributes: i.Attributes, NodeID: a.cfg.NodeID,
 		NodeStatus: wire.FormatStatus(i.Status, i.Reason), StoreID: i.StoreID, StoreVersion: wire.StoreVersion{Number: i.StoreVersion},
-		ClusterID: a.cfg.ClusterID, JournalID: a.JournalID(), Role: i.Role,
+		ClusterID: a.cfg.ClusterID, JournalID: a.JournalID(), Role: i.Role, StatusReason: i.StatusReason(), OneProbe: true,
+		Shards: shards(i),
 	}
 }
 
@@ -67,7 +81,11 @@ func (a *Agent) storeInfo(i Info) wire.StoreInfo {
 	return wire.StoreInfo{ClusterID: a.cfg.ClusterID, Attributes: i.Attributes}
 }
 
-func shardsInfo(i Info) wire.ShardsInfo {
+// shards is nil where they are not known.
+func shards(i Info) []wire.Shard {
+	if i.Shards == nil {
+		return nil
+	}
 	shards := make([]wire.Shard, len(i.Shards))
 	for n, s := range i.Shards {
 		// The published API requires an offset, which probes do not have.
@@ -76,5 +94,5 @@ func shardsInfo(i Info) wire.ShardsInfo {
 			shards[n].Lag = &wire.Offset{Unit: wire.FormatUnit(s.Lag.Unit), Value: s.Lag.Value}
 		}
 	}
-	return wire.ShardsInfo{Shards: shards}
+	return shards
 }

@@ -60,3 +60,9 @@ func failure(code, message string) json.RawMessage {
 	raw, _ := json.Marshal(wire.Error{Code: code, Message: message})
 	return raw
 }
+
+// errorOf is the error of an action of this agent that has failed.
+func errorOf(state wire.State) (e wire.Error) {
+	_ = json.Unmarshal(state.Error, &e)
+	return e
+}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,6 +21,14 @@ func (a *Agent) prepare(request wire.ActionRequest) (execution, error) {
 	limit, err := readTimeout(request.Metadata)
 	if err != nil {
 		return nil, err
+	}
+	if err := wire.CheckJSON(request.Args); err != nil {
+		return nil, invalid("args cannot be accepted: %s", err)
+	}
+	for key, value := range request.Metadata {
+		if strings.IndexByte(key+value, 0) >= 0 {
+			return nil, invalid("metadata %q contains a NUL character", key)
+		}
 	}
 	switch request.Kind {
 	case "":
@@ -45,9 +54,19 @@ func (a *Agent) prepare(request wire.ActionRequest) (execution, error) {
 	}
 	return func(ctx context.Context, t *task) wire.State {
 		return withTimeout(ctx, limit, func(ctx context.Context) wire.State {
-			return a.runCommand(ctx, t, command.Command, environment)
+			return a.runCommand(ctx, t, command, environment)
 		})
 	}, nil
+}
+
+// kinds are the kinds of actions that this agent can run, sorted.
+func (a *Agent) kinds() []string {
+	kinds := []string{wire.KindSuccess, wire.KindFail, wire.KindLoop}
+	for name := range a.cfg.Actions {
+		kinds = append(kinds, wire.KindExternalPrefix+name)
+	}
+	slices.Sort(kinds)
+	return kinds
 }
 
 func readTimeout(metadata map[string]string) (time.Duration, error) {

@@ -3,23 +3,27 @@ package agent
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os/exec"
+	"strings"
 	"syscall"
 	"time"
 
 	"github.com/replicante-io/playbooks/agent/wire"
 )
 
-// maxProbeOutput bounds what a probe may print.
-const maxProbeOutput = 1 << 20
+const (
+	// maxProbeOutput bounds what a probe may print.
+	maxProbeOutput = 1 << 20
+	// drainDelay is how long the output of a probe is read after it has ended, where something that it left running keeps it open.
+	drainDelay = 500 * time.Millisecond
+)
 
 // CommandProbe is a probe that runs a command which prints an Info as JSON. Where the command exits with another status than 0,
 // the node is UNAVAILABLE; where it cannot be started, takes longer than timeout or prints anything else, the node is UNKNOWN.
-func CommandProbe(argv []string, timeout time.Duration) func(context.Context) (Info, error) {
+// reaper is that of the agent.
+func CommandProbe(argv []string, timeout time.Duration, reaper *Reaper) func(context.Context) (Info, error) {
 	return func(ctx context.Context) (Info, error) {
 		if len(argv) == 0 {
 			return Info{}, errors.New("the probe has no command")
@@ -30,15 +34,18 @@ func CommandProbe(argv []string, timeout time.Duration) func(context.Context) (I
 		var stderr tail
 		command := exec.CommandContext(ctx, argv[0], argv[1:]...)
 		command.Stdout, command.Stderr = &stdout, &stderr
-		command.Env = inheritedEnvironment()
+		command.Env = append(inheritedEnvironment(), envProbe+"=1")
 		command.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 		command.Cancel = func() error { return syscall.Kill(-command.Process.Pid, syscall.SIGKILL) }
 		command.WaitDelay = drainDelay
-		err := command.Run()
+		err := reaper.start(command)
+		if err == nil {
+			err = reaper.wait(command)
+		}
 		var exit *exec.ExitError
 		switch {
 		case ctx.Err() != nil:
-			return Info{}, fmt.Errorf("the probe did not end within %s", timeout)
+			return Info{}, fmt.Errorf("the probe did not end within %s; see probe.timeout", timeout)
 		case errors.As(err, &exit):
 			reason := "the probe ended with " + exit.String()
 			if line := firstLine(stderr.String()); line != "" {
@@ -50,16 +57,7 @@ func CommandProbe(argv []string, timeout time.Duration) func(context.Context) (I
 		case stdout.over:
 			return Info{}, fmt.Errorf("the probe printed more than %d bytes", maxProbeOutput)
 		}
-		var info Info
-		decoder := json.NewDecoder(&stdout.buffer)
-		decoder.DisallowUnknownFields()
-		if err := decoder.Decode(&info); err != nil {
-			return Info{}, fmt.Errorf("decode the output of the probe: %w", err)
-		}
-		if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-			return Info{}, errors.New("the probe printed more than one JSON object")
-		}
-		return info, nil
+		return parseInfo(stdout.buffer.Bytes())
 	}
 }
 
@@ -77,10 +75,13 @@ func (l *limited) Write(p []byte) (int, error) {
 	return l.buffer.Write(p)
 }
 
+// firstLine is the first line of a text, cut where it is long, for a reason.
 func firstLine(text string) string {
-	line, _, _ := bytes.Cut(bytes.TrimSpace([]byte(text)), []byte("\n"))
-	if len(line) > 200 {
-		line = line[:200]
+	const most = 200
+	line, _, _ := strings.Cut(strings.TrimSpace(text), "\n")
+	line = strings.ReplaceAll(strings.ToValidUTF8(strings.TrimSpace(line), "\uFFFD"), "\x00", "\uFFFD")
+	if len(line) > most {
+		line = strings.ToValidUTF8(line[:most], "") + "…"
 	}
-	return string(line)
+	return line
 }

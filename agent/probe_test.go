@@ -19,7 +19,7 @@ import (
 )
 
 func probe(script string) func(context.Context) (agent.Info, error) {
-	return agent.CommandProbe([]string{"/bin/sh", "-c", script}, 500*time.Millisecond)
+	return agent.CommandProbe([]string{"/bin/sh", "-c", script}, 500*time.Millisecond, nil)
 }
 
 func TestNodeWithoutAProbeIsHealthy(t *testing.T) {
@@ -62,11 +62,14 @@ func TestTheOutputOfAProbeIsServedInThePublishedForm(t *testing.T) {
 func TestANodeWhoseProbeFailsIsUnavailableOrUnknown(t *testing.T) {
 	cases := map[string]struct{ script, status, reason string }{
 		"exit status":    {"echo no connection >&2; exit 1", wire.StatusUnavailable, ""},
-		"no JSON":        {"echo fine", wire.StatusUnknown, "decode the output of the probe"},
-		"an unknown key": {`echo '{"sttus": "HEALTHY"}'`, wire.StatusUnknown, `unknown field "sttus"`},
+		"no JSON":        {"echo fine", wire.StatusUnknown, "no JSON object, but: fine"},
+		"not valid JSON": {`echo '{"status": HEALTHY}'`, wire.StatusUnknown, "decode the output of the probe"},
+		"an unknown key": {`echo '{"sttus": "HEALTHY"}'`, wire.StatusUnknown, `the unknown key "sttus" is ignored`},
+		"a wrong type":   {`echo '{"status": "HEALTHY", "shards": [{"id": "s", "lag": {"value": "3"}}]}'`, wire.StatusUnknown, `shards[0].lag.value must be a number, not "3"`},
+		"NUL":            {`echo '{"status": "HEALTHY", "attributes": {"a\u0000b": 1}}'`, wire.StatusUnknown, "NUL"},
 		"no status":      {`echo '{}'`, wire.StatusUnknown, "no status"},
 		"no such status": {`echo '{"status": "FINE"}'`, wire.StatusUnknown, "FINE"},
-		"nothing":        {`true`, wire.StatusUnknown, "EOF"},
+		"nothing":        {`true`, wire.StatusUnknown, "printed nothing"},
 		"two":            {`echo '{"status": "HEALTHY"} {"status": "HEALTHY"}'`, wire.StatusUnknown, "more than one"},
 		"too slow":       {"sleep 1000 & sleep 1000", wire.StatusUnknown, "did not end within 500ms"},
 	}
@@ -78,8 +81,11 @@ func TestANodeWhoseProbeFailsIsUnavailableOrUnknown(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if status, reason := wire.ParseStatus(info.NodeStatus); status != c.status || !strings.Contains(reason, c.reason) {
-				t.Errorf("%s, %q; want %s, %q", status, reason, c.status, c.reason)
+			if status, _ := wire.ParseStatus(info.NodeStatus); status != c.status || !strings.Contains(info.StatusReason, c.reason) {
+				t.Errorf("%s, %q; want %s, %q", status, info.StatusReason, c.status, c.reason)
+			}
+			if _, answer := s.raw("/info/shards"); answer != "{}" || info.Shards != nil {
+				t.Errorf("shards that are not known: %s, %v", answer, info.Shards)
 			}
 		})
 	}
@@ -183,5 +189,53 @@ func TestTheFactsOfAProbeThatWasStoppedAreNotPublished(t *testing.T) {
 	case info := <-published:
 		t.Errorf("published of %+v although the agent only closed", info)
 	default:
+	}
+}
+
+func TestWhatAProbePrintsMayBeWrittenInSeveralForms(t *testing.T) {
+	s := serve(t, agent.Config{Probe: probe(`echo '(warning: a client said something)'
+		echo '{"status": "HEALTHY", "store_version": 7.20, "store_id": 12, "role": "master", "colour": "red",
+		"attributes": {"n": 9007199254740993, "x": 7.10},
+		"shards": [{"id": 0, "role": "slave", "lag": {"value": 0.25, "unit": "seconds", "more": 1}}, {"id": "b", "lag": {"value": 3.0}}, {"id": "c", "lag": null}]}'`)})
+	info, err := s.NodeInfo(t.Context(), s.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if status, _ := wire.ParseStatus(info.NodeStatus); status != wire.StatusHealthy || info.StoreVersion.Number != "7.20" || info.StoreID != "12" ||
+		info.Role != "master" || fmt.Sprint(info.Attributes) != "map[n:9007199254740993 x:7.10]" {
+		t.Errorf("%+v", info)
+	}
+	if len(info.Shards) != 3 || info.Shards[0].ID != "0" || wire.ParseRole(info.Shards[0].Role) != "slave" || info.Shards[0].Lag.Value != 0.25 ||
+		info.Shards[1].Lag.Value != 3 || info.Shards[2].Lag != nil {
+		t.Errorf("%+v", info.Shards)
+	}
+	for _, want := range []string{`"colour"`, `"shards[0].lag.more"`, "warning: a client said something"} {
+		if !strings.Contains(info.StatusReason, want) {
+			t.Errorf("the reason %q lacks %q", info.StatusReason, want)
+		}
+	}
+}
+
+func TestOneLookIsOneRunOfASlowProbe(t *testing.T) {
+	runs := filepath.Join(t.TempDir(), "runs")
+	s := serve(t, agent.Config{Probe: probe(`echo >>` + runs + `; n=$(wc -l <` + runs + `); sleep 0.3
+		echo "{\"status\": \"HEALTHY\", \"attributes\": {\"n\": $n}, \"shards\": [{\"id\": \"$n\"}]}"`)})
+	for n := 1; n <= 2; n++ {
+		want := fmt.Sprint(n)
+		info, err := s.NodeInfo(t.Context(), s.url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		store, err := s.StoreInfo(t.Context(), s.url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		shards, err := s.ShardsInfo(t.Context(), s.url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !info.OneProbe || fmt.Sprint(info.Attributes["n"]) != want || info.Shards[0].ID != want || fmt.Sprint(store.Attributes["n"]) != want || shards.Shards[0].ID != want {
+			t.Errorf("look %d: %v %v, %v, %v", n, info.Attributes, info.Shards, store, shards)
+		}
 	}
 }

@@ -25,8 +25,9 @@ type Node struct {
 	StoreID      string         `json:"store_id,omitempty"`
 	StoreVersion string         `json:"store_version,omitempty"`
 	Status       string         `json:"status,omitempty"`
+	StatusReason string         `json:"status_reason,omitempty"`
 	Role         string         `json:"role,omitempty"`
-	Shards       []Shard        `json:"shards,omitempty"`
+	Shards       []Shard        `json:"shards,omitzero"` // nil: not known
 	AgentVersion string         `json:"agent_version,omitempty"`
 	StartTS      time.Time      `json:"start_ts,omitzero"` // of the agent
 }
@@ -40,8 +41,8 @@ type Shard struct {
 
 // Lag is how far a shard is behind its primary.
 type Lag struct {
-	Value int64  `json:"value"`
-	Unit  string `json:"unit"`
+	Value float64 `json:"value"`
+	Unit  string  `json:"unit"`
 }
 
 const maxID = 255

@@ -126,7 +126,7 @@ var factShapes = sync.OnceValue(func() map[string]*shape {
 	shard.fact("shard", "id", cel.StringType, nil)
 	shard.fact("shard", "role", cel.StringType, nil)
 	shard.fact("shard", "lag", cel.ObjectType(typeLag), plainObject)
-	lag.fact("lag", "value", cel.IntType, nil)
+	lag.fact("lag", "value", cel.DynType, nil) // an int, or a double where it is not whole
 	lag.fact("lag", "unit", cel.StringType, nil)
 	for _, name := range []string{"id", "cluster", "playbook", "requested_by"} {
 		run.always(name, cel.StringType, "", nil)

@@ -28,8 +28,8 @@ type Shard struct {
 
 // Lag is how far a shard is behind its primary.
 type Lag struct {
-	Value int64  `json:"value"`
-	Unit  string `json:"unit"`
+	Value float64 `json:"value"`
+	Unit  string  `json:"unit"`
 }
 
 // Node is a node that was once seen: what its key and its agent last said. It stays until it is forgotten.
@@ -42,8 +42,9 @@ type Node struct {
 	StoreID      string     `json:"store_id,omitempty"`
 	StoreVersion string     `json:"store_version,omitempty"`
 	Status       Status     `json:"status"`
+	StatusReason string     `json:"status_reason,omitempty"` // why it is not HEALTHY, or what is wrong with how it was reported
 	Role         string     `json:"role,omitempty"` // PRIMARY, SECONDARY, RECOVERING or the agent's own; "" when unknown
-	Shards       []Shard    `json:"shards,omitempty"`
+	Shards       []Shard    `json:"shards,omitzero"` // nil when unknown
 	AgentVersion string     `json:"agent_version,omitempty"`
 	StartTS      *time.Time `json:"start_ts,omitempty"`    // of the agent
 	ObservedTS   *time.Time `json:"observed_ts,omitempty"` // of the facts

@@ -111,6 +111,13 @@ func (c *Client) NodeInfo(ctx context.Context, agentURL string) (wire.NodeInfo, 
 	return info, err
 }
 
+// ActionsInfo reads which kinds of actions the agent can run. Agents of others do not know the question (404).
+func (c *Client) ActionsInfo(ctx context.Context, agentURL string) (wire.ActionsInfo, error) {
+	var info wire.ActionsInfo
+	err := c.do(ctx, agentURL, http.MethodGet, []string{"info", "actions"}, "", nil, &info)
+	return info, err
+}
+
 // StoreInfo reads the facts of the node's datastore.
 func (c *Client) StoreInfo(ctx context.Context, agentURL string) (wire.StoreInfo, error) {
 	var info wire.StoreInfo

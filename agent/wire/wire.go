@@ -105,7 +105,7 @@ type Action struct {
 }
 
 // State is the state of an action. Error is null unless the phase is FAILED; ours is an Error, that of other agents can be
-// anything. ExitCode and the tails are ours too, for kinds that run a command.
+// anything. ExitCode, the tails and Waiting are ours too, for kinds that run a command.
 type State struct {
 	Phase      Phase           `json:"phase"`
 	Payload    json.RawMessage `json:"payload"`
@@ -113,6 +113,8 @@ type State struct {
 	ExitCode   *int            `json:"exit_code,omitempty"`
 	StdoutTail string          `json:"stdout_tail,omitempty"`
 	StderrTail string          `json:"stderr_tail,omitempty"`
+	// Waiting is why an action is still RUNNING although its command has exited.
+	Waiting string `json:"waiting,omitempty"`
 }
 
 // Error is State.Error of our agents.
@@ -154,10 +156,14 @@ type NodeInfo struct {
 	NodeStatus   json.RawMessage `json:"node_status"` // "HEALTHY", …, "JOINING_CLUSTER", "LEAVING_CLUSTER", {"UNKNOWN": "why"}
 	StoreID      string          `json:"store_id"`
 	StoreVersion StoreVersion    `json:"store_version"`
-	// ClusterID, JournalID and Role are ours.
-	ClusterID string `json:"cluster_id,omitempty"`
-	JournalID string `json:"journal_id,omitempty"`
-	Role      string `json:"role,omitempty"`
+	// The rest is ours. With OneProbe, all of the answer is of one run of the probe, and what is absent is not known: nothing
+	// else has to be asked. StatusReason is why the status is not HEALTHY, and what is wrong with the output of the probe.
+	ClusterID    string  `json:"cluster_id,omitempty"`
+	JournalID    string  `json:"journal_id,omitempty"`
+	Role         string  `json:"role,omitempty"`
+	StatusReason string  `json:"status_reason,omitempty"`
+	OneProbe     bool    `json:"one_probe,omitempty"`
+	Shards       []Shard `json:"shards,omitzero"`
 }
 
 // AgentVersion is the version of an agent.
@@ -174,15 +180,20 @@ type StoreVersion struct {
 	Extra    *string `json:"extra,omitempty"`
 }
 
+// ActionsInfo is the answer to GET /info/actions.
+type ActionsInfo struct {
+	Kinds []string `json:"kinds"` // of the actions that the agent can run, sorted
+}
+
 // StoreInfo is the answer to GET /info/store.
 type StoreInfo struct {
 	ClusterID  string         `json:"cluster_id"`
 	Attributes map[string]any `json:"attributes"`
 }
 
-// ShardsInfo is the answer to GET /info/shards.
+// ShardsInfo is the answer to GET /info/shards. Shards is absent where they are not known.
 type ShardsInfo struct {
-	Shards []Shard `json:"shards"`
+	Shards []Shard `json:"shards,omitzero"`
 }
 
 // Shard is one shard of a node.
@@ -196,7 +207,7 @@ type Shard struct {
 // Offset is a position in a shard, or a distance.
 type Offset struct {
 	Unit  json.RawMessage `json:"unit"` // "seconds", "milliseconds", {"unit": "word"}
-	Value int64           `json:"value"`
+	Value float64         `json:"value"`
 }
 
 // ActionList is the answer to GET /actions/queue and /actions/finished.

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
-	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/spf13/cobra"
@@ -24,20 +23,17 @@ import (
 	"github.com/replicante-io/playbooks/internal/version"
 )
 
-// minProbeTimeout is the least timeout of the probe, however short its interval is.
-const minProbeTimeout = 10 * time.Second
-
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal kills the program
-	if err := command().ExecuteContext(ctx); err != nil {
+	if err := command(config.Hangups()).ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "repliagent:", err)
 		os.Exit(1)
 	}
 }
 
-func command() *cobra.Command {
+func command(hangups <-chan os.Signal) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "repliagent --config FILE",
 		Short: "The agent of one node",
@@ -56,14 +52,22 @@ environment over the file.`,
 		if err != nil {
 			return err
 		}
-		return run(cmd.Context(), c)
+		log := c.Log.Logger("repliagent", os.Stderr)
+		go config.ReloadLogLevel(cmd.Context(), hangups, log, func() (config.Log, error) {
+			c, err := config.LoadAgent(*file, cmd.Flags())
+			return c.Log, err
+		})
+		return run(cmd.Context(), c, log)
 	}
 	return cmd
 }
 
 // run serves the agent and keeps its node registered until ctx ends.
-func run(ctx context.Context, c config.Agent) error {
-	log := c.Log.Logger("repliagent", os.Stderr)
+func run(ctx context.Context, c config.Agent, log hclog.Logger) error {
+	reaper, err := agent.NewReaper()
+	if err != nil {
+		return err
+	}
 	listener, err := net.Listen("tcp", c.API.Listen)
 	if err != nil {
 		return fmt.Errorf("listen on api.listen: %w", err)
@@ -79,13 +83,14 @@ func run(ctx context.Context, c config.Agent) error {
 	defer func() { _ = client.Close() }()
 
 	n := node.New(node.Config{
-		Agent: agentConfig(c, log), URL: advertised(c.API, listener), Version: version.Text(),
+		Agent: agentConfig(c, reaper, log), URL: advertised(c.API, listener), Version: version.Text(),
 		Etcd: client, Prefix: c.Etcd.Prefix, TTL: c.Etcd.LeaseTTL, Log: log,
 	})
 	log.Info("agent starts", "node", c.Node.ID, "cluster", c.Node.Cluster, "listen", listener.Addr().String(), "version", version.Text())
 	work, ctx := errgroup.WithContext(ctx)
 	work.Go(func() error { return node.Serve(ctx, listener, n.Handler(), 1, c.API.Names(), log) })
 	work.Go(func() error { return n.Run(ctx) })
+	work.Go(func() error { return reaper.Run(ctx) })
 	work.Go(func() error {
 		select {
 		case <-n.Agent().Ready():
@@ -106,17 +111,17 @@ func advertised(api config.API, listener net.Listener) string {
 	return api.Advertise
 }
 
-func agentConfig(c config.Agent, log hclog.Logger) agent.Config {
+func agentConfig(c config.Agent, reaper *agent.Reaper, log hclog.Logger) agent.Config {
 	a := agent.Config{
 		NodeID: c.Node.ID, ClusterID: c.Node.Cluster, Attributes: c.Node.Attributes, DataDir: c.DataDir,
-		Actions: map[string]agent.Command{}, Log: log.Named("agent"),
+		Actions: map[string]agent.Command{}, Reaper: reaper, Log: log.Named("agent"),
 	}
 	for name, command := range c.Actions {
-		a.Actions[name] = agent.Command{Command: command.Command, Timeout: command.Timeout}
+		a.Actions[name] = agent.Command{Command: command.Command, Timeout: command.Timeout, User: command.User}
 	}
 	if c.Probe != nil {
 		a.ProbeInterval = c.Probe.Interval
-		a.Probe = agent.CommandProbe(c.Probe.Command, max(2*c.Probe.Interval, minProbeTimeout))
+		a.Probe = agent.CommandProbe(c.Probe.Command, c.Probe.Timeout, reaper)
 	}
 	return a
 }

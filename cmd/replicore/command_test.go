@@ -11,7 +11,7 @@ import (
 // run executes one command line, and returns what it printed, its error, and whether its arguments were valid.
 func run(t *testing.T, args ...string) (out string, err error, valid bool) {
 	t.Helper()
-	root, entered := command()
+	root, entered := command(nil)
 	var b bytes.Buffer
 	root.SetOut(&b)
 	root.SetErr(&b)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/replicante-io/playbooks/internal/config"
 	"github.com/replicante-io/playbooks/internal/version"
 )
 
@@ -23,7 +24,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal kills the program
-	root, entered := command()
+	root, entered := command(config.Hangups())
 	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "replicore:", err)
 		if !*entered {
@@ -35,7 +36,7 @@ func main() {
 }
 
 // command is the root command. Entered becomes true when arguments and flags are valid and a subcommand starts.
-func command() (root *cobra.Command, entered *bool) {
+func command(hangups <-chan os.Signal) (root *cobra.Command, entered *bool) {
 	entered = new(bool)
 	root = &cobra.Command{
 		Use:   "replicore",
@@ -51,6 +52,6 @@ Exit: 0 done, 1 error, 2 usage.`,
 		PersistentPreRun: func(*cobra.Command, []string) { *entered = true },
 	}
 	root.SetVersionTemplate("replicore {{.Version}}\n")
-	root.AddCommand(serverCommand(), devCommand(), storeCommand())
+	root.AddCommand(serverCommand(hangups), devCommand(), storeCommand())
 	return root, entered
 }

@@ -3,9 +3,9 @@ package cluster
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"reflect"
-	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -59,42 +59,74 @@ func (v *Inventory) Ask(ctx context.Context, cluster string, names []string) []r
 	return asked
 }
 
-// askNode fills in what the node's agent says now.
+// askNode fills in what the node's agent says now. What could not be had is absent.
 func (v *Inventory) askNode(ctx context.Context, n *record.Node) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	info, err := v.nodeInfo(ctx, n.AgentURL)
 	now := record.Now()
 	n.ObservedTS = &now
-	n.Role, n.Shards = "", nil
-	if err != nil || info.NodeID != "" && info.NodeID != n.NodeID {
-		n.Status = record.StatusUnreachable
+	n.Role, n.Shards, n.StatusReason = "", nil, ""
+	if err == nil && info.NodeID != "" && info.NodeID != n.NodeID {
+		err = fmt.Errorf("the agent at %s is that of node %q", n.AgentURL, info.NodeID)
+	}
+	if err != nil {
+		n.Status, n.StatusReason = record.StatusUnreachable, err.Error()
 		return
 	}
-	status, _ := wire.ParseStatus(info.NodeStatus)
-	n.Status = record.Status(status)
+	status, reason := wire.ParseStatus(info.NodeStatus)
+	if info.StatusReason != "" {
+		reason = info.StatusReason
+	}
+	n.Status, n.StatusReason = record.Status(status), reason
 	n.StoreID, n.StoreVersion = info.StoreID, info.StoreVersion.Number
 	attributes := map[string]any{}
 	maps.Copy(attributes, info.Attributes)
-	if n.Status != record.StatusUnavailable {
-		if extras, err := v.Agents.StoreInfo(ctx, n.AgentURL); err == nil {
-			maps.Copy(attributes, extras.Attributes)
-		}
-		if shards, err := v.Agents.ShardsInfo(ctx, n.AgentURL); err == nil {
-			n.Role = wire.NodeRole(shards.Shards)
-			for _, shard := range shards.Shards {
-				s := record.Shard{ID: shard.ID, Role: wire.ParseRole(shard.Role)}
-				if shard.Lag != nil {
-					s.Lag = &record.Lag{Value: shard.Lag.Value, Unit: wire.ParseUnit(shard.Lag.Unit)}
-				}
-				n.Shards = append(n.Shards, s)
-			}
-		}
+	if info.OneProbe {
+		n.Shards = shards(info.Shards)
+	} else if n.Status != record.StatusUnavailable {
+		v.askRest(ctx, n, attributes)
 	}
 	if info.Role != "" {
-		n.Role = strings.ToUpper(info.Role)
+		n.Role = info.Role
 	}
 	n.Attributes = document(attributes)
+}
+
+// askRest asks an agent that does not answer with everything at once for the facts of its store and for its shards.
+func (v *Inventory) askRest(ctx context.Context, n *record.Node, attributes map[string]any) {
+	missing := func(what string, err error) {
+		if n.StatusReason != "" {
+			n.StatusReason += "; "
+		}
+		n.StatusReason += "the agent does not report " + what + ": " + err.Error()
+	}
+	if extras, err := v.Agents.StoreInfo(ctx, n.AgentURL); err != nil {
+		missing("the facts of its store", err)
+	} else {
+		maps.Copy(attributes, extras.Attributes)
+	}
+	if answer, err := v.Agents.ShardsInfo(ctx, n.AgentURL); err != nil {
+		missing("its shards", err)
+	} else {
+		n.Role = wire.NodeRole(answer.Shards)
+		n.Shards = shards(answer.Shards)
+	}
+}
+
+// shards is nil where they are not known.
+func shards(published []wire.Shard) []record.Shard {
+	if published == nil {
+		return nil
+	}
+	shards := make([]record.Shard, len(published))
+	for i, shard := range published {
+		shards[i] = record.Shard{ID: shard.ID, Role: wire.ParseRole(shard.Role)}
+		if shard.Lag != nil {
+			shards[i].Lag = &record.Lag{Value: shard.Lag.Value, Unit: wire.ParseUnit(shard.Lag.Unit)}
+		}
+	}
+	return shards
 }
 
 // nodeInfo tries again while nothing is listening: an agent that restarts is back within a second.
@@ -119,7 +151,7 @@ func (v *Inventory) keep(answers []record.Node) {
 			continue
 		}
 		fresh := *known
-		fresh.Status, fresh.Role, fresh.Shards = n.Status, n.Role, n.Shards
+		fresh.Status, fresh.StatusReason, fresh.Role, fresh.Shards = n.Status, n.StatusReason, n.Role, n.Shards
 		fresh.StoreID, fresh.StoreVersion, fresh.Attributes = n.StoreID, n.StoreVersion, n.Attributes
 		old := known.ObservedTS == nil || n.ObservedTS.Sub(*known.ObservedTS) > keepEvery
 		if old || !reflect.DeepEqual(fresh, *known) {

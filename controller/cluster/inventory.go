@@ -167,7 +167,7 @@ func (v *Inventory) appear(n *membership.Node, now time.Time) *record.Node {
 		v.nodes[n.ClusterID][n.NodeID] = known
 	}
 	if known.Status == record.StatusUnreachable {
-		known.Status = record.StatusUnknown
+		known.Status, known.StatusReason = record.StatusUnknown, ""
 	}
 	known.AgentURL, known.JournalID = n.AgentURL, n.JournalID
 	known.AgentVersion, known.StoreID, known.StoreVersion = n.AgentVersion, n.StoreID, n.StoreVersion
@@ -177,7 +177,10 @@ func (v *Inventory) appear(n *membership.Node, now time.Time) *record.Node {
 		known.Status = record.Status(n.Status)
 		known.ObservedTS = &now
 	}
-	known.Role, known.Shards = n.Role, nil
+	known.Role, known.StatusReason, known.Shards = n.Role, n.StatusReason, nil
+	if n.Shards != nil {
+		known.Shards = []record.Shard{}
+	}
 	for _, shard := range n.Shards {
 		s := record.Shard{ID: shard.ID, Role: shard.Role}
 		if shard.Lag != nil {
@@ -209,7 +212,8 @@ func (v *Inventory) vanish(key record.NodeKey, now time.Time) {
 		return
 	}
 	known.Present, known.GoneTS = false, &now
-	known.Status, known.Role, known.Shards = record.StatusUnreachable, "", nil
+	known.Status, known.StatusReason = record.StatusUnreachable, "the node has no key in etcd: its agent has stopped or cannot reach etcd"
+	known.Role, known.Shards = "", nil
 	v.dirty[key] = struct{}{}
 }
 

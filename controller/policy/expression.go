@@ -55,18 +55,26 @@ func (p *Plan) nodeVar(name string, fact *record.Node) map[string]any {
 			v[key] = value
 		}
 	}
-	if fact.Status != record.StatusUnreachable {
+	if fact.Shards != nil {
 		shards := make([]any, len(fact.Shards))
 		for i, shard := range fact.Shards {
 			s := map[string]any{"id": shard.ID, "role": shard.Role}
 			if shard.Lag != nil {
-				s["lag"] = map[string]any{"value": shard.Lag.Value, "unit": shard.Lag.Unit}
+				s["lag"] = map[string]any{"value": number(shard.Lag.Value), "unit": shard.Lag.Unit}
 			}
 			shards[i] = s
 		}
 		v["shards"] = shards
 	}
 	return v
+}
+
+// number is a number as expressions have it: a whole one can be computed with as such.
+func number(value float64) any {
+	if whole := int64(value); float64(whole) == value {
+		return whole
+	}
+	return value
 }
 
 // allResults is results.<stage>.<step>[node] of the actions that have ended.

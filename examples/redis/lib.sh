@@ -43,10 +43,9 @@ replicating() {
   esac
 }
 
-# start_server starts the server as a daemon, without the environment of an action: an agent that starts again after a crash
-# kills every process that has the id of the action that was running.
+# start_server has the service manager start the server, as "systemctl start" does.
 start_server() {
   note start
-  env -i PATH="$PATH" redis-server "$conf" --daemonize yes || fail "redis-server does not start; see $server/redis.log"
+  timeout 30 sh -c 'echo start >"$1"' sh "$server/requests" || fail "the service manager does not answer; see start.sh"
   until_true 30 answers || fail "redis-server does not answer on port $port; see $server/redis.log"
 }

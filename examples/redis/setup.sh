@@ -18,6 +18,7 @@ for port in $REDIS_PORTS; do
   server=$DIR/redis-$number
   [ ! -e "$server" ] || continue
   mkdir "$server"
+  mkfifo "$server/requests"
   cat >"$server/redis.conf" <<CONF
 bind 127.0.0.1
 port $port

@@ -15,6 +15,8 @@ for directory in "$DIR"/redis-*; do
     gone() { [ ! -e "/proc/$(agent "$server")/exe" ]; }
     until_true 10 gone || fail "the agent of $server does not stop"
     rm -f "$server/agent.pid"
+    kill "$(cat "$server/manager.pid" 2>/dev/null)" 2>/dev/null || true
+    rm -f "$server/manager.pid"
     cli SHUTDOWN >/dev/null 2>&1 || true
   )
 done

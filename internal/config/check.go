@@ -52,6 +52,9 @@ func (a *Agent) check(s *source) {
 		if a.Probe.Interval < 100*time.Millisecond {
 			s.invalid("probe.interval", "must be at least 100ms, not %s", yamltree.FormatDuration(a.Probe.Interval))
 		}
+		if a.Probe.Timeout <= 0 {
+			s.invalid("probe.timeout", "must be greater than 0s")
+		}
 	}
 	a.Log.check(s)
 }

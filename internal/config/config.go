@@ -89,12 +89,14 @@ type Node struct {
 type Command struct {
 	Command []string      `key:"command"`
 	Timeout time.Duration `key:"timeout"` // 0: the timeout of the request
+	User    string        `key:"user"`    // whom the command runs as; "": the agent's own user
 }
 
 // Probe is the command that reports the state of the node.
 type Probe struct {
 	Command  []string      `key:"command"`
 	Interval time.Duration `key:"interval"`
+	Timeout  time.Duration `key:"timeout"`
 }
 
 // LoadCore reads the configuration of a replica from a file, the environment (REPLICORE_…) and the flags of CoreFlags. The
@@ -154,6 +156,9 @@ func LoadAgent(file string, flags *pflag.FlagSet) (Agent, error) {
 	agent.Etcd.complete()
 	if agent.Probe != nil && !s.given("probe.interval") {
 		agent.Probe.Interval = 5 * time.Second
+	}
+	if agent.Probe != nil && !s.given("probe.timeout") {
+		agent.Probe.Timeout = 10 * time.Second
 	}
 	agent.check(s)
 	return agent, s.err()

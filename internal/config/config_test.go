@@ -97,7 +97,7 @@ probe: {command: [/bin/info]}
 		Etcd:    config.Etcd{Endpoints: []string{"http://etcd-1:2379"}, Prefix: "/replicante", LeaseTTL: 10 * time.Second},
 		DataDir: "/var/lib/replicante-agent",
 		Actions: map[string]config.Command{"Restart.Redis": {Command: []string{"/bin/restart", "--fast"}, Timeout: time.Minute}},
-		Probe:   &config.Probe{Command: []string{"/bin/info"}, Interval: 5 * time.Second},
+		Probe:   &config.Probe{Command: []string{"/bin/info"}, Interval: 5 * time.Second, Timeout: 10 * time.Second},
 		Log:     config.Log{Level: "info", Format: "text"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -95,9 +95,13 @@ func (n *Node) register() *membership.Registrar {
 func (n *Node) publish(info agent.Info) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.said.Status, n.said.Role, n.said.Attributes = info.Status, info.Role, info.Attributes
+	n.said.Status, n.said.StatusReason = info.Status, info.StatusReason()
+	n.said.Role, n.said.Attributes = info.Role, info.Attributes
 	n.said.StoreID, n.said.StoreVersion = info.StoreID, info.StoreVersion
 	n.said.Shards = nil
+	if info.Shards != nil {
+		n.said.Shards = []membership.Shard{}
+	}
 	for _, s := range info.Shards {
 		n.said.Shards = append(n.said.Shards, membership.Shard{ID: s.ID, Role: s.Role, Lag: (*membership.Lag)(s.Lag)})
 	}

@@ -1,0 +1,88 @@
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/replicante-io/playbooks/agent/wire"
+	"github.com/replicante-io/playbooks/record"
+)
+
+// answers is an agent. What it has no answer to fails.
+type answers struct {
+	node   wire.NodeInfo
+	store  *wire.StoreInfo
+	shards *wire.ShardsInfo
+	asked  []string
+}
+
+func (a *answers) NodeInfo(context.Context, string) (wire.NodeInfo, error) {
+	a.asked = append(a.asked, "node")
+	return a.node, nil
+}
+
+func (a *answers) StoreInfo(context.Context, string) (wire.StoreInfo, error) {
+	a.asked = append(a.asked, "store")
+	if a.store == nil {
+		return wire.StoreInfo{}, errors.New("no store")
+	}
+	return *a.store, nil
+}
+
+func (a *answers) ShardsInfo(context.Context, string) (wire.ShardsInfo, error) {
+	a.asked = append(a.asked, "shards")
+	if a.shards == nil {
+		return wire.ShardsInfo{}, errors.New("no shards")
+	}
+	return *a.shards, nil
+}
+
+func ask(agent *answers) record.Node {
+	v := NewInventory(InventoryConfig{Agents: agent, Concurrency: 1})
+	n := record.Node{NodeID: "n", ClusterID: "c"}
+	v.askNode(context.Background(), &n)
+	return n
+}
+
+func TestAnAgentThatAnswersWithEverythingIsAskedOnce(t *testing.T) {
+	agent := &answers{node: wire.NodeInfo{NodeStatus: json.RawMessage(`"HEALTHY"`), Role: "master", StatusReason: "an unknown key is ignored", OneProbe: true,
+		Shards: []wire.Shard{{ID: "d", Role: wire.FormatRole("slave"), Lag: &wire.Offset{Unit: wire.FormatUnit("seconds"), Value: 0.25}}}}}
+	n := ask(agent)
+	if diff := cmp.Diff([]string{"node"}, agent.asked); diff != "" {
+		t.Error(diff)
+	}
+	if n.Status != record.StatusHealthy || n.StatusReason != "an unknown key is ignored" || n.Role != "master" {
+		t.Errorf("%+v", n)
+	}
+	if diff := cmp.Diff([]record.Shard{{ID: "d", Role: "slave", Lag: &record.Lag{Value: 0.25, Unit: "seconds"}}}, n.Shards); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestWhatAnotherAgentDoesNotReportIsAbsent(t *testing.T) {
+	healthy := wire.NodeInfo{NodeStatus: json.RawMessage(`"HEALTHY"`)}
+	n := ask(&answers{node: healthy, store: &wire.StoreInfo{Attributes: map[string]any{"zone": "a"}}})
+	if n.Shards != nil || n.Role != "" || n.Attributes["zone"] != "a" || !strings.Contains(n.StatusReason, "does not report its shards: no shards") {
+		t.Errorf("%+v", n)
+	}
+	n = ask(&answers{node: healthy, store: &wire.StoreInfo{}, shards: &wire.ShardsInfo{Shards: []wire.Shard{{ID: "d", Role: json.RawMessage(`"Primary"`)}}}})
+	if n.Role != "PRIMARY" || len(n.Shards) != 1 || n.StatusReason != "" {
+		t.Errorf("%+v", n)
+	}
+	n = ask(&answers{node: healthy, store: &wire.StoreInfo{}, shards: &wire.ShardsInfo{Shards: []wire.Shard{}}})
+	if n.Shards == nil || len(n.Shards) != 0 {
+		t.Errorf("a node without shards: %+v", n)
+	}
+}
+
+func TestANodeThatCannotBeAskedHasAReason(t *testing.T) {
+	n := ask(&answers{node: wire.NodeInfo{NodeID: "other"}})
+	if n.Status != record.StatusUnreachable || !strings.Contains(n.StatusReason, `node "other"`) {
+		t.Errorf("%+v", n)
+	}
+}
