@@ -161,9 +161,11 @@ func TestATimeoutStopsTheWholeSessionBeforeItIsReported(t *testing.T) {
 			command := sh(strings.ReplaceAll(c.script, "FILE", file))
 			command.Timeout = c.own
 			s := serve(t, agent.Config{DataDir: t.TempDir(), Actions: map[string]agent.Command{"hang": command}})
-			state := s.end(s.post(external+"hang", "", c.metadata))
-			if code(state) != wire.CodeTimeout || !strings.Contains(message(state), "100ms") {
-				t.Errorf("state: %+v %s", state, state.Error)
+			for fileHolds := fileHolds(file, "\n"); !fileHolds(); { // on a loaded machine the command may be stopped before it has begun
+				state := s.end(s.post(external+"hang", "", c.metadata))
+				if code(state) != wire.CodeTimeout || !strings.Contains(message(state), "100ms") {
+					t.Fatalf("state: %+v %s", state, state.Error)
+				}
 			}
 			for _, pid := range pids(t, file) {
 				if alive(pid) {
@@ -220,8 +222,13 @@ func TestATimeoutNamesWhatWasLeftRunning(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "pid")
 	s := serve(t, agent.Config{DataDir: t.TempDir(), Actions: map[string]agent.Command{
-		"daemon": sh(`setsid sleep 1000 & echo $! >` + file + `; exit 3`)}})
-	state := s.end(s.post(external+"daemon", "", map[string]string{wire.MetaTimeout: "300ms"}))
+		"daemon": sh(`setsid sleep 1000 & echo $! >` + file + `; until grep -q sleep /proc/$!/comm; do sleep 0.01; done; exit 3`)}})
+	id := s.post(external+"daemon", "", nil)
+	eventually(t, "the command has exited", func() bool {
+		action, err := s.Get(t.Context(), s.url, id, 0)
+		return err == nil && strings.Contains(action.State.Waiting, "sleep (")
+	})
+	state := s.cancel(id, wire.CancelRequest{Kill: true, Code: wire.CodeTimeout})
 	if code(state) != wire.CodeTimeout || !strings.Contains(message(state), "exit status 3") || !strings.Contains(message(state), "sleep (") ||
 		!strings.Contains(message(state), "service manager") || *state.ExitCode != 3 {
 		t.Errorf("state: %+v %s", state, state.Error)

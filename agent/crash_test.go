@@ -209,18 +209,13 @@ func TestNoProcessOfAnActionOutlivesItsTimeout(t *testing.T) {
 			dir := t.TempDir()
 			l := launch(t, dir)
 			defer l.crash()
-			id := uuid.NewString()
-			if err := l.Post(t.Context(), l.url, request(id, external+"escape", "", map[string]string{wire.MetaTimeout: "500ms"})); err != nil {
-				t.Fatal(err)
-			}
-			action, err := l.Get(t.Context(), l.url, id, 30*time.Second)
-			if err != nil || code(action.State) != wire.CodeTimeout {
-				t.Errorf("%+v, %v", action, err)
+			id := l.post("escape")
+			eventually(t, "both processes run", func() bool { _, pids := starts(dir); return len(pids) == 2 })
+			answer, err := l.Cancel(t.Context(), l.url, id, wire.CancelRequest{Kill: true, Code: wire.CodeTimeout})
+			if err != nil || code(answer.State) != wire.CodeTimeout {
+				t.Errorf("%+v, %v", answer, err)
 			}
 			_, pids := starts(dir)
-			if len(pids) != 2 {
-				t.Fatalf("the action started %v", pids)
-			}
 			for _, pid := range pids {
 				if alive(pid) {
 					t.Errorf("process %s outlived the action", pid)
