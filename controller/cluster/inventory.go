@@ -217,10 +217,16 @@ func (v *Inventory) vanish(key record.NodeKey, now time.Time) {
 	v.dirty[key] = struct{}{}
 }
 
-// Forget removes a node from what is known, once it is gone from the store.
+// Forget removes a node from what is known, once it is gone from the store. One that has a live key again meanwhile stays known, and
+// is saved again.
 func (v *Inventory) Forget(key record.NodeKey) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if known := v.nodes[key.Cluster][key.Node]; known != nil && known.Present {
+		v.dirty[key] = struct{}{}
+		v.wakeSaver()
+		return
+	}
 	delete(v.nodes[key.Cluster], key.Node)
 	if len(v.nodes[key.Cluster]) == 0 {
 		delete(v.nodes, key.Cluster)
