@@ -92,6 +92,9 @@ func init() {
 		record.CodeRejected: func(v values) string {
 			return "the agent rejects step " + v.text("step") + ": " + v.text("error")
 		},
+		record.CodeBadPayload: func(v values) string {
+			return "the payload of step " + v.text("step") + " cannot be stored: " + v.text("error")
+		},
 		record.CodeUnreachable: func(v values) string {
 			if v.text("error") != "" {
 				return "its agent at " + v.text("agent_url") + " cannot be reached: " + v.text("error")

@@ -9,6 +9,7 @@ const (
 	CodeFailed         = "failed"          // the agent gave no code
 	CodeLost           = "lost"            // it was running when its agent's earlier life ended
 	CodeNeverStarted   = "never_started"   // it was only queued then
+	CodeBadPayload     = "bad_payload"     // its agent answered with a payload that cannot be stored
 	CodeRejected       = "rejected"        // the agent does not know the kind, or cannot read the arguments
 	CodeUnreachable    = "unreachable"     // the agent does not answer; nothing was sent
 	CodeUnknown        = "unknown"         // nobody knows how, or whether, it ended

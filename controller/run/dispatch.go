@@ -23,6 +23,11 @@ const (
 	quickWait = 20 * time.Millisecond
 	// holdWait is how long an agent may hold an answer; so long an agent that is cut off can be taken for one whose action runs.
 	holdWait = 10 * time.Second
+	// maxPayload, maxTail, maxMessage and maxCode bound, in bytes, what an agent's answer puts into a record.
+	maxPayload = 256 << 10
+	maxTail    = 32 << 10
+	maxMessage = 4 << 10
+	maxCode    = 64
 	// silentAfter is after how long the run is told that an agent does not answer.
 	silentAfter = 3 * time.Second
 	// firstPoll and maxPoll are how often an agent is asked that does not hold its answers; maxBackoff is how often one that does not
@@ -305,12 +310,20 @@ func (d *dispatcher) reportEnd(action wire.Action) bool {
 	failpoint.Point(failpoint.Answered)
 	ended := policy.Ended{
 		Node: d.Node, ActionID: d.Action.ID, State: record.ActionDone, Payload: payload(action.State.Payload),
-		ExitCode: action.State.ExitCode, StdoutTail: action.State.StdoutTail, StderrTail: action.State.StderrTail,
+		ExitCode: action.State.ExitCode, StdoutTail: record.CleanText(action.State.StdoutTail, maxTail),
+		StderrTail: record.CleanText(action.State.StderrTail, maxTail),
 	}
 	if action.State.Phase == wire.PhaseFailed {
 		ended.State, ended.Error = record.ActionFailed, failure(action.State.Error)
 		if ended.Error.Code == wire.CodeLost {
 			ended.State = record.ActionUnknown
+		}
+	}
+	if err := record.CheckStorable(ended.Payload, maxPayload); err != nil {
+		ended.Payload = nil
+		if ended.State == record.ActionDone {
+			ended.State = record.ActionFailed
+			ended.Error = &record.Error{Code: record.CodeBadPayload, Data: record.Document{"step": d.Action.Step, "error": err.Error()}}
 		}
 	}
 	d.report(ended)
@@ -344,7 +357,7 @@ func payload(raw json.RawMessage) record.Document {
 func failure(raw json.RawMessage) *record.Error {
 	var known wire.Error
 	if json.Unmarshal(raw, &known) == nil && known.Code != "" {
-		return &record.Error{Code: known.Code, Message: known.Message}
+		return &record.Error{Code: record.CleanText(known.Code, maxCode), Message: record.CleanText(known.Message, maxMessage)}
 	}
 	var text string
 	if json.Unmarshal(raw, &text) != nil {
@@ -352,7 +365,7 @@ func failure(raw json.RawMessage) *record.Error {
 			text = ""
 		}
 	}
-	return &record.Error{Code: wire.CodeFailed, Message: text}
+	return &record.Error{Code: wire.CodeFailed, Message: record.CleanText(text, maxMessage)}
 }
 
 // failed notes that the agent did not answer, and reports it after a while.

@@ -2,6 +2,8 @@ package run
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -88,5 +90,26 @@ func TestAnAgentWithAnotherJournalDoesNotSettleAnAction(t *testing.T) {
 				t.Errorf("of an action that is %s it reported %+v", state, reported)
 			}
 		})
+	}
+}
+
+func TestAPayloadThatCannotBeStoredFailsItsAction(t *testing.T) {
+	for text, reason := range map[string]string{
+		`{"a\u0000b":1}`: "NUL", strings.Repeat(`{"a":`, 100) + "1" + strings.Repeat("}", 100): "levels deep",
+		`{"a":"` + strings.Repeat("x", 300<<10) + `"}`: "larger than",
+	} {
+		agent := &oneAgent{get: func(context.Context) (wire.Action, error) {
+			return wire.Action{State: wire.State{Phase: wire.PhaseDone, Payload: []byte(text), StdoutTail: "a\x00b"}}, nil
+		}}
+		action := policy.ActionOrder{Node: "n", Action: record.Action{ID: "a", Step: "s", State: record.ActionSaved}}
+		reported := dispatchFor(t, agent, dispatcher{ActionOrder: action}, time.Minute)
+		ended, ok := reported[len(reported)-1].(policy.Ended)
+		if !ok || ended.State != record.ActionFailed || ended.Payload != nil || ended.Error.Code != record.CodeBadPayload ||
+			!strings.Contains(fmt.Sprint(ended.Error.Data["error"]), reason) {
+			t.Errorf("%s: %+v", reason, reported)
+		}
+		if record.CheckText(ended.StdoutTail) != nil {
+			t.Errorf("its output is %q", ended.StdoutTail)
+		}
 	}
 }
