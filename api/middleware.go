@@ -63,6 +63,11 @@ func notServed(handler http.Handler, w http.ResponseWriter, r *http.Request) {
 	handler.ServeHTTP(answer, r)
 	if allow := answer.header.Get("Allow"); answer.status == http.StatusMethodNotAllowed {
 		w.Header().Set("Allow", allow)
+		if r.Method == http.MethodOptions {
+			w.Header().Set("Allow", allow+", OPTIONS")
+			w.WriteHeader(http.StatusNoContent)
+			return
+		}
 		fail(http.StatusMethodNotAllowed, "method_not_allowed",
 			"method "+r.Method+" is not allowed for "+r.URL.Path+"; allowed: "+allow).write(w)
 		return

@@ -29,6 +29,20 @@ func TestPathsAndMethodsThatAreNotServedAreProblems(t *testing.T) {
 	}
 }
 
+func TestHEADAndOPTIONSAreAnsweredWhereGETIs(t *testing.T) {
+	_, h := leading(t)
+	for _, path := range []string{"/readyz", "/healthz", "/api/v1/runs", "/"} {
+		if a := call(t, h, "HEAD", path, ""); a.status != 200 {
+			t.Errorf("HEAD %s: %d", path, a.status)
+		}
+		a := call(t, h, "OPTIONS", path, "")
+		if allow := a.header.Get("Allow"); a.status != 204 || !strings.Contains(allow, "GET") || !strings.Contains(allow, "HEAD") || !strings.Contains(allow, "OPTIONS") {
+			t.Errorf("OPTIONS %s: %d, Allow: %q", path, a.status, allow)
+		}
+	}
+	rejected(t, call(t, h, "OPTIONS", "/nothing", ""), 404, "no_such_path")
+}
+
 func TestAPanicIsAProblem(t *testing.T) {
 	_, h := leading(t, func(c *api.Config) { c.NotReady = func(context.Context) []string { panic("oh") } })
 	rejected(t, call(t, h, "GET", "/readyz", ""), 500, "internal")

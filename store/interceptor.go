@@ -43,6 +43,10 @@ func (i *Interceptor) Init(ctx context.Context) error {
 	return i.Call(ctx, "Init", func() error { return i.Store.Init(ctx) })
 }
 
+func (i *Interceptor) Ping(ctx context.Context) error {
+	return i.Call(ctx, "Ping", func() error { return i.Store.Ping(ctx) })
+}
+
 func (i *Interceptor) Term(ctx context.Context) (record.Term, error) {
 	return result(ctx, i, "Term", func() (record.Term, error) { return i.Store.Term(ctx) })
 }

@@ -44,6 +44,8 @@ type Store interface {
 	// Close frees everything. Calls in progress may return ErrUnavailable.
 	Close() error
 
+	// Ping reports whether the store answers, without writing anything. ErrNotFound before Init.
+	Ping(ctx context.Context) error
 	// Term reads the terms record, linearizably. ErrNotFound before Init.
 	Term(ctx context.Context) (record.Term, error)
 	// BeginTerm begins a new term, greater than every earlier one and than floor, and returns it: see NextTerm, whose errors it

@@ -69,8 +69,9 @@ type Replica struct {
 	termFloor     atomic.Int64            // the next term is above it
 	raisedTerm    map[record.NodeKey]bool // nodes whose agents made a term of this replica end; only lead uses it
 	whyNotLeading atomic.Pointer[string]  // nil unless this replica was elected and cannot lead
-	reportedTTL   atomic.Int64            // of the store, where the configuration's differs and that was logged
-	storePrepared atomic.Bool             // by the leader that this replica follows
+	readiness     readiness
+	reportedTTL   atomic.Int64 // of the store, where the configuration's differs and that was logged
+	storePrepared atomic.Bool  // by the leader that this replica follows
 }
 
 // New makes a replica that does nothing yet.
@@ -81,7 +82,7 @@ func New(config Config) *Replica {
 	r := &Replica{
 		config: config, open: config.openStore,
 		log: config.Log.Named("replica"), instance: uuid.NewString(), storeElsewhereAfter: storeElsewhereAfter,
-		raisedTerm: map[record.NodeKey]bool{},
+		raisedTerm: map[record.NodeKey]bool{}, readiness: readiness{token: make(chan struct{}, 1)},
 	}
 	r.metrics = newMetrics(r.storeUnavailable, r.stats)
 	r.history = &leadershipLog{log: r.log, metrics: r.metrics}

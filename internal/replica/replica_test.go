@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/tests/v3/framework/integration"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/replicante-io/playbooks/agent"
 	agentclient "github.com/replicante-io/playbooks/agent/client"
@@ -51,6 +53,7 @@ func TestReplica(t *testing.T) {
 		{"AnAgentRaisesTheTermOnce", raisedOnce},
 		{"AReplicaThatHasToBeAloneEndsWhenAnotherLeads", notAlone},
 		{"AnotherFinishedTTLOfAReplicaChangesNothing", otherTTL},
+		{"BeingReadyIsAskedOfTheStoreOnceForManyAndWritesNothing", readyIsCheap},
 		{"ASecondReplicaOnOneSQLiteFileDoesNotLead", oneFile},
 		{"AReplicaWithoutEtcdReportsThat", noEtcd},
 		{"ALeaderThatAloneIsCutOffFromTheStoreStepsDown", storeElsewhere},
@@ -497,6 +500,42 @@ func otherTTL(t *testing.T, i *installation) {
 	defer s.Close()
 	if term, err := s.Term(t.Context()); err != nil || term.FinishedTTL() != time.Hour {
 		t.Errorf("finished runs are kept for %s, %v", term.FinishedTTL(), err)
+	}
+}
+
+// pings counts what a store is asked by /readyz.
+type pings struct {
+	store.Store
+	pings, terms atomic.Int64
+}
+
+func (p *pings) Ping(ctx context.Context) error {
+	p.pings.Add(1)
+	return p.Store.Ping(ctx)
+}
+
+func (p *pings) Term(ctx context.Context) (record.Term, error) {
+	p.terms.Add(1)
+	return p.Store.Term(ctx)
+}
+
+func readyIsCheap(t *testing.T, i *installation) {
+	counted := &pings{Store: storetest.NewMemory()}
+	r := i.start(i.config("core-1", ""), counted)
+	r.ready()
+	pings, terms := counted.pings.Load(), counted.terms.Load()
+	var group errgroup.Group
+	for range 500 {
+		group.Go(func() error {
+			if reasons := r.NotReady(context.Background()); len(reasons) > 0 {
+				t.Errorf("it is not ready: %q", reasons)
+			}
+			return nil
+		})
+	}
+	_ = group.Wait()
+	if asked := counted.pings.Load() - pings; asked > 100 || counted.terms.Load() != terms { // once each second
+		t.Errorf("500 requests asked the store %d times, and read the terms record %d times", asked, counted.terms.Load()-terms)
 	}
 }
 

@@ -38,6 +38,17 @@ func (s *Store) Term(ctx context.Context) (record.Term, error) {
 	return doc.Term, nil
 }
 
+// Ping implements store.Store. Unlike Term, which writes so that it cannot read from a primary that has been replaced, it only
+// reads.
+func (s *Store) Ping(ctx context.Context) error {
+	ctx, cancel := withTimeout(ctx)
+	defer cancel()
+	if _, err := s.readTerms(ctx); err != nil {
+		return fmt.Errorf("read the terms record: %w", err)
+	}
+	return nil
+}
+
 // readTerms reads the terms record as a majority has it.
 func (s *Store) readTerms(ctx context.Context) (termDocument, error) {
 	var doc termDocument

@@ -85,6 +85,12 @@ func (w *writer) fence(term int64) error {
 	return nil
 }
 
+// Ping finds out whether Term would.
+func (s *Store) Ping(ctx context.Context) error {
+	_, err := s.Term(ctx)
+	return err
+}
+
 // Term reads the terms record.
 func (s *Store) Term(ctx context.Context) (record.Term, error) {
 	var term record.Term

@@ -165,6 +165,12 @@ func (m *Memory) Maintain(ctx context.Context) error {
 // Close keeps everything: the store may be used again.
 func (m *Memory) Close() error { return nil }
 
+// Ping finds out whether Term would.
+func (m *Memory) Ping(ctx context.Context) error {
+	_, err := m.Term(ctx)
+	return err
+}
+
 // Term reads the terms record.
 func (m *Memory) Term(ctx context.Context) (record.Term, error) {
 	var term record.Term

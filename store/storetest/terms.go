@@ -23,6 +23,7 @@ func initMayBeRepeated(t *testing.T, backend Backend) {
 	}
 	term := beginTerm(t, s)
 	must(t, s.Init(t.Context()))
+	must(t, s.Ping(t.Context()))
 	after, err := s.Term(t.Context())
 	must(t, err)
 	before.Term = term
@@ -83,6 +84,7 @@ func beforeInitThereIsNoTerm(t *testing.T, backend Backend) {
 	defer s.Close()
 	_, err = s.Term(t.Context())
 	wantError(t, "term before init", err, store.ErrNotFound)
+	wantError(t, "ping before init", s.Ping(t.Context()), store.ErrNotFound)
 	wrong, err := s.Check(t.Context())
 	must(t, err)
 	if len(wrong) == 0 {
@@ -186,6 +188,7 @@ func endedContextIsUnavailable(t *testing.T, backend Backend) {
 	ctx, stop := context.WithCancel(t.Context())
 	stop()
 	for what, ask := range map[string]func() error{
+		"ping":   func() error { return s.Ping(ctx) },
 		"term":   func() error { _, err := s.Term(ctx); return err },
 		"begin":  func() error { _, err := s.BeginTerm(ctx, 0); return err },
 		"create": func() error { return s.Create(ctx, term, newRun(term, 1)) },
