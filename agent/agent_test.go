@@ -59,7 +59,7 @@ func serve(t *testing.T, cfg agent.Config) *served {
 func (s *served) post(kind, args string, metadata map[string]string) string {
 	s.t.Helper()
 	id := uuid.NewString()
-	if err := s.Post(s.t.Context(), s.url, request(id, kind, args, metadata)); err != nil {
+	if _, err := s.Post(s.t.Context(), s.url, request(id, kind, args, metadata), 0); err != nil {
 		s.t.Fatal(err)
 	}
 	return id
@@ -169,7 +169,7 @@ func TestTheSecondPostOfAnIDIsRejectedAlsoWhereBothOverlap(t *testing.T) {
 			if n%2 == 1 {
 				spelled = strings.ToUpper(id) // the same UUID
 			}
-			err := s.Post(context.Background(), s.url, request(spelled, wire.KindExternalPrefix+"mark", "", nil))
+			_, err := s.Post(context.Background(), s.url, request(spelled, wire.KindExternalPrefix+"mark", "", nil), 0)
 			if err == nil {
 				accepted.Add(1)
 			} else if !errors.Is(err, wire.ErrExists) {
@@ -179,7 +179,7 @@ func TestTheSecondPostOfAnIDIsRejectedAlsoWhereBothOverlap(t *testing.T) {
 	}
 	posts.Wait()
 	s.end(id)
-	if err := s.Post(t.Context(), s.url, request(id, "no.such/kind", "", nil)); !errors.Is(err, wire.ErrExists) {
+	if _, err := s.Post(t.Context(), s.url, request(id, "no.such/kind", "", nil), 0); !errors.Is(err, wire.ErrExists) {
 		t.Errorf("a later POST with another kind: %v", err)
 	}
 	raw, _ := os.ReadFile(out)
@@ -237,7 +237,7 @@ func TestInvalidRequestsAreRejected(t *testing.T) {
 		"too large": request(uuid.NewString(), ok, `{"a": "`+strings.Repeat("x", 1<<20)+`"}`, nil),
 	}
 	for name, r := range cases {
-		if err := s.Post(t.Context(), s.url, r); !errors.Is(err, wire.ErrRejected) {
+		if _, err := s.Post(t.Context(), s.url, r, 0); !errors.Is(err, wire.ErrRejected) {
 			t.Errorf("%s: %v", name, err)
 		} else if strings.Contains(err.Error(), "Go ") {
 			t.Errorf("%s: the message is of Go: %v", name, err)
@@ -375,7 +375,7 @@ func TestAnIDThatWasCancelledBeforeItArrivedIsRejected(t *testing.T) {
 		t.Fatal(err)
 	}
 	s = serve(t, agent.Config{DataDir: dir})
-	if err := s.Post(t.Context(), s.url, request(id, wire.KindSuccess, "", nil)); !errors.Is(err, wire.ErrExists) {
+	if _, err := s.Post(t.Context(), s.url, request(id, wire.KindSuccess, "", nil), 0); !errors.Is(err, wire.ErrExists) {
 		t.Errorf("POST after the cancel: %v", err)
 	}
 	if state := s.end(id); code(state) != wire.CodeNeverStarted {
@@ -432,7 +432,7 @@ func TestManyAgentsShareOneServerUnderBasePaths(t *testing.T) {
 	for id := range agents {
 		url := server.URL + "/fleet/" + id
 		action := request(uuid.NewString(), wire.KindSuccess, "", nil)
-		if err := c.Post(t.Context(), url, action); err != nil {
+		if _, err := c.Post(t.Context(), url, action, 0); err != nil {
 			t.Fatal(err)
 		}
 		if got, err := c.Get(t.Context(), url, action.ID, time.Minute); err != nil || got.State.Phase != wire.PhaseDone {
@@ -444,5 +444,39 @@ func TestManyAgentsShareOneServerUnderBasePaths(t *testing.T) {
 	}
 	if _, err := c.NodeInfo(t.Context(), server.URL+"/fleet/other"); err == nil {
 		t.Error("an agent that is not there answers")
+	}
+}
+
+func TestAPostIsAnsweredWithTheActionThatHasEndedMeanwhile(t *testing.T) {
+	s := serve(t, agent.Config{Actions: map[string]agent.Command{"hang": sh("sleep 1000")}})
+	id := uuid.NewString()
+	action, err := s.Post(t.Context(), s.url, request(id, wire.KindSuccess, `{"a": 1}`, nil), 30*time.Second)
+	if err != nil || action.ID != id || action.State.Phase != wire.PhaseDone || action.FinishedTime == nil || string(action.Args) != `{"a":1}` {
+		t.Errorf("%+v, %v", action, err)
+	}
+	id = uuid.NewString()
+	action, err = s.Post(t.Context(), s.url, request(id, external+"hang", "", nil), 20*time.Millisecond)
+	if err != nil || action.ID != id || action.State.Phase != "" {
+		t.Errorf("%+v, %v", action, err)
+	}
+}
+
+func TestAnAgentReportsTheKindsOfItsActions(t *testing.T) {
+	s := serve(t, agent.Config{Actions: map[string]agent.Command{"b": sh("true"), "a": sh("true")}})
+	info, err := s.ActionsInfo(t.Context(), s.url)
+	if want := "[agent.replicante.io/test.fail agent.replicante.io/test.loop agent.replicante.io/test.success external.agent.replicante.io/a external.agent.replicante.io/b]"; err != nil || fmt.Sprint(info.Kinds) != want {
+		t.Errorf("%v, %v", info.Kinds, err)
+	}
+}
+
+func TestArgumentsThatCannotBeStoredAreRejected(t *testing.T) {
+	s := serve(t, agent.Config{})
+	for args, want := range map[string]string{
+		`{"a\u0000": 1}`: "NUL", `{"a": ["\u0000"]}`: "NUL", `{"a": 1e999}`: "too large",
+		`{"a": ` + strings.Repeat("[", 64) + strings.Repeat("]", 64) + `}`: "more than 64 levels",
+	} {
+		if _, err := s.Post(t.Context(), s.url, request(uuid.NewString(), wire.KindSuccess, args, nil), 0); !errors.Is(err, wire.ErrRejected) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%.40s: %v", args, err)
+		}
 	}
 }

@@ -127,7 +127,7 @@ func (l *agentProcess) crash() {
 func (l *agentProcess) post(kind string) string {
 	l.t.Helper()
 	id := uuid.NewString()
-	if err := l.Post(context.Background(), l.url, request(id, external+kind, "", nil)); err != nil {
+	if _, err := l.Post(context.Background(), l.url, request(id, external+kind, "", nil), 0); err != nil {
 		l.t.Fatal(err)
 	}
 	return id
@@ -195,7 +195,7 @@ func TestAnAgentThatWasKilledStopsWhatRanAndReportsWhatWasLost(t *testing.T) {
 					t.Errorf("what was queued: %+v", state)
 				}
 			}
-			if err := l.Post(t.Context(), l.url, request(queued, external+"quick", "", nil)); !errors.Is(err, wire.ErrExists) {
+			if _, err := l.Post(t.Context(), l.url, request(queued, external+"quick", "", nil), 0); !errors.Is(err, wire.ErrExists) {
 				t.Errorf("what was queued is posted again: %v", err)
 			}
 		})
@@ -313,7 +313,8 @@ func TestAnActionNeverStartsTwice(t *testing.T) {
 		}
 		kinds := rapid.SampledFrom([]string{"quick", "short", "hang"})
 		post := func(id, kind string) error {
-			return l.Post(ctx, l.url, request(id, external+kind, "", nil))
+			_, err := l.Post(ctx, l.url, request(id, external+kind, "", nil), 0)
+			return err
 		}
 		fresh := func() string {
 			id := uuid.NewString()

@@ -65,7 +65,8 @@ func TestSendersThatALaterTermReplacedAreRejected(t *testing.T) {
 		}
 		_, err := s.Cancel(t.Context(), s.url, uuid.NewString(), wire.CancelRequest{Metadata: step.meta})
 		check("cancel", err)
-		check("post", s.Post(t.Context(), s.url, request(id, wire.KindSuccess, "", step.meta)))
+		_, err = s.Post(t.Context(), s.url, request(id, wire.KindSuccess, "", step.meta), 0)
+		check("post", err)
 		if _, err := s.Get(t.Context(), s.url, id, 0); (err == nil) != (step.reason == "") {
 			t.Errorf("%s: the action is known: %v", step.name, err == nil)
 		}
@@ -79,7 +80,7 @@ func TestSendersThatALaterTermReplacedAreRejected(t *testing.T) {
 		t.Error("the journal has another ID after a restart")
 	}
 	var fenced *wire.Fenced
-	err := s.Post(t.Context(), s.url, request(uuid.NewString(), wire.KindSuccess, "", meta("a", 7, journal)))
+	_, err := s.Post(t.Context(), s.url, request(uuid.NewString(), wire.KindSuccess, "", meta("a", 7, journal)), 0)
 	if !errors.As(err, &fenced) || fenced.Term != 8 {
 		t.Errorf("a lower term after a restart: %v", err)
 	}
@@ -87,12 +88,12 @@ func TestSendersThatALaterTermReplacedAreRejected(t *testing.T) {
 
 func TestTheTermOfARejectedActionCounts(t *testing.T) {
 	s := serve(t, agent.Config{})
-	err := s.Post(t.Context(), s.url, request(uuid.NewString(), "unknown", "", meta("a", 9, "")))
+	_, err := s.Post(t.Context(), s.url, request(uuid.NewString(), "unknown", "", meta("a", 9, "")), 0)
 	if !errors.Is(err, wire.ErrRejected) {
 		t.Fatal(err)
 	}
 	var fenced *wire.Fenced
-	err = s.Post(t.Context(), s.url, request(uuid.NewString(), wire.KindSuccess, "", meta("a", 8, "")))
+	_, err = s.Post(t.Context(), s.url, request(uuid.NewString(), wire.KindSuccess, "", meta("a", 8, "")), 0)
 	if !errors.As(err, &fenced) || fenced.Term != 9 {
 		t.Errorf("a lower term: %v", err)
 	}
@@ -101,12 +102,12 @@ func TestTheTermOfARejectedActionCounts(t *testing.T) {
 func TestTheNumberOfInstallationsIsBounded(t *testing.T) {
 	s := serve(t, agent.Config{})
 	for n := range 64 {
-		if err := s.Post(t.Context(), s.url, request(uuid.NewString(), wire.KindSuccess, "", meta(fmt.Sprint("i", n), 1, ""))); err != nil {
+		if _, err := s.Post(t.Context(), s.url, request(uuid.NewString(), wire.KindSuccess, "", meta(fmt.Sprint("i", n), 1, "")), 0); err != nil {
 			t.Fatal(err)
 		}
 	}
 	var fenced *wire.Fenced
-	err := s.Post(t.Context(), s.url, request(uuid.NewString(), wire.KindSuccess, "", meta("one more", 1, "")))
+	_, err := s.Post(t.Context(), s.url, request(uuid.NewString(), wire.KindSuccess, "", meta("one more", 1, "")), 0)
 	if !errors.As(err, &fenced) || fenced.Reason != wire.FencedInstallation {
 		t.Errorf("one installation more: %v", err)
 	}

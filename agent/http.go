@@ -67,9 +67,18 @@ func (a *Agent) postAction(w http.ResponseWriter, r *http.Request) error {
 	if err := readBody(r, &request); err != nil {
 		return err
 	}
+	wait, err := readWait(r)
+	if err != nil {
+		return err
+	}
 	id, err := a.accept(request)
 	if err != nil {
 		return err
+	}
+	if _, ended, err := a.lookUp(id); err == nil && a.hold(r.Context(), ended, wait) {
+		if action, _, err := a.lookUp(id); err == nil && action.State.Phase.Ended() {
+			return answer(w, http.StatusOK, action)
+		}
 	}
 	return answer(w, http.StatusOK, wire.ActionAccepted{ID: id})
 }
@@ -79,22 +88,33 @@ func (a *Agent) getAction(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return wire.ErrNotFound
 	}
-	wait := time.Duration(0)
-	if given := r.URL.Query().Get("wait"); given != "" {
-		if wait, err = time.ParseDuration(given); err != nil || wait < 0 {
-			return invalid("wait: %q is not a valid duration such as 30s", given)
-		}
+	wait, err := readWait(r)
+	if err != nil {
+		return err
 	}
 	action, ended, err := a.lookUp(id)
 	if err != nil {
 		return err
 	}
-	if a.hold(r.Context(), ended, min(wait, maxWait)) {
+	if a.hold(r.Context(), ended, wait) {
 		if action, _, err = a.lookUp(id); err != nil {
 			return err
 		}
 	}
 	return answer(w, http.StatusOK, action)
+}
+
+// readWait is how long the answer to a request may be held.
+func readWait(r *http.Request) (time.Duration, error) {
+	given := r.URL.Query().Get("wait")
+	if given == "" {
+		return 0, nil
+	}
+	wait, err := time.ParseDuration(given)
+	if err != nil || wait < 0 {
+		return 0, invalid("wait: %q is not a valid duration such as 30s", given)
+	}
+	return min(wait, maxWait), nil
 }
 
 func (a *Agent) postCancel(w http.ResponseWriter, r *http.Request) error {

@@ -27,13 +27,13 @@ func (t *tail) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// String is valid UTF-8 of at most wire.TailBytes bytes.
+// String is valid UTF-8 without NUL of at most wire.TailBytes bytes.
 func (t *tail) String() string {
 	kept := t.kept
 	for t.cut && len(kept) > 0 && !utf8.RuneStart(kept[0]) {
 		kept = kept[1:]
 	}
-	text := strings.ToValidUTF8(string(kept), "\uFFFD")
+	text := strings.ReplaceAll(strings.ToValidUTF8(string(kept), "\uFFFD"), "\x00", "\uFFFD")
 	if over := len(text) - wire.TailBytes; over > 0 {
 		for over < len(text) && !utf8.RuneStart(text[over]) {
 			over++

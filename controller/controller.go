@@ -39,7 +39,7 @@ const Concurrency = 256
 
 // agents is what is asked of agents; agent/client does it. Its errors are those of agent/wire.
 type agents interface {
-	Post(ctx context.Context, agentURL string, action wire.ActionRequest) error
+	Post(ctx context.Context, agentURL string, action wire.ActionRequest, wait time.Duration) (wire.Action, error)
 	Get(ctx context.Context, agentURL, id string, wait time.Duration) (wire.Action, error)
 	Cancel(ctx context.Context, agentURL, id string, request wire.CancelRequest) (wire.CancelAnswer, error)
 	NodeInfo(ctx context.Context, agentURL string) (wire.NodeInfo, error)

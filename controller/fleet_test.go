@@ -73,18 +73,18 @@ func (f *fleet) fence(url string, metadata map[string]string) error {
 	return nil
 }
 
-func (f *fleet) Post(ctx context.Context, url string, request wire.ActionRequest) error {
+func (f *fleet) Post(ctx context.Context, url string, request wire.ActionRequest, _ time.Duration) (wire.Action, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	a, err := f.agent(ctx, url)
 	if err != nil {
-		return err
+		return wire.Action{}, err
 	}
 	if err := f.fence(url, request.Metadata); err != nil {
-		return err
+		return wire.Action{}, err
 	}
 	if a.actions[request.ID] != nil {
-		return wire.ErrExists
+		return wire.Action{}, wire.ErrExists
 	}
 	var args struct{ Delay string }
 	_ = json.Unmarshal(request.Args, &args)
@@ -104,7 +104,7 @@ func (f *fleet) Post(ctx context.Context, url string, request wire.ActionRequest
 		}
 		f.signal()
 	})
-	return nil
+	return wire.Action{ID: request.ID}, nil
 }
 
 func (f *fleet) signal() {

@@ -69,29 +69,34 @@ func New(cfg Config) *Client {
 // Close drops the idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// Post sends an action to an agent. nil means that the agent has accepted it.
-func (c *Client) Post(ctx context.Context, agentURL string, action wire.ActionRequest) error {
-	var accepted wire.ActionAccepted
-	err := c.do(ctx, agentURL, http.MethodPost, []string{"action"}, "", action, &accepted)
-	if err == nil && !strings.EqualFold(accepted.ID, action.ID) {
-		err = fmt.Errorf("agent %s answered with action %q for action %s", agentURL, quote(accepted.ID), action.ID)
+// Post sends an action to an agent. No error means that the agent has accepted it. The agent holds its answer for up to wait until the
+// action has ended, and then answers with the action. Otherwise, and from agents that do not know wait, the action that is returned
+// has no phase.
+func (c *Client) Post(ctx context.Context, agentURL string, action wire.ActionRequest, wait time.Duration) (wire.Action, error) {
+	var answer wire.Action
+	err := c.do(ctx, agentURL, http.MethodPost, []string{"action"}, waitQuery(wait), action, &answer)
+	if err == nil && !strings.EqualFold(answer.ID, action.ID) {
+		err = fmt.Errorf("agent %s answered with action %q for action %s", agentURL, quote(answer.ID), action.ID)
 	}
-	return err
+	return answer, err
 }
 
 // Get reads the state of an action. The agent holds its answer for up to wait until the action has ended; agents that do not
 // know wait answer at once.
 func (c *Client) Get(ctx context.Context, agentURL, id string, wait time.Duration) (wire.Action, error) {
-	query := ""
-	if wait > 0 {
-		query = "wait=" + wait.String()
-	}
 	var action wire.Action
-	err := c.do(ctx, agentURL, http.MethodGet, []string{"action", id}, query, nil, &action)
+	err := c.do(ctx, agentURL, http.MethodGet, []string{"action", id}, waitQuery(wait), nil, &action)
 	if err == nil && !strings.EqualFold(action.ID, id) {
 		err = fmt.Errorf("agent %s answered with action %q for action %s", agentURL, quote(action.ID), id)
 	}
 	return action, err
+}
+
+func waitQuery(wait time.Duration) string {
+	if wait <= 0 {
+		return ""
+	}
+	return "wait=" + wait.String()
 }
 
 // Cancel keeps an agent from starting an action, and with Kill stops one that runs.

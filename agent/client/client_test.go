@@ -60,9 +60,10 @@ func TestAnswersOfAgentsAreDistinguished(t *testing.T) {
 	c := client.New(client.Config{})
 	for _, test := range cases {
 		url := answering(t, test.status, test.body)
+		_, post := c.Post(t.Context(), url, action, 0)
 		_, get := c.Get(t.Context(), url, id, 0)
 		_, stop := c.Cancel(t.Context(), url, id, wire.CancelRequest{})
-		for verb, pair := range map[string][2]error{"post": {c.Post(t.Context(), url, action), test.post}, "get": {get, test.get}, "cancel": {stop, test.stop}} {
+		for verb, pair := range map[string][2]error{"post": {post, test.post}, "get": {get, test.get}, "cancel": {stop, test.stop}} {
 			got, want := pair[0], pair[1]
 			if (got == nil) != (want == nil) {
 				t.Errorf("%s, %s: %v, want %v", test.name, verb, got, want)
@@ -82,7 +83,7 @@ func TestAnswersOfAgentsAreDistinguished(t *testing.T) {
 func TestAFencedRequestHasTheReasonAndTheTerm(t *testing.T) {
 	url := answering(t, 412, `{"reason": "stale_term", "message": "term 3 is over", "term": 7}`)
 	var fenced *wire.Fenced
-	if err := client.New(client.Config{}).Post(t.Context(), url, action); !errors.As(err, &fenced) || fenced.Term != 7 || fenced.Reason != wire.FencedTerm {
+	if _, err := client.New(client.Config{}).Post(t.Context(), url, action, 0); !errors.As(err, &fenced) || fenced.Term != 7 || fenced.Reason != wire.FencedTerm {
 		t.Error(err)
 	}
 }
@@ -137,7 +138,7 @@ func TestARequestIsNotSentOnlyWhereNoPartOfItWas(t *testing.T) {
 	}
 	c := client.New(client.Config{})
 	for _, test := range cases {
-		err := c.Post(test.ctx, test.url, action)
+		_, err := c.Post(test.ctx, test.url, action, 0)
 		if err == nil || errors.Is(err, wire.ErrNotSent) != test.notSent {
 			t.Errorf("%s: %v", test.name, err)
 		}
@@ -153,7 +154,7 @@ func TestAPostThatIsNotAnsweredInTimeIsInDoubt(t *testing.T) {
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { <-arrived; cancel() }()
-	err := client.New(client.Config{}).Post(ctx, url, action)
+	_, err := client.New(client.Config{}).Post(ctx, url, action, 0)
 	if err == nil || errors.Is(err, wire.ErrNotSent) || !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
@@ -180,7 +181,7 @@ func TestAPostIsNotRepeatedWhenItsConnectionBreaks(t *testing.T) {
 	if _, err := c.NodeInfo(t.Context(), url); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.Post(t.Context(), url, action); err == nil || errors.Is(err, wire.ErrNotSent) {
+	if _, err := c.Post(t.Context(), url, action, 0); err == nil || errors.Is(err, wire.ErrNotSent) {
 		t.Error(err)
 	}
 	if posts.Load() != 1 {
@@ -224,7 +225,7 @@ func TestConnectionsAreReused(t *testing.T) {
 	defer server.Close()
 	c := client.New(client.Config{})
 	for range 20 {
-		if err := c.Post(t.Context(), server.URL, action); err != nil {
+		if _, err := c.Post(t.Context(), server.URL, action, 0); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := c.Get(t.Context(), server.URL, id, 0); !errors.Is(err, wire.ErrNotFound) {

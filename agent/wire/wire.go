@@ -72,7 +72,8 @@ type ActionRequest struct {
 	Metadata    map[string]string `json:"metadata,omitempty"`
 }
 
-// ActionAccepted is the answer to POST /action.
+// ActionAccepted is the answer to POST /action. To POST /action?wait=20ms, an agent of ours answers with the Action once that has
+// ended within the time.
 type ActionAccepted struct {
 	ID string `json:"id"`
 }

@@ -82,7 +82,8 @@ func TestAHangupReadsTheLogLevelAgainAndEndsNothing(t *testing.T) {
 	agents := client.New(client.Config{})
 	id := "6f2c6a5e-6d8c-4c51-9b8e-0f4b1c1d2e3f"
 	eventually(t, "the action is accepted", func() bool {
-		return agents.Post(t.Context(), url, wire.ActionRequest{ID: id, Kind: wire.KindExternalPrefix + "wait"}) == nil
+		_, err := agents.Post(t.Context(), url, wire.ActionRequest{ID: id, Kind: wire.KindExternalPrefix + "wait"}, 0)
+		return err == nil
 	})
 	configure("info")
 	if err := command.Process.Signal(syscall.SIGHUP); err != nil {

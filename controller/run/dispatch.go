@@ -19,7 +19,7 @@ const (
 	callTimeout = 5 * time.Second
 	// cancelTimeout is longer: an agent holds its answer while it stops what runs.
 	cancelTimeout = 15 * time.Second
-	// quickWait is how long an agent may hold its first answer, before the action is called accepted: most short ones end within it.
+	// quickWait is how long an agent may hold its answer to a POST: most short actions end within it, and need one request.
 	quickWait = 20 * time.Millisecond
 	// holdWait is how long an agent may hold an answer; so long an agent that is cut off can be taken for one whose action runs.
 	holdWait = 10 * time.Second
@@ -46,7 +46,7 @@ var _ = map[bool]struct{}{
 
 // agents is what is asked of agents about actions; agent/client does it. Its errors are those of agent/wire.
 type agents interface {
-	Post(ctx context.Context, agentURL string, action wire.ActionRequest) error
+	Post(ctx context.Context, agentURL string, action wire.ActionRequest, wait time.Duration) (wire.Action, error)
 	Get(ctx context.Context, agentURL, id string, wait time.Duration) (wire.Action, error)
 	Cancel(ctx context.Context, agentURL, id string, request wire.CancelRequest) (wire.CancelAnswer, error)
 }
@@ -137,15 +137,17 @@ func (d *dispatcher) tryDeliver(ctx context.Context) (done, follow bool) {
 		}
 	}
 	failpoint.Point(failpoint.Sending)
-	err := d.post(ctx)
+	action, err := d.post(ctx)
 	var fenced *wire.Fenced
 	switch {
 	case err == nil:
 		d.sent, d.accepted = true, true
 		failpoint.Point(failpoint.Sent)
 		d.answered()
-		action, err := d.get(ctx, quickWait)
-		if err == nil && d.reportEnd(action) {
+		if action.State.Phase == "" && time.Since(d.asked) < quickWait { // the agent does not hold its answer to a POST
+			action, err = d.get(ctx, quickWait)
+		}
+		if err == nil && action.State.Phase != "" && d.reportEnd(action) {
 			return true, false
 		}
 		follow = d.report(policy.Accepted{Node: d.Node, ActionID: d.Action.ID})
@@ -174,19 +176,20 @@ func (d *dispatcher) tryDeliver(ctx context.Context) (done, follow bool) {
 	return false, false
 }
 
-func (d *dispatcher) post(ctx context.Context) error {
+// post sends the action. The action that is returned has no phase unless it has ended.
+func (d *dispatcher) post(ctx context.Context) (wire.Action, error) {
 	metadata := d.metadata()
 	metadata[wire.MetaTimeout] = d.Action.Timeout
 	args, err := json.Marshal(d.Action.Args)
 	if err != nil {
-		return fmt.Errorf("%w: %v", wire.ErrRejected, err)
+		return wire.Action{}, fmt.Errorf("%w: %v", wire.ErrRejected, err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	d.asked, d.held = time.Now(), 0
+	d.asked, d.held = time.Now(), quickWait
 	return d.agents.Post(ctx, d.URL, wire.ActionRequest{
 		ID: d.Action.ID, Kind: d.Action.Kind, Args: args, CreatedTime: d.Action.StartTS, Metadata: metadata,
-	})
+	}, quickWait)
 }
 
 func (d *dispatcher) get(ctx context.Context, wait time.Duration) (wire.Action, error) {

@@ -15,11 +15,17 @@ import (
 
 // oneAgent is the agent of one action.
 type oneAgent struct {
+	post   func(wait time.Duration) wire.Action // nil: it does not hold its answer
 	get    func(ctx context.Context) (wire.Action, error)
 	cancel func(request wire.CancelRequest) (wire.CancelAnswer, error)
 }
 
-func (a *oneAgent) Post(context.Context, string, wire.ActionRequest) error { return nil }
+func (a *oneAgent) Post(_ context.Context, _ string, action wire.ActionRequest, wait time.Duration) (wire.Action, error) {
+	if a.post == nil {
+		return wire.Action{ID: action.ID}, nil
+	}
+	return a.post(wait), nil
+}
 
 func (a *oneAgent) Get(ctx context.Context, _, _ string, _ time.Duration) (wire.Action, error) {
 	return a.get(ctx)
@@ -111,5 +117,40 @@ func TestAPayloadThatCannotBeStoredFailsItsAction(t *testing.T) {
 		if record.CheckText(ended.StdoutTail) != nil {
 			t.Errorf("its output is %q", ended.StdoutTail)
 		}
+	}
+}
+
+func TestAQuickActionIsOneRequest(t *testing.T) {
+	done := wire.Action{ID: "a", State: wire.State{Phase: wire.PhaseDone}}
+	cases := map[string]struct {
+		post     func(wait time.Duration) wire.Action
+		gets     int
+		accepted bool
+	}{
+		"it ends while the answer is held": {func(time.Duration) wire.Action { return done }, 0, false},
+		"it takes longer": {func(wait time.Duration) wire.Action {
+			time.Sleep(wait)
+			return wire.Action{ID: "a"}
+		}, 1, true},
+		"the agent does not hold its answer": {nil, 1, false},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				gets := 0
+				agent := &oneAgent{post: c.post, get: func(context.Context) (wire.Action, error) {
+					gets++
+					return done, nil
+				}}
+				action := policy.ActionOrder{Node: "n", Action: record.Action{ID: "a", State: record.ActionSaved}}
+				reported := dispatchFor(t, agent, dispatcher{ActionOrder: action}, time.Minute)
+				if ended, ok := reported[len(reported)-1].(policy.Ended); !ok || ended.State != record.ActionDone {
+					t.Errorf("it reported %+v", reported)
+				}
+				if _, accepted := reported[0].(policy.Accepted); gets != c.gets || accepted != c.accepted {
+					t.Errorf("%d requests for the state; it reported %+v", gets, reported)
+				}
+			})
+		})
 	}
 }

@@ -37,9 +37,9 @@ func fanOut(ctx context.Context, agents *agentclient.Client, fleet Fleet, width 
 // act executes one action on one node.
 func act(ctx context.Context, agents *agentclient.Client, url string) error {
 	id := uuid.NewString()
-	err := agents.Post(ctx, url, wire.ActionRequest{
+	_, err := agents.Post(ctx, url, wire.ActionRequest{
 		ID: id, Kind: wire.KindSuccess, Args: json.RawMessage("{}"), CreatedTime: time.Now().UTC(),
-	})
+	}, 0)
 	if err != nil {
 		return err
 	}

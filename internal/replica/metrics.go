@@ -141,8 +141,8 @@ type countedAgents struct {
 	m *metrics
 }
 
-func (a countedAgents) Post(ctx context.Context, agentURL string, action wire.ActionRequest) error {
-	err := a.Client.Post(ctx, agentURL, action)
+func (a countedAgents) Post(ctx context.Context, agentURL string, action wire.ActionRequest, wait time.Duration) (wire.Action, error) {
+	answer, err := a.Client.Post(ctx, agentURL, action, wait)
 	result := "unknown"
 	switch {
 	case err == nil:
@@ -157,5 +157,5 @@ func (a countedAgents) Post(ctx context.Context, agentURL string, action wire.Ac
 		result = "not_sent"
 	}
 	a.m.dispatches.WithLabelValues(result).Inc()
-	return err
+	return answer, err
 }

@@ -368,10 +368,10 @@ func higherTerm(t *testing.T, i *installation) {
 	}
 	agents := agentclient.New(agentclient.Config{})
 	defer agents.Close()
-	err = agents.Post(t.Context(), url, wire.ActionRequest{
+	_, err = agents.Post(t.Context(), url, wire.ActionRequest{
 		ID: uuid.NewString(), Kind: wire.KindSuccess, Args: json.RawMessage("{}"), CreatedTime: time.Now(),
 		Metadata: map[string]string{wire.MetaTerm: "41", wire.MetaInstallation: term.Installation, wire.MetaJournal: journal},
-	})
+	}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -395,10 +395,10 @@ func higherTermElsewhere(t *testing.T, i *installation) {
 	}
 	agents := agentclient.New(agentclient.Config{})
 	defer agents.Close()
-	err = agents.Post(t.Context(), url, wire.ActionRequest{
+	_, err = agents.Post(t.Context(), url, wire.ActionRequest{
 		ID: uuid.NewString(), Kind: wire.KindSuccess, Args: json.RawMessage("{}"), CreatedTime: time.Now(),
 		Metadata: map[string]string{wire.MetaTerm: "2", wire.MetaInstallation: term.Installation, wire.MetaJournal: journal},
-	})
+	}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -426,7 +426,7 @@ func wildTerm(t *testing.T, i *installation) {
 			t.Errorf("a cancel with term %s is accepted", claimed)
 		}
 		action := wire.ActionRequest{ID: uuid.NewString(), Kind: wire.KindSuccess, Args: json.RawMessage("{}"), CreatedTime: time.Now(), Metadata: fence}
-		if err := agents.Post(t.Context(), url, action); err == nil {
+		if _, err := agents.Post(t.Context(), url, action, 0); err == nil {
 			t.Errorf("an action with term %s is accepted", claimed)
 		}
 		if run := ping(t, r.plane, 1); run.State != record.RunDone || run.Term != 1 {
