@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -211,6 +212,9 @@ func (w *walk) part(v yamltree.Value, stage int, t *Template) part {
 		built = list
 	case v.IsString() && strings.Contains(v.Text(), "${"):
 		return w.textPart(v, stage, t)
+	case v.IsString() && v.Line() > 0 && otherTemplate.MatchString(v.Text()):
+		w.AddInside(v, utf8.RuneCountInString(v.Text()[:otherTemplate.FindStringIndex(v.Text())[0]]), codeBadExpression,
+			"{{ … }} is not an expression here: write ${…}; for the text itself write ${'{{ … }}'}")
 	}
 	if len(t.exprs) == before {
 		plain, _ := unescape(v.Decode(), built)
@@ -227,6 +231,9 @@ func unescape(plain any, built part) (any, error) {
 	left := maxValue
 	return built.resolve(nil, &left)
 }
+
+// otherTemplate is how other tools write an expression over what a playbook knows.
+var otherTemplate = regexp.MustCompile(`\{\{-?\s*(params|node|nodes|run|results)\b`)
 
 // textPart reads a string that contains ${.
 func (w *walk) textPart(v yamltree.Value, stage int, t *Template) part {

@@ -67,13 +67,15 @@ func checkCommand(s *source, key string, command []string) {
 	}
 }
 
+var validID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,253}$`)
+
 // checkID checks an id, which becomes part of a key in etcd.
 func checkID(s *source, key, id string) {
 	switch {
 	case id == "":
 		s.missing(key)
-	case len(id) > 255 || strings.ContainsFunc(id, func(r rune) bool { return r == '/' || r <= ' ' || r == 0x7f }):
-		s.invalid(key, "%q is not a valid id; use at most 255 characters, without spaces and slashes", id)
+	case !validID.MatchString(id):
+		s.invalid(key, "%+q is not a valid id; use at most 253 letters (a to z), digits, '.', '_' and '-'", id)
 	}
 }
 

@@ -218,6 +218,10 @@ func TestProblemsOfAnAgentFileHaveAPlace(t *testing.T) {
 	cases := []struct{ name, text, want string }{
 		{"no node", "etcd: {endpoints: [http://a:1]}", "node.id is missing; set it in "},
 		{"a slash", "node: {id: a/b, cluster: c}\netcd: {endpoints: [http://a:1]}", `the.yaml:1:8: node.id: "a/b" is not a valid id`},
+		{"an id with an invisible character", "node: {id: \"a\u200b\", cluster: c}\netcd: {endpoints: [http://a:1]}", `node.id: "a\u200b" is not a valid id`},
+		{"a cluster with a no-break space", "node: {id: a, cluster: \"c\u00a0\"}\netcd: {endpoints: [http://a:1]}", `"c\u00a0" is not a valid id`},
+		{"a missing space", head + "api: {listen:127.0.0.1:22160}\n", `the.yaml:3:7: "listen:127.0.0.1:22160" is a key without a value: a space is missing`},
+		{"a missing space among attributes", "node: {id: a, cluster: c, attributes: {zone:a}}\netcd: {endpoints: [http://a:1]}", `the.yaml:1:40: "zone:a" is a key without a value`},
 		{"unknown key of an action", head + "actions:\n  go: {command: [x], timout: 1s}\n", "the.yaml:4:22: actions.go.timout: unknown key; did you mean timeout?"},
 		{"a shell line", head + "actions:\n  go: {command: rm -rf x}\n", "the.yaml:4:17: actions.go.command: must be a list of strings"},
 		{"no command", head + "actions:\n  go: {timeout: 1s}\n", "the.yaml:4:3: actions.go: has no command"},

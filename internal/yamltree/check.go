@@ -68,6 +68,7 @@ func (c *treeCheck) visit(n *yaml.Node, depth int) treeSize {
 		if n.Style&yaml.TaggedStyle == 0 {
 			c.number(n)
 		}
+		c.checkVisible(n, false)
 	case yaml.MappingNode:
 		c.sizes[n] = treeSize{}
 		c.keys(n)
@@ -115,7 +116,7 @@ func (c *treeCheck) keys(n *yaml.Node) {
 		case key.Tag == tagMerge:
 			c.addOnce(Value{node: key}, CodeYAML, "merge keys (<<) are not supported; write the keys out")
 		case key.Kind != yaml.ScalarNode:
-			c.addOnce(Value{node: key}, CodeWrongType, "a key must be a string, not %s", describe(key))
+			c.addOnce(Value{node: key}, CodeWrongType, "a key must be a string, not %s%s", describe(key), c.templateHint(key))
 		case !isString(key):
 			c.addOnce(Value{node: key}, CodeWrongType, "a key must be a string, not %s; quote it: %s", describe(key), Quote(key.Value))
 		case strings.ContainsFunc(key.Value, unicode.IsControl):
@@ -124,6 +125,8 @@ func (c *treeCheck) keys(n *yaml.Node) {
 			c.addOnce(Value{node: key}, CodeDuplicate, "the key %s is already given at line %d", Quote(key.Value), seen[key.Value].Line)
 		default:
 			seen[key.Value] = key
+			c.checkVisible(key, true)
+			c.checkSpaceAfterColon(key, n.Content[i+1])
 		}
 	}
 }

@@ -26,7 +26,7 @@ func Parse(file string, data []byte, limit int) (*Reader, []Value) {
 		r.problems = record.Problems{*problem}
 		return r, nil
 	}
-	r.text = newText(content)
+	r.text = newText(withoutDirective(content))
 	roots, problem := r.text.documents()
 	if problem != nil {
 		problem.File = file
@@ -128,8 +128,10 @@ func (t *text) syntaxError(failure string) *record.Problem {
 	} else if tab := strings.IndexByte(indent, '\t'); tab >= 0 {
 		problem.Message = "YAML cannot be indented with tabs; use spaces"
 		problem.Column = utf8.RuneCountInString(content[:tab]) + 1
+	} else if at, column, hint := t.slip(line); hint != "" {
+		problem.Line, problem.Column, problem.Message = at, column, hint+" (not valid YAML: "+failure+")"
 	} else {
-		problem.Message = "this is not valid YAML: " + failure
+		problem.Message = "this is not valid YAML: " + failure + failureHints[failure] + t.invisibleHint(line)
 	}
 	return problem
 }

@@ -66,6 +66,9 @@ func (r *Reader) Add(v Value, code, format string, args ...any) {
 		}
 		p.Message = label + ": " + p.Message
 	}
+	if r.text != nil && !strings.Contains(p.Message, "(U+") {
+		p.Message += r.text.invisibleHint(p.Line)
+	}
 	r.problems = append(r.problems, p)
 }
 
