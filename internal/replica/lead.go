@@ -67,18 +67,20 @@ func (r *Replica) control(ctx context.Context, term record.Term, ready func(open
 		Grace: r.config.Membership.Grace, ForgetAfter: r.config.Membership.ForgetAfter,
 		StoreUnavailable: r.monitor.Unavailable, Ready: ready, SetAside: slices.Collect(maps.Keys(r.raisedTerm)),
 	})
-	ctx, stepDown := context.WithCancelCause(ctx)
+	outer := ctx
+	ctx, stepDown := context.WithCancelCause(outer)
 	r.leading.Store(&leading{controller: c, ended: ctx.Done()})
 	defer r.leading.Store(nil)
 	var watching sync.WaitGroup
 	watching.Go(func() { r.stepDownForStore(ctx, stepDown) })
+	watching.Go(func() { r.stepDownForUnusableStore(ctx, stepDown) })
 	watching.Go(func() { r.stepDownForLaterTerm(ctx, term.Term, stepDown) })
 	defer watching.Wait()
 	defer stepDown(nil)
 
 	err := c.Run(failpoint.Wrap(failpoint.LeaderContext, ctx), term)
-	if cause := context.Cause(ctx); errors.Is(cause, errStoreElsewhere) || errors.Is(cause, errNotAlone) {
-		return cause
+	if cause := context.Cause(ctx); cause != nil && outer.Err() == nil {
+		return cause // this replica has stepped down
 	}
 	return r.notAlone(err)
 }

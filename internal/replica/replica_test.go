@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -54,6 +55,7 @@ func TestReplica(t *testing.T) {
 		{"AReplicaThatHasToBeAloneEndsWhenAnotherLeads", notAlone},
 		{"AnotherFinishedTTLOfAReplicaChangesNothing", otherTTL},
 		{"BeingReadyIsAskedOfTheStoreOnceForManyAndWritesNothing", readyIsCheap},
+		{"ALeaderWhoseDatabaseFileWasRemovedStepsDown", fileRemoved},
 		{"ASecondReplicaOnOneSQLiteFileDoesNotLead", oneFile},
 		{"AReplicaWithoutEtcdReportsThat", noEtcd},
 		{"ALeaderThatAloneIsCutOffFromTheStoreStepsDown", storeElsewhere},
@@ -537,6 +539,29 @@ func readyIsCheap(t *testing.T, i *installation) {
 	if asked := counted.pings.Load() - pings; asked > 100 || counted.terms.Load() != terms { // once each second
 		t.Errorf("500 requests asked the store %d times, and read the terms record %d times", asked, counted.terms.Load()-terms)
 	}
+}
+
+func fileRemoved(t *testing.T, i *installation) {
+	url := i.sqlite()
+	r := i.start(i.config("core-1", url), nil)
+	r.ready()
+	path := strings.TrimPrefix(url, "sqlite://")
+	if err := os.Rename(path, path+".away"); err != nil {
+		t.Fatal(err)
+	}
+	r.refused(path + " was removed while it was in use")
+	eventually(t, "it does not lead", func() bool { return !leads(t, r) })
+	if err := os.Rename(path+".away", path); err != nil {
+		t.Fatal(err)
+	}
+	r.ready() // leads again
+}
+
+// leads reports whether the replica says that it leads.
+func leads(t *testing.T, r *running) bool {
+	t.Helper()
+	_, body := get(t, r.url+"/healthz")
+	return strings.Contains(body, `"leading":true`)
 }
 
 func oneFile(t *testing.T, i *installation) {

@@ -283,3 +283,39 @@ func TestTheDocumentedWayBackFromATermThatNobodyCanFollow(t *testing.T) {
 		}
 	}
 }
+
+func TestAFileThatIsNoLongerInItsPlaceIsNotUsed(t *testing.T) {
+	for what, move := range map[string]func(path string) error{
+		"removed": os.Remove,
+		"replaced": func(path string) error {
+			return errors.Join(os.Rename(path, path+".old"), os.WriteFile(path, nil, 0o600))
+		},
+	} {
+		path := filepath.Join(t.TempDir(), "core.db")
+		s := setUp(t, path)
+		term, err := s.BeginTerm(t.Context(), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := move(path); err != nil {
+			t.Fatal(err)
+		}
+		run := record.Run{ID: "r", Cluster: "c", Term: term.Term, Rev: 1, CreatedTS: record.Now()}
+		_, readErr := s.OpenRuns(t.Context())
+		for call, err := range map[string]error{
+			"ping": s.Ping(t.Context()), "create": s.Create(t.Context(), term.Term, record.Commit{ID: "c", Run: run}), "read": readErr,
+		} {
+			if !errors.Is(err, store.ErrUnusable) || !strings.Contains(err.Error(), path+" was "+what) {
+				t.Errorf("%s of a file that was %s: %v", call, what, err)
+			}
+		}
+		if what == "replaced" { // and put back
+			if err := os.Rename(path+".old", path); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Ping(t.Context()); err != nil {
+				t.Errorf("after it was put back: %v", err)
+			}
+		}
+	}
+}

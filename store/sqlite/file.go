@@ -23,6 +23,7 @@ const maxReaders = 4
 // file is an open database file: its lock, the one connection that writes, and those that read.
 type file struct {
 	path      string
+	identity  os.FileInfo // of what was at path when it was opened
 	lock      *os.File
 	writing   *sql.DB       // has only conn
 	conn      *sql.Conn     // used while writeLock is held
@@ -50,7 +51,7 @@ func openFile(ctx context.Context, path string) (opened *file, err error) {
 	if f.lock, err = lock(path); err != nil {
 		return nil, err
 	}
-	if err := createFile(path); err != nil {
+	if f.identity, err = createFile(path); err != nil {
 		return nil, err
 	}
 	dsn := (&url.URL{Scheme: "file", Path: path}).String() + "?_dqs=0&_error_rc=1&_busy_timeout=5000"
@@ -74,12 +75,29 @@ func openFile(ctx context.Context, path string) (opened *file, err error) {
 }
 
 // createFile creates the file if it is missing, readable only by its owner: runs may hold secrets.
-func createFile(path string) error {
+func createFile(path string) (os.FileInfo, error) {
 	created, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return fmt.Errorf("%w: %w", err, store.ErrUnusable)
+		return nil, fmt.Errorf("%w: %w", err, store.ErrUnusable)
 	}
-	return created.Close()
+	defer created.Close()
+	return created.Stat()
+}
+
+// checkInPlace fails when the file that is open is no longer the one at its path: what is written to it would be lost.
+func (f *file) checkInPlace() error {
+	found, err := os.Stat(f.path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return fmt.Errorf("%s was removed while it was in use: stop this replica, put the file back or restore a backup, and start it: %w",
+			f.path, store.ErrUnusable)
+	case err != nil:
+		return fmt.Errorf("find %s: %w: %w", f.path, store.ErrUnavailable, err)
+	case !os.SameFile(found, f.identity):
+		return fmt.Errorf("%s was replaced while it was in use: stop this replica, see that the right file is there, and start it: %w",
+			f.path, store.ErrUnusable)
+	}
+	return nil
 }
 
 // syncDirectory writes the names of new files in path's directory to the disk.

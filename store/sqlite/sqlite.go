@@ -116,7 +116,7 @@ func (s *Store) connect(ctx context.Context) (*file, error) {
 	case s.closed:
 		return nil, fmt.Errorf("%s is closed: %w", s.path, store.ErrUnavailable)
 	case s.file != nil:
-		return s.file, nil
+		return s.file, s.file.checkInPlace()
 	}
 	f, err := openFile(ctx, s.path)
 	if err != nil {
