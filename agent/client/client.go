@@ -63,6 +63,7 @@ func New(cfg Config) *Client {
 	return &Client{http: transport.NewClient(transport.ClientConfig{
 		Peer: failpoint.Agents, DialTimeout: cfg.DialTimeout,
 		IdlePerHost: cfg.IdlePerHost, PerHost: cfg.PerHost, IdleTimeout: cfg.IdleTimeout,
+		KeepSpare: true,
 	})}
 }
 
@@ -167,6 +168,10 @@ func (c *Client) do(ctx context.Context, agentURL, method string, path []string,
 		var wrapped *url.Error
 		if errors.As(err, &wrapped) {
 			err = wrapped.Err // without the method and the URL, which what adds
+		}
+		if transport.IsNoDescriptors(err) {
+			c.http.CloseIdleConnections() // for those that are wanted now
+			err = fmt.Errorf("%w: %w", wire.ErrCannotCall, err)
 		}
 		if !connected.Load() {
 			return fmt.Errorf("%s: %w: %w", what(), wire.ErrNotSent, err)

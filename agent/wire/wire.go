@@ -11,6 +11,8 @@ import (
 var (
 	// ErrNotSent means that no part of a request reached the agent.
 	ErrNotSent = errors.New("cannot connect to the agent")
+	// ErrCannotCall means that the caller itself lacks what it takes to connect. It says nothing about the agent.
+	ErrCannotCall = errors.New("no agent can be called")
 	// ErrNotFound means that the agent does not know the ID.
 	ErrNotFound = errors.New("the agent does not know this action")
 	// ErrExists means that the agent has the ID already.

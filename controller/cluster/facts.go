@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	// askTimeout bounds asking one node for its facts, with all tries: a probe may take 10 s where its agent does not say otherwise.
+	// askTimeout bounds one question to an agent: a probe may take 10 s where its agent does not say otherwise.
 	askTimeout = 15 * time.Second
 	// refusedPatience is for how long an agent that refuses connections is tried again.
 	refusedPatience = 2 * time.Second
@@ -61,9 +61,9 @@ func (v *Inventory) Ask(ctx context.Context, cluster string, names []string) []r
 
 // askNode fills in what the node's agent says now. What could not be had is absent.
 func (v *Inventory) askNode(ctx context.Context, n *record.Node) {
+	info, err := v.nodeInfo(ctx, n.AgentURL)
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	info, err := v.nodeInfo(ctx, n.AgentURL)
 	now := record.Now()
 	n.ObservedTS = &now
 	n.Role, n.Shards, n.StatusReason = "", nil, ""
@@ -129,11 +129,18 @@ func shards(published []wire.Shard) []record.Shard {
 	return shards
 }
 
-// nodeInfo tries again while nothing is listening: an agent that restarts is back within a second.
+// nodeInfo tries again while nothing is listening: an agent that restarts is back within a second; and for as long as this process
+// cannot call any agent, which says nothing about this one.
 func (v *Inventory) nodeInfo(ctx context.Context, url string) (wire.NodeInfo, error) {
 	backoff := retry.New(200*time.Millisecond, time.Second)
 	for begun := time.Now(); ; {
-		info, err := v.Agents.NodeInfo(ctx, url)
+		call, cancel := context.WithTimeout(ctx, askTimeout)
+		info, err := v.Agents.NodeInfo(call, url)
+		cancel()
+		if errors.Is(err, wire.ErrCannotCall) && backoff.Wait(ctx) {
+			begun = time.Now()
+			continue
+		}
 		if err == nil || !errors.Is(err, wire.ErrNotSent) || time.Since(begun) > refusedPatience || !backoff.Wait(ctx) {
 			return info, err
 		}

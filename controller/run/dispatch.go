@@ -163,6 +163,9 @@ func (d *dispatcher) tryDeliver(ctx context.Context) (done, follow bool) {
 		return true, false
 	case errors.As(err, &fenced):
 		return d.fenced(fenced), false
+	case errors.Is(err, wire.ErrCannotCall):
+		d.sent = d.sent || !errors.Is(err, wire.ErrNotSent)
+		d.failed(err)
 	case errors.Is(err, wire.ErrNotSent):
 		d.failed(err)
 		if !d.sent && time.Since(d.failing) > d.patience {
@@ -373,6 +376,10 @@ func failure(raw json.RawMessage) *record.Error {
 
 // failed notes that the agent did not answer, and reports it after a while.
 func (d *dispatcher) failed(err error) {
+	if errors.Is(err, wire.ErrCannotCall) {
+		d.failing = time.Time{} // it is no silence of the agent
+		return
+	}
 	if d.failing.IsZero() {
 		d.failing = time.Now()
 		if errors.Is(err, wire.ErrNotSent) {

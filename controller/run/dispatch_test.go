@@ -16,11 +16,17 @@ import (
 // oneAgent is the agent of one action.
 type oneAgent struct {
 	post   func(wait time.Duration) wire.Action // nil: it does not hold its answer
+	refuse func() error                         // of a POST; nil: it is accepted
 	get    func(ctx context.Context) (wire.Action, error)
 	cancel func(request wire.CancelRequest) (wire.CancelAnswer, error)
 }
 
 func (a *oneAgent) Post(_ context.Context, _ string, action wire.ActionRequest, wait time.Duration) (wire.Action, error) {
+	if a.refuse != nil {
+		if err := a.refuse(); err != nil {
+			return wire.Action{}, err
+		}
+	}
 	if a.post == nil {
 		return wire.Action{ID: action.ID}, nil
 	}
@@ -69,6 +75,31 @@ func TestARunIsSoonToldThatAnAgentIsCutOffAfterItAccepted(t *testing.T) {
 		}
 		if silent, ok := reported[1].(policy.AgentSilent); !ok || silent.Reason == "" {
 			t.Errorf("the last report is %+v", reported[1])
+		}
+	})
+}
+
+func TestAReplicaThatCannotCallBlamesNoAgent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begun := time.Now()
+		agent := &oneAgent{
+			refuse: func() error {
+				if time.Since(begun) < 5*time.Minute {
+					return fmt.Errorf("%w: %w: too many open files", wire.ErrNotSent, wire.ErrCannotCall)
+				}
+				return nil
+			},
+			get: func(context.Context) (wire.Action, error) {
+				return wire.Action{State: wire.State{Phase: wire.PhaseDone}}, nil
+			},
+		}
+		action := policy.ActionOrder{Node: "n", Action: record.Action{ID: "a", State: record.ActionSaved}}
+		reported := dispatchFor(t, agent, dispatcher{ActionOrder: action, patience: 30 * time.Second}, 10*time.Minute)
+		if len(reported) != 1 {
+			t.Fatalf("it reported %+v", reported)
+		}
+		if ended, ok := reported[0].(policy.Ended); !ok || ended.State != record.ActionDone {
+			t.Errorf("it reported %+v", reported[0])
 		}
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/replicante-io/playbooks/internal/transport"
 	"github.com/replicante-io/playbooks/store"
 )
 
@@ -38,7 +39,7 @@ func (r *Replica) NotReady(ctx context.Context) []string {
 	}
 	reasons := slices.Clone(r.readiness.reasons)
 	<-r.readiness.token
-	for _, reason := range []string{r.commitsNotReady(), r.leaderNotReady()} {
+	for _, reason := range []string{descriptorsNotReady(), r.commitsNotReady(), r.leaderNotReady()} {
 		if reason != "" {
 			reasons = append(reasons, reason)
 		}
@@ -75,6 +76,13 @@ func (r *Replica) storeNotReady(ctx context.Context) string {
 	}
 	if err != nil {
 		return "the primary store: " + err.Error()
+	}
+	return ""
+}
+
+func descriptorsNotReady() string {
+	if err := transport.CheckDescriptors(); err != nil {
+		return "file descriptors: " + err.Error() + "; agents are not called until some are free: raise the limit (LimitNOFILE in the unit)"
 	}
 	return ""
 }

@@ -31,6 +31,8 @@ type ClientConfig struct {
 	IdleTimeout       time.Duration
 	// PerHost bounds the connections to a host and port; 0 does not.
 	PerHost int
+	// KeepSpare leaves the last file descriptors of the process to others: a request then fails with ErrNoDescriptors.
+	KeepSpare bool
 	// NewConnections gives each request a connection of its own.
 	NewConnections bool
 	// Address is connected to in the place of a URL's host and port, if it is not empty.
@@ -45,6 +47,9 @@ const maxRedirects = 10
 // NewClient makes a client; it connects to nothing yet. A redirected write is never followed: it is answered with the redirect.
 func NewClient(config ClientConfig) *http.Client {
 	dialer := &net.Dialer{Timeout: config.DialTimeout, KeepAlive: 15 * time.Second}
+	if config.KeepSpare {
+		dialer.Control = keepSpare
+	}
 	dial := failpoint.Dial(config.Peer, dialer.DialContext)
 	transport := &http.Transport{
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {

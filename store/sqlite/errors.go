@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 
 	driver "modernc.org/sqlite"
 	codes "modernc.org/sqlite/lib"
@@ -51,7 +52,14 @@ func translate(path string, err error) error {
 		return fmt.Errorf("%s is not a SQLite database, name another file: %w: %w", path, store.ErrUnusable, err)
 	case codes.SQLITE_CORRUPT:
 		return fmt.Errorf("%s is damaged, restore it from a backup: %w: %w", path, store.ErrUnusable, err)
-	case codes.SQLITE_READONLY, codes.SQLITE_PERM, codes.SQLITE_AUTH, codes.SQLITE_CANTOPEN:
+	case codes.SQLITE_CANTOPEN:
+		if open, openErr := os.Open(os.DevNull); openErr != nil { // for want of file descriptors
+			return fmt.Errorf("%s cannot be opened: %w: %w", path, store.ErrUnavailable, openErr)
+		} else {
+			_ = open.Close()
+		}
+		return fmt.Errorf("%s cannot be opened, let this user write it and its directory: %w: %w", path, store.ErrUnusable, err)
+	case codes.SQLITE_READONLY, codes.SQLITE_PERM, codes.SQLITE_AUTH:
 		return fmt.Errorf("%s cannot be opened for writing, let this user write it and its directory: %w: %w", path, store.ErrUnusable, err)
 	}
 	return err
