@@ -252,6 +252,9 @@ func (a *Agent) stopRemaining(ctx context.Context, e *entry) error {
 		return nil
 	}
 	group := cgroupOf(e.Action.ID)
+	if e.Process != nil && e.Process.Cgroup != "" {
+		group = &cgroup{dir: e.Process.Cgroup}
+	}
 	if err := a.stop(ctx, e.Action.ID, newActionProcesses(e.Action.ID, e.Process, group, nil)); err != nil {
 		return err
 	}

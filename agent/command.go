@@ -98,13 +98,16 @@ func (a *Agent) startCommand(t *task, action wire.Action, configured Command, en
 		return nil, fmt.Errorf("the command cannot be started: %w", err)
 	}
 	e.exited = exited(e.command.Process.Pid)
-	e.processes = newActionProcesses(action.ID, a.recordLeader(t, e.command.Process.Pid), group, a.cfg.Reaper)
+	e.processes = newActionProcesses(action.ID, a.recordLeader(t, e.command.Process.Pid, group), group, a.cfg.Reaper)
 	return e, nil
 }
 
 // recordLeader records the process of the command, for recovery after a crash.
-func (a *Agent) recordLeader(t *task, pid int) *process {
+func (a *Agent) recordLeader(t *task, pid int, group *cgroup) *process {
 	leader, err := identify(pid)
+	if group != nil {
+		leader.Cgroup = group.dir
+	}
 	if err == nil && a.cfg.DataDir != "" {
 		err = a.update(t, true, func(e *entry) { e.Process = &leader })
 	}

@@ -164,13 +164,17 @@ func kill(t fataler, pid string) {
 }
 
 func TestAnAgentThatWasKilledStopsWhatRanAndReportsWhatWasLost(t *testing.T) {
-	for _, kind := range []string{"hang", "hide", "deaf"} {
+	kinds := []string{"hang", "hide", "deaf"}
+	if agent.HasCgroups(t.TempDir()) {
+		kinds = append(kinds, "escape")
+	}
+	for _, kind := range kinds {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
 			l := launch(t, dir)
 			running, queued, second := l.post(kind), l.post("quick"), l.post("quick")
-			want := map[string]int{"hang": 1, "hide": 3, "deaf": 1}[kind]
+			want := map[string]int{"hang": 1, "hide": 3, "deaf": 1, "escape": 2}[kind]
 			eventually(t, "the action runs", func() bool { _, pids := starts(dir); return len(pids) == want })
 			l.crash()
 			_, pids := starts(dir)

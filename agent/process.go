@@ -11,11 +11,12 @@ import (
 	"syscall"
 )
 
-// process identifies a process: no later one is mistaken for it.
+// process identifies the process of a command: no later one is mistaken for it.
 type process struct {
-	PID   int    `json:"pid"`
-	Start uint64 `json:"start"` // clock ticks since boot
-	Boot  string `json:"boot"`
+	PID    int    `json:"pid"`
+	Start  uint64 `json:"start"` // clock ticks since boot
+	Boot   string `json:"boot"`
+	Cgroup string `json:"cgroup,omitempty"` // the directory of the action's cgroup
 }
 
 // status is of a process in /proc/PID/stat; proc(5).

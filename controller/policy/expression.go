@@ -58,7 +58,10 @@ func (p *Plan) nodeVar(name string, fact *record.Node) map[string]any {
 	if fact.Shards != nil {
 		shards := make([]any, len(fact.Shards))
 		for i, shard := range fact.Shards {
-			s := map[string]any{"id": shard.ID, "role": shard.Role}
+			s := map[string]any{"id": shard.ID}
+			if shard.Role != "" {
+				s["role"] = shard.Role
+			}
 			if shard.Lag != nil {
 				s["lag"] = map[string]any{"value": number(shard.Lag.Value), "unit": shard.Lag.Unit}
 			}
