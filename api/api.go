@@ -69,7 +69,7 @@ type server struct {
 	api        huma.API
 	leaders    *http.Client // of writes that are forwarded
 	keys       idempotency.Keys
-	reads      places
+	reads      readBound
 	uploads    places
 }
 
@@ -77,7 +77,7 @@ type server struct {
 // request's context, which therefore has to end when the replica stops.
 func New[C controller](config Config, leading func() (C, bool)) http.Handler {
 	mux := http.NewServeMux()
-	s := &server{Config: config, leaders: newLeaderClient(), reads: make(places, maxReads), uploads: make(places, maxUploads), controller: func() controller {
+	s := &server{Config: config, leaders: newLeaderClient(), reads: readBound{places: make(places, maxReads)}, uploads: make(places, maxUploads), controller: func() controller {
 		if c, leads := leading(); leads {
 			return c
 		}

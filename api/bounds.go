@@ -4,7 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -16,9 +19,13 @@ import (
 const (
 	maxReads   = 32      // answers to reads that are made and sent; streams are not counted
 	maxUploads = 2       // uploads that are parsed: a tree takes many times the memory of its text
-	maxPage    = 2 << 20 // bytes of a page, after which it ends; a page has one item at least
-	firstItems = 20      // read of the store at a time, until it is known how large they are
+	maxPage    = 1 << 20 // bytes of a page, after which it ends; a page has one item at least
+	firstItems = 4       // read of the store at first, until it is known how large they are
+	// unreadTimeout is how long a client may take to accept an answer while another one waits for its place.
+	unreadTimeout = time.Second
 )
+
+var errBusy = fail(http.StatusServiceUnavailable, "busy", "this replica is busy with other requests: try again in a moment")
 
 // places is a bound on what is done at a time.
 type places chan struct{}
@@ -35,50 +42,109 @@ func (p places) take(ctx context.Context) bool {
 
 func (p places) leave() { <-p }
 
+// readBound bounds the answers to reads. A client that does not accept its answer loses its place to one that waits.
+type readBound struct {
+	places places
+
+	mu      sync.Mutex
+	answers []*readAnswer // that have a place, the oldest first
+}
+
+// readAnswer is an answer to a read.
+type readAnswer struct {
+	since   time.Time
+	control *http.ResponseController
+}
+
+// take waits for a place for the answer that control writes. It returns nil where ctx ends before there is one.
+func (b *readBound) take(ctx context.Context, control *http.ResponseController) *readAnswer {
+	for {
+		attempt, cancel := context.WithTimeout(ctx, unreadTimeout)
+		taken := b.places.take(attempt)
+		cancel()
+		switch {
+		case taken:
+			answer := &readAnswer{since: time.Now(), control: control}
+			b.mu.Lock()
+			b.answers = append(b.answers, answer)
+			b.mu.Unlock()
+			return answer
+		case ctx.Err() != nil:
+			return nil
+		}
+		b.cutOldest()
+	}
+}
+
+// cutOldest ends the write that the oldest answer is blocked in. An answer that is still being made is not harmed: each of its
+// writes gets a time of its own.
+func (b *readBound) cutOldest() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.answers) == 0 || time.Since(b.answers[0].since) < unreadTimeout {
+		return
+	}
+	oldest := b.answers[0]
+	_ = oldest.control.SetWriteDeadline(time.Unix(1, 0))
+	b.answers = append(b.answers[1:], oldest) // the next one that waits cuts the next one
+}
+
+func (b *readBound) leave(answer *readAnswer) {
+	b.mu.Lock()
+	b.answers = slices.DeleteFunc(b.answers, func(a *readAnswer) bool { return a == answer })
+	b.mu.Unlock()
+	b.places.leave()
+}
+
 // boundReads is the middleware of reads: an answer has its place until it is sent.
 func (s *server) boundReads(ctx huma.Context, next func(huma.Context)) {
 	if strings.Contains(ctx.Header("Accept"), "text/event-stream") {
 		next(ctx)
 		return
 	}
+	_, w := humago.Unwrap(ctx)
 	waiting, cancel := context.WithTimeout(ctx.Context(), readTimeout)
 	defer cancel()
-	if !s.reads.take(waiting) {
-		_, w := humago.Unwrap(ctx)
+	answer := s.reads.take(waiting, http.NewResponseController(w))
+	if answer == nil {
 		errBusy.write(w)
 		return
 	}
-	defer s.reads.leave()
+	defer s.reads.leave(answer)
 	next(ctx)
 }
-
-var errBusy = fail(http.StatusServiceUnavailable, "busy", "this replica is busy with other requests: try again in a moment")
 
 // readPage reads a page of the store that ends after about maxPage bytes.
 func readPage[T any](page store.Page, read func(store.Page) (items []T, next string, err error)) ([]T, string, error) {
 	all := []T{}
-	size := 0
+	var size byteCount
+	encoder := json.NewEncoder(&size)
 	for {
-		room := page.Limit - len(all)
-		count := min(room, firstItems)
+		count := firstItems
 		if len(all) > 0 {
-			count = min(room, max(1, (maxPage-size)/max(1, size/len(all))))
+			count = max(1, (maxPage-int(size))/max(1, int(size)/len(all)))
 		}
-		items, next, err := read(store.Page{Limit: count, Cursor: page.Cursor})
+		items, next, err := read(store.Page{Limit: min(count, page.Limit-len(all)), Cursor: page.Cursor})
 		if err != nil {
 			return nil, "", err
 		}
 		all = append(all, items...)
 		for i := range items {
-			text, err := json.Marshal(&items[i])
-			if err != nil {
+			if err := encoder.Encode(&items[i]); err != nil {
 				return nil, "", err
 			}
-			size += len(text)
 		}
 		if next == "" || len(items) == 0 || len(all) >= page.Limit || size >= maxPage {
 			return all, next, nil
 		}
 		page.Cursor = next
 	}
+}
+
+// byteCount counts what is written to it.
+type byteCount int
+
+func (c *byteCount) Write(data []byte) (int, error) {
+	*c += byteCount(len(data))
+	return len(data), nil
 }
