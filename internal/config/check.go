@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"net"
 	"net/url"
 	"regexp"
@@ -80,9 +81,9 @@ func checkID(s *source, key, id string) {
 }
 
 func (a API) check(s *source) {
-	host, port, ok := splitListen(a.Listen)
+	host, port, splits := splitListen(a.Listen)
 	switch {
-	case !ok:
+	case !splits:
 		s.invalid("api.listen", "%q is not a valid address; write for example 127.0.0.1:16016", a.Listen)
 	case !a.Insecure && !loopback(host):
 		s.invalid("api.listen", "%s can be reached from other machines, and there is no TLS and no authentication yet; "+
@@ -93,8 +94,16 @@ func (a API) check(s *source) {
 	if a.Advertise == "" {
 		return
 	}
-	if u, ok := webURL(a.Advertise); !ok || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+	u, ok := webURL(a.Advertise)
+	switch {
+	case !ok || u.RawQuery != "" || u.Fragment != "" || u.User != nil:
 		s.invalid("api.advertise", "%q is not a valid URL; write for example http://this-machine:16016", hideSecrets(a.Advertise))
+	case everywhere(u.Hostname()):
+		s.invalid("api.advertise", "nobody can reach %s: %s stands for every address of a machine; write the name or the address under "+
+			"which others reach this machine, for example http://this-machine:%s", a.Advertise, u.Hostname(), cmp.Or(port, "16016"))
+	case loopback(u.Hostname()) && splits && !loopback(host):
+		s.invalid("api.advertise", "no other machine can reach %s: %s is a loopback address; write the name or the address under which "+
+			"others reach this machine, for example http://this-machine:%s, or listen on loopback only", a.Advertise, u.Hostname(), port)
 	}
 }
 
@@ -121,7 +130,7 @@ func everywhere(host string) bool {
 
 func loopback(host string) bool {
 	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
+	return strings.EqualFold(strings.TrimSuffix(host, "."), "localhost") || ip != nil && ip.IsLoopback()
 }
 
 func webURL(text string) (*url.URL, bool) {
