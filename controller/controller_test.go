@@ -1,6 +1,7 @@
 package controller_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math"
@@ -9,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/hashicorp/go-hclog"
 
 	"github.com/replicante-io/playbooks/controller"
 	"github.com/replicante-io/playbooks/membership"
@@ -191,6 +194,38 @@ func TestAnActionInFlightWhoseAgentTurnsAwayIsUnsettled(t *testing.T) {
 			t.Errorf("%v: %+v", err, node)
 		}
 	})
+}
+
+func TestAClockThatIsBehindThatOfTheLeaderBeforeIsReportedAtTheTakeover(t *testing.T) {
+	for ahead, reported := range map[time.Duration]bool{time.Minute: true, 500 * time.Millisecond: false, -time.Hour: false} {
+		synctest.Test(t, func(t *testing.T) {
+			h := newInstallation(t, 1, slow)
+			h.lead()
+			run := h.start(record.Request{}, record.RunRequest{})
+			h.kill()
+			// The leader before had another clock.
+			term, err := h.store.BeginTerm(t.Context(), 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			claimed, _, err := h.store.Claim(t.Context(), term.Term, run.ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			commit := record.Commit{ID: "clock", After: claimed.CommitID, Run: claimed}
+			commit.Run.Rev, commit.Run.CommitID, commit.Run.UpdateTS = claimed.Rev+1, commit.ID, record.Now().Add(ahead)
+			if err := h.store.Commit(t.Context(), term.Term, commit); err != nil {
+				t.Fatal(err)
+			}
+			var log bytes.Buffer
+			h.log = hclog.New(&hclog.LoggerOptions{Output: &log})
+			h.lead()
+			h.kill()
+			if said := strings.Contains(log.String(), "is behind that of the leader before"); said != reported {
+				t.Errorf("with a clock that was %s ahead it logs %q", ahead, log.String())
+			}
+		})
+	}
 }
 
 func TestARunThatNeedsAnUnknownFeatureIsLeftAlone(t *testing.T) {

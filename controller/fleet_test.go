@@ -204,12 +204,13 @@ type installation struct {
 	join    chan membership.Update
 	current *controller.Controller
 	aside   []record.NodeKey // set aside by the next leader
+	log     hclog.Logger     // of the next leader
 	stop    context.CancelFunc
 	ended   chan error
 }
 
 func newInstallation(t testing.TB, nodes int, spec string) *installation {
-	h := &installation{t: t, store: storetest.NewMemory(), fleet: newFleet(), join: make(chan membership.Update)}
+	h := &installation{t: t, store: storetest.NewMemory(), fleet: newFleet(), log: hclog.NewNullLogger(), join: make(chan membership.Update)}
 	for i := range nodes {
 		h.nodes = append(h.nodes, fmt.Sprintf("node-%d", i+1))
 	}
@@ -249,7 +250,7 @@ func (h *installation) lead() int64 {
 
 func (h *installation) leadAs(term record.Term) {
 	h.current = controller.New(controller.Config{
-		Store: h.store, Agents: h.fleet, Grace: 30 * time.Second, ForgetAfter: 72 * time.Hour, Log: hclog.NewNullLogger(),
+		Store: h.store, Agents: h.fleet, Grace: 30 * time.Second, ForgetAfter: 72 * time.Hour, Log: h.log,
 		SetAside: h.aside,
 		Watch: func(ctx context.Context, deliver func(membership.Update) error) error {
 			update := membership.Update{Complete: true}

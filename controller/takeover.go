@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/replicante-io/playbooks/controller/run"
 	"github.com/replicante-io/playbooks/internal/failpoint"
@@ -22,6 +23,7 @@ func (t *term) takeOver(ctx context.Context, ready func(open int)) error {
 	if err != nil {
 		return fmt.Errorf("list the open runs: %w", err)
 	}
+	t.reportClock(open)
 	runners := make([]*run.Runner, 0, len(open))
 	for i := range open {
 		left, err := t.leaveUnknown(ctx, open[i].ID)
@@ -54,4 +56,24 @@ func (t *term) takeOver(ctx context.Context, ready func(open int)) error {
 	}
 	ready(len(runners))
 	return nil
+}
+
+// reportedSkew is from when on the difference of two leaders' clocks is logged.
+const reportedSkew = time.Second
+
+// reportClock logs that this replica's clock is behind that of the leader before, by what that one has recorded of open runs. A
+// clock that is ahead cannot be told from time in which nobody led.
+func (t *term) reportClock(open []record.Run) {
+	now := record.Now()
+	var behind time.Duration
+	var by string
+	for i := range open {
+		if ahead := open[i].UpdateTS.Sub(now); ahead > behind {
+			behind, by = ahead, open[i].ID
+		}
+	}
+	if behind >= reportedSkew {
+		t.log.Warn("the clock of this replica is behind that of the leader before; runs continue with that one's times; "+
+			"see that time is synchronised on both machines", "behind", behind.Round(time.Millisecond).String(), "run", by)
+	}
 }
