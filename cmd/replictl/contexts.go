@@ -106,7 +106,7 @@ func (t *tool) contextList() *cobra.Command {
 }
 
 func (t *tool) contextUse() *cobra.Command {
-	return &cobra.Command{Use: "use NAME", Short: "Use a context from now on", Args: cobra.ExactArgs(1),
+	cmd := &cobra.Command{Use: "use NAME", Short: "Use a context from now on", Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			file, err := readContexts(t.contextsFile)
 			if err != nil {
@@ -118,6 +118,8 @@ func (t *tool) contextUse() *cobra.Command {
 			file.Current = args[0]
 			return file.write(t.contextsFile)
 		}}
+	cmd.ValidArgsFunction = t.contextNames
+	return cmd
 }
 
 func (t *tool) contextSet() *cobra.Command {
@@ -164,7 +166,7 @@ func (t *tool) contextSet() *cobra.Command {
 }
 
 func (t *tool) contextDelete() *cobra.Command {
-	return &cobra.Command{Use: "delete NAME", Short: "Delete a context", Args: cobra.ExactArgs(1),
+	cmd := &cobra.Command{Use: "delete NAME", Short: "Delete a context", Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			file, err := readContexts(t.contextsFile)
 			if err != nil {
@@ -179,4 +181,18 @@ func (t *tool) contextDelete() *cobra.Command {
 			}
 			return file.write(t.contextsFile)
 		}}
+	cmd.ValidArgsFunction = t.contextNames
+	return cmd
+}
+
+// contextNames completes the name of a context.
+func (t *tool) contextNames(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 || t.settings.load(cmd.Flags()) != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	file, err := readContexts(t.contextsFile)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return slices.Sorted(maps.Keys(file.Contexts)), cobra.ShellCompDirectiveNoFileComp
 }

@@ -48,25 +48,8 @@ func (s *settings) load(flags *pflag.FlagSet) error {
 	if err != nil {
 		return err
 	}
-	s.contextName = v.GetString("context")
-	if s.contextName == "" {
-		s.contextName = file.Current
-	}
-	if s.contextName != "" {
-		chosen, ok := file.Contexts[s.contextName]
-		if !ok && v.GetString("context") != "" {
-			return fmt.Errorf("there is no context %q in %s; to see the contexts: replictl context list", s.contextName, s.contextsFile)
-		}
-		if err := v.MergeConfigMap(chosen.keys()); err != nil {
-			return err
-		}
-		if flag := flags.Lookup("context"); flag != nil && flag.Changed { // a flag wins over the environment
-			for key, value := range chosen.keys() {
-				if flag := flags.Lookup(key); flag == nil || !flag.Changed {
-					v.Set(key, value)
-				}
-			}
-		}
+	if err := s.readContext(v, flags, file); err != nil {
+		return err
 	}
 	s.servers = nil
 	for _, entry := range v.GetStringSlice("server") {
@@ -81,6 +64,33 @@ func (s *settings) load(flags *pflag.FlagSet) error {
 		return fmt.Errorf("%q is not a valid log level: use trace, debug, info, warn, error or off", s.logLevel)
 	case s.logFormat != "text" && s.logFormat != "json":
 		return fmt.Errorf("%q is not a valid log format: use text or json", s.logFormat)
+	}
+	return nil
+}
+
+// readContext lays the settings of the chosen context under those of the environment, or over them where a flag chooses it.
+func (s *settings) readContext(v *viper.Viper, flags *pflag.FlagSet, file contextsFile) error {
+	s.contextName = v.GetString("context")
+	if s.contextName == "" {
+		s.contextName = file.Current
+	}
+	if s.contextName == "" {
+		return nil
+	}
+	chosen, ok := file.Contexts[s.contextName]
+	if !ok && v.GetString("context") != "" {
+		return fmt.Errorf("there is no context %q in %s; to see the contexts: replictl context list", s.contextName, s.contextsFile)
+	}
+	if err := v.MergeConfigMap(chosen.keys()); err != nil {
+		return err
+	}
+	if flag := flags.Lookup("context"); flag == nil || !flag.Changed {
+		return nil
+	}
+	for key, value := range chosen.keys() {
+		if flag := flags.Lookup(key); flag == nil || !flag.Changed {
+			v.Set(key, value)
+		}
 	}
 	return nil
 }
