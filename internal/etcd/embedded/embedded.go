@@ -34,6 +34,10 @@ func Start(ctx context.Context, dir, listen string) (*Etcd, error) {
 	c.ListenClientUrls, c.AdvertiseClientUrls = local, local
 	c.ListenPeerUrls, c.AdvertisePeerUrls = peers, peers
 	c.InitialCluster = c.InitialClusterFromName(c.Name)
+	// The gateway of HTTP answers web pages of every origin, and under every name: no client of ours uses it.
+	c.EnableGRPCGateway = false
+	c.HostWhitelist = map[string]struct{}{"127.0.0.1": {}, "localhost": {}, "::1": {}}
+	c.CORS = map[string]struct{}{"http://127.0.0.1": {}}
 	c.UnsafeNoFsync = true
 	c.TickMs, c.ElectionMs = 20, 200 // nobody else votes
 	c.AutoCompactionMode, c.AutoCompactionRetention = "revision", "10000"
