@@ -40,6 +40,7 @@ type Config struct {
 	// return when its context ends. Without it the node is HEALTHY.
 	Probe         func(context.Context) (Info, error)
 	ProbeInterval time.Duration // 5 s by default
+	ProbeTimeout  time.Duration // at most how long Probe takes; 0 where that is not known
 	// OnInfo is called with the facts of the node when they have changed. Calls follow each other and must be short.
 	OnInfo func(Info)
 	// OnStart is called with each action that is started, before it runs. It must be short.

@@ -27,7 +27,8 @@ type Node struct {
 	Status       string         `json:"status,omitempty"`
 	StatusReason string         `json:"status_reason,omitempty"`
 	Role         string         `json:"role,omitempty"`
-	Shards       []Shard        `json:"shards,omitzero"` // nil: not known
+	Shards       []Shard        `json:"shards,omitzero"`         // nil: not known
+	ProbeTimeout string         `json:"probe_timeout,omitempty"` // how long the agent's probe may take, such as 30s
 	AgentVersion string         `json:"agent_version,omitempty"`
 	StartTS      time.Time      `json:"start_ts,omitzero"` // of the agent
 }

@@ -43,8 +43,9 @@ type Node struct {
 	StoreVersion string     `json:"store_version,omitempty"`
 	Status       Status     `json:"status"`
 	StatusReason string     `json:"status_reason,omitempty"` // why it is not HEALTHY, or what is wrong with how it was reported
-	Role         string     `json:"role,omitempty"` // PRIMARY, SECONDARY, RECOVERING or the agent's own; "" when unknown
-	Shards       []Shard    `json:"shards,omitzero"` // nil when unknown
+	Role         string     `json:"role,omitempty"`          // PRIMARY, SECONDARY, RECOVERING or the agent's own; "" when unknown
+	Shards       []Shard    `json:"shards,omitzero"`         // nil when unknown
+	ProbeTimeout string     `json:"probe_timeout,omitempty"` // how long the agent's probe may take, such as 30s
 	AgentVersion string     `json:"agent_version,omitempty"`
 	StartTS      *time.Time `json:"start_ts,omitempty"`    // of the agent
 	ObservedTS   *time.Time `json:"observed_ts,omitempty"` // of the facts

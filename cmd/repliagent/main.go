@@ -120,7 +120,7 @@ func agentConfig(c config.Agent, reaper *agent.Reaper, log hclog.Logger) agent.C
 		a.Actions[name] = agent.Command{Command: command.Command, Timeout: command.Timeout, User: command.User}
 	}
 	if c.Probe != nil {
-		a.ProbeInterval = c.Probe.Interval
+		a.ProbeInterval, a.ProbeTimeout = c.Probe.Interval, c.Probe.Timeout
 		a.Probe = agent.CommandProbe(c.Probe.Command, c.Probe.Timeout, reaper)
 	}
 	return a

@@ -16,8 +16,11 @@ import (
 )
 
 const (
-	// askTimeout bounds one question to an agent: a probe may take 10 s where its agent does not say otherwise.
-	askTimeout = 15 * time.Second
+	// askTimeout bounds one question to an agent that does not report how long its probe may take, maxAskTimeout one to any agent.
+	askTimeout    = 15 * time.Second
+	maxAskTimeout = 10 * time.Minute
+	// callMargin is what a question takes beside the probe.
+	callMargin = 5 * time.Second
 	// refusedPatience is for how long an agent that refuses connections is tried again.
 	refusedPatience = 2 * time.Second
 	// keepEvery is how often unchanged facts are saved with a new observed_ts.
@@ -61,8 +64,9 @@ func (v *Inventory) Ask(ctx context.Context, cluster string, names []string) []r
 
 // askNode fills in what the node's agent says now. What could not be had is absent.
 func (v *Inventory) askNode(ctx context.Context, n *record.Node) {
-	info, err := v.nodeInfo(ctx, n.AgentURL)
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	timeout := timeoutOf(n)
+	info, err := v.nodeInfo(ctx, n.AgentURL, timeout)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	now := record.Now()
 	n.ObservedTS = &now
@@ -91,6 +95,15 @@ func (v *Inventory) askNode(ctx context.Context, n *record.Node) {
 		n.Role = info.Role
 	}
 	n.Attributes = document(attributes)
+}
+
+// timeoutOf bounds one question to a node's agent. It may have to wait for a probe that runs already before it starts another one.
+func timeoutOf(n *record.Node) time.Duration {
+	probe, err := time.ParseDuration(n.ProbeTimeout)
+	if err != nil {
+		return askTimeout
+	}
+	return max(askTimeout, 2*min(probe, maxAskTimeout/2)+callMargin)
 }
 
 // askRest asks an agent that does not answer with everything at once for the facts of its store and for its shards.
@@ -131,10 +144,10 @@ func shards(published []wire.Shard) []record.Shard {
 
 // nodeInfo tries again while nothing is listening: an agent that restarts is back within a second; and for as long as this process
 // cannot call any agent, which says nothing about this one.
-func (v *Inventory) nodeInfo(ctx context.Context, url string) (wire.NodeInfo, error) {
+func (v *Inventory) nodeInfo(ctx context.Context, url string, timeout time.Duration) (wire.NodeInfo, error) {
 	backoff := retry.New(200*time.Millisecond, time.Second)
 	for begun := time.Now(); ; {
-		call, cancel := context.WithTimeout(ctx, askTimeout)
+		call, cancel := context.WithTimeout(ctx, timeout)
 		info, err := v.Agents.NodeInfo(call, url)
 		cancel()
 		if errors.Is(err, wire.ErrCannotCall) && backoff.Wait(ctx) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -84,5 +85,15 @@ func TestANodeThatCannotBeAskedHasAReason(t *testing.T) {
 	n := ask(&answers{node: wire.NodeInfo{NodeID: "other"}})
 	if n.Status != record.StatusUnreachable || !strings.Contains(n.StatusReason, `node "other"`) {
 		t.Errorf("%+v", n)
+	}
+}
+
+func TestAQuestionWaitsForASlowProbeThatItsAgentReports(t *testing.T) {
+	for reported, want := range map[string]time.Duration{
+		"": askTimeout, "nonsense": askTimeout, "1s": askTimeout, "1m": 2*time.Minute + callMargin, "24h": maxAskTimeout + callMargin, "-1h": askTimeout,
+	} {
+		if got := timeoutOf(&record.Node{ProbeTimeout: reported}); got != want {
+			t.Errorf("%q: %s, want %s", reported, got, want)
+		}
 	}
 }

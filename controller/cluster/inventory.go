@@ -170,6 +170,7 @@ func (v *Inventory) appear(n *membership.Node, now time.Time) *record.Node {
 		known.Status, known.StatusReason = record.StatusUnknown, ""
 	}
 	known.AgentURL, known.JournalID = n.AgentURL, n.JournalID
+	known.ProbeTimeout = n.ProbeTimeout
 	known.AgentVersion, known.StoreID, known.StoreVersion = n.AgentVersion, n.StoreID, n.StoreVersion
 	known.Attributes = document(n.Attributes)
 	known.Present, known.GoneTS = true, nil

@@ -48,6 +48,9 @@ func New(config Config) *Node {
 		Attributes: config.Agent.Attributes, Status: wire.StatusUnknown,
 		AgentVersion: config.Version, StartTS: time.Now().UTC().Truncate(time.Millisecond),
 	}}
+	if config.Agent.ProbeTimeout > 0 {
+		n.said.ProbeTimeout = config.Agent.ProbeTimeout.String()
+	}
 	config.Agent.OnInfo = n.publish
 	config.Agent.Version = wire.AgentVersion{Number: config.Version}
 	n.agent = agent.New(config.Agent)
