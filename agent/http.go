@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -212,6 +213,9 @@ func (a *Agent) getShards(w http.ResponseWriter, r *http.Request) error {
 	return answer(w, http.StatusOK, wire.ShardsInfo{Shards: shards(info)})
 }
 
+// errSlowBody is no fault of the request: it may be sent again.
+var errSlowBody = errors.New("the body of the request did not arrive in time")
+
 // readBody decodes a JSON object. Unknown keys are ignored, because other tools may send them; an empty body is {}.
 func readBody(r *http.Request, into any) error {
 	raw, err := io.ReadAll(r.Body)
@@ -219,6 +223,8 @@ func readBody(r *http.Request, into any) error {
 	switch {
 	case errors.As(err, &large):
 		return invalid("the request is larger than %d bytes", large.Limit)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return errSlowBody
 	case err != nil:
 		return invalid("the request cannot be read: %s", err)
 	case !utf8.Valid(raw):
@@ -260,7 +266,7 @@ func (a *Agent) answerError(w http.ResponseWriter, err error) {
 		status = http.StatusBadRequest
 	case errors.Is(err, wire.ErrExists):
 		status = http.StatusConflict
-	case errors.Is(err, errNotReady), errors.Is(err, errQueueFull), errors.Is(err, context.Canceled):
+	case errors.Is(err, errNotReady), errors.Is(err, errQueueFull), errors.Is(err, errSlowBody), errors.Is(err, context.Canceled):
 		status = http.StatusServiceUnavailable
 		w.Header().Set("Retry-After", "1")
 	default:

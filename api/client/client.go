@@ -178,7 +178,7 @@ func (c *Client) call(ctx context.Context, r request, answer any) error {
 		defer cancel()
 		got, err := c.open(ctx, server, r, nil)
 		if err != nil {
-			return retryableError{err}
+			return failedCall(server, err)
 		}
 		defer func() { _ = got.Body.Close() }()
 		body, err := transport.ReadAll(got.Body, maxAnswer)
@@ -222,6 +222,18 @@ func decode(r request, got *http.Response, body []byte, answer any) error {
 type retryableError struct{ error }
 
 func (e retryableError) Unwrap() error { return e.error }
+
+// failedCall is the error of a call that was not answered. Where the server has redirected it, repeating it does not help.
+func failedCall(server string, err error) error {
+	var failed *url.Error
+	if errors.As(err, &failed) {
+		if to, parseErr := url.Parse(failed.URL); parseErr == nil && !strings.HasPrefix(server+"/", to.Scheme+"://"+to.Host+"/") {
+			return &Error{Status: http.StatusBadGateway, Message: fmt.Sprintf("%s redirects to %s://%s, which does not answer (%v): use the right address with --server",
+				server, to.Scheme, to.Host, failed.Err)}
+		}
+	}
+	return retryableError{err}
+}
 
 // errorOf is the error for an answer that is not a success.
 func errorOf(answer *http.Response, body []byte) error {

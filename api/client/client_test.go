@@ -193,6 +193,17 @@ func TestARedirectedWriteIsRejectedWithTheAddressToUse(t *testing.T) {
 	}
 }
 
+func TestAReadThatIsRedirectedToNowhereNamesTheAddress(t *testing.T) {
+	nowhere := unreachable(t)
+	old := httptest.NewServer(http.RedirectHandler("http://"+nowhere+"/", http.StatusMovedPermanently))
+	defer old.Close()
+	_, err := connect(t, old.URL).Leader(t.Context())
+	var redirected *client.Error
+	if !errors.As(err, &redirected) || errors.Is(err, client.ErrNoServer) || !strings.Contains(redirected.Message, nowhere) {
+		t.Fatal(err)
+	}
+}
+
 func TestAnAnswerThatIsNotOneOfAControlPlaneIsAnError(t *testing.T) {
 	for _, answer := range []struct {
 		status      int

@@ -3,15 +3,17 @@ package transport
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"time"
 
 	"golang.org/x/sync/semaphore"
 )
 
 // ErrBusy means that a request's body is not read because there was no room for it in time.
-var ErrBusy = errors.New("too many large requests are being received")
+var ErrBusy = fmt.Errorf("too many large requests are being received: %w", os.ErrDeadlineExceeded)
 
 const (
 	// freeBody is how much of a body is read without waiting for others: commands for runs and actions are smaller.
