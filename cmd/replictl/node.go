@@ -70,7 +70,10 @@ func (t *tool) nodeGet() *cobra.Command {
 }
 
 func nodeLines(n record.Node) [][]string {
-	attributes, _ := json.Marshal(n.Attributes) // a Document holds JSON values only
+	attributes := []byte("-")
+	if len(n.Attributes) > 0 {
+		attributes, _ = json.Marshal(n.Attributes) // a Document holds JSON values only
+	}
 	lines := [][]string{{"Node:", n.NodeID}, {"Cluster:", n.ClusterID}, {"Status:", strings.TrimSpace(string(n.Status) + " " + n.StatusReason)},
 		{"Role:", dash(n.Role)}, {"Present:", presence(n)}, {"Agent:", n.AgentURL + " " + n.AgentVersion},
 		{"Store:", dash(strings.TrimSpace(n.StoreID + " " + n.StoreVersion))}, {"Attributes:", string(attributes)}, {"Observed:", when(n.ObservedTS)}}

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/replicante-io/playbooks/internal/yamltree"
 )
@@ -16,6 +17,8 @@ import (
 func (c *Core) check(s *source) {
 	if c.Name == "" {
 		s.missing("name")
+	} else if strings.ContainsFunc(c.Name, func(r rune) bool { return r == ' ' || !unicode.IsPrint(r) }) {
+		s.invalid("name", "%+q is not a valid name; use letters, digits, '.', '_' and '-'", c.Name)
 	}
 	c.API.check(s)
 	c.Etcd.check(s)
@@ -91,6 +94,11 @@ func (a API) check(s *source) {
 	case a.Advertise == "":
 		s.invalid("api.advertise", "is missing; set the URL under which others reach %s, for example http://this-machine:%s", a.Listen, port)
 	}
+	for _, host := range a.Hosts {
+		if !hostName.MatchString(host) {
+			s.invalid("api.hosts", "%+q is not a host name; write for example playbooks.example.com", host)
+		}
+	}
 	if a.Advertise == "" {
 		return
 	}
@@ -106,6 +114,8 @@ func (a API) check(s *source) {
 			"others reach this machine, for example http://this-machine:%s, or listen on loopback only", a.Advertise, u.Hostname(), port)
 	}
 }
+
+var hostName = regexp.MustCompile(`^[A-Za-z0-9._-]+$|^\[?[0-9A-Fa-f:.]+\]?$`)
 
 func splitListen(listen string) (host, port string, ok bool) {
 	host, port, err := net.SplitHostPort(listen)

@@ -169,6 +169,8 @@ func TestProblemsOfACoreFileHaveAPlace(t *testing.T) {
 		{"list expected", "etcd:\n  endpoints: http://a:1\n", "the.yaml:2:14: etcd.endpoints: must be a list"},
 		{"single value expected", minimal + "name: [a]\n", "the.yaml:4:7: name: must be a string, not a list"},
 		{"number for a string", minimal + "name: 012\n", `the.yaml:4:7: YAML parsers do not agree which number "012" is`},
+		{"an invisible character in the name", minimal + "name: \"core\u200b\"\n", `the.yaml:4:1: name: "core\u200b" is not a valid name`},
+		{"a URL for a host", minimal + "api: {hosts: [\"http://x\"]}\n", `the.yaml:4:7: api.hosts: "http://x" is not a host name`},
 		{"boolean for a string", minimal + "name: true\n", `the.yaml:4:7: name: must be a string, not the boolean true; quote it: "true"`},
 		{"string for a boolean", minimal + "api: {insecure: yes}\n", `the.yaml:4:17: api.insecure: must be true or false, not the string "yes"; write true`},
 		{"key without a value", minimal + "api:\n", "the.yaml:4:1: api: has no value; give one, or remove the key"},
