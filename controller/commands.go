@@ -35,32 +35,55 @@ func (t *term) command(ctx context.Context, actor, runID string, command record.
 // tryCommand gives the command to the run's runner. Where the run had ended and needed none, it makes one; that runs only once it has
 // its command: a runner that finds nothing to do ends.
 func (t *term) tryCommand(ctx context.Context, runID string, command policy.Command) (record.Run, error) {
-	t.mu.Lock()
-	r, left := t.runners[runID], t.left[runID]
-	t.mu.Unlock()
-	if left != nil {
-		return record.Run{}, left
+	r, err := t.runnerOf(runID)
+	if err != nil {
+		return record.Run{}, err
 	}
 	if r != nil {
 		return r.Command(ctx, command)
 	}
-	ended, err := t.shared.Store.Run(ctx, runID)
-	if err != nil {
-		return record.Run{}, fmt.Errorf("read run %s: %w", runID, err)
-	}
-	if ended.FinishTS == nil {
-		return record.Run{}, fmt.Errorf("run %s is being taken over: %w", runID, store.ErrUnavailable)
-	}
-	c, err := t.claim(ctx, runID)
+	wait, err := t.revive(ctx, runID, command)
 	if err != nil {
 		return record.Run{}, err
 	}
-	r = t.runner(c)
-	wait := r.Post(ctx, command)
-	if !t.own(r) {
-		r.Close() // another command has made one meanwhile, or the term is over
-	}
 	return wait(ctx)
+}
+
+// runnerOf is the runner of a run, nil where there is none. The error says why this leader leaves the run alone.
+func (t *term) runnerOf(runID string) (*run.Runner, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.runners[runID], t.left[runID]
+}
+
+// revive makes a runner for a run that has ended, with its first command. It returns what waits for the answer.
+func (t *term) revive(ctx context.Context, runID string, command policy.Command) (wait func(ctx context.Context) (record.Run, error), err error) {
+	select {
+	case t.reviving <- struct{}{}:
+		defer func() { <-t.reviving }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if r, err := t.runnerOf(runID); r != nil || err != nil {
+		return func(ctx context.Context) (record.Run, error) { return r.Command(ctx, command) }, err
+	}
+	ended, err := t.shared.Store.Run(ctx, runID)
+	if err != nil {
+		return nil, fmt.Errorf("read run %s: %w", runID, err)
+	}
+	if ended.FinishTS == nil {
+		return nil, fmt.Errorf("run %s is being taken over: %w", runID, store.ErrUnavailable)
+	}
+	c, err := t.claim(ctx, runID)
+	if err != nil {
+		return nil, err
+	}
+	r := t.runner(c)
+	wait = r.Post(ctx, command)
+	if !t.own(r) {
+		r.Close() // the term is over
+	}
+	return wait, nil
 }
 
 // forget removes a node that has no live key.

@@ -38,6 +38,9 @@ type term struct {
 	runners map[string]*run.Runner
 	left    map[string]error // runs that this version cannot advance, with why
 
+	// reviving holds one token, which is taken while an ended run is claimed for a command: two commands make one runner.
+	reviving chan struct{}
+
 	setAsideMu sync.Mutex              // no other lock is taken under it
 	setAside   map[record.NodeKey]bool // nodes whose terms are not believed; true: logged
 }
@@ -50,6 +53,7 @@ func newTerm(config Config, of record.Term) *term {
 		runners:  map[string]*run.Runner{},
 		left:     map[string]error{},
 		setAside: map[record.NodeKey]bool{},
+		reviving: make(chan struct{}, 1),
 	}
 	t.shared = run.Shared{
 		Store: config.Store, Agents: config.Agents, Term: of,
@@ -213,7 +217,7 @@ func (t *term) claim(ctx context.Context, id string) (claimed, error) {
 	if err != nil {
 		return c, fmt.Errorf("claim run %s: %w", id, err)
 	}
-	t.shared.Capacity.RestoreLocks(c.run.Cluster, id, policy.Busy(c.nodes))
+	t.shared.Capacity.RestoreLocks(c.run.Cluster, id, policy.Busy(c.nodes), policy.Unsettled(c.nodes))
 	return c, nil
 }
 

@@ -16,8 +16,9 @@ type Capacity struct {
 
 // capacity is what is granted in one cluster.
 type capacity struct {
-	places []*place // by queued_ts and id
-	locks  map[string]*lock
+	places  []*place // by queued_ts and id
+	locks   map[string]*lock
+	waiters []*waiter // in the order in which they began to wait
 }
 
 // run is a run as capacity sees it. Its methods must not block.
@@ -41,7 +42,7 @@ func (c *Capacity) of(cluster string) *capacity {
 
 // tidy drops a cluster of which nothing is granted. The caller holds mu.
 func (c *Capacity) tidy(cluster string) {
-	if one := c.clusters[cluster]; one != nil && len(one.places) == 0 && len(one.locks) == 0 {
+	if one := c.clusters[cluster]; one != nil && len(one.places) == 0 && len(one.locks) == 0 && len(one.waiters) == 0 {
 		delete(c.clusters, cluster)
 	}
 }

@@ -113,33 +113,73 @@ func TestANewRunIsQueuedLastWhateverTheClockSays(t *testing.T) {
 }
 
 func TestNodesAreLockedAllOrNone(t *testing.T) {
-	c, one, two := NewCapacity(), &fakeRun{}, &fakeRun{}
+	c, one, two, three := NewCapacity(), &fakeRun{}, &fakeRun{}, &fakeRun{}
 	if held := c.Lock("c", "one", []string{"a", "b"}, one); held != nil {
 		t.Fatalf("held: %v", held)
 	}
 	if held := c.Lock("c", "two", []string{"b", "x"}, two); held["b"].RunID != "one" || len(held) != 1 {
 		t.Fatalf("held: %v", held)
 	}
-	if held := c.Lock("c", "one", []string{"x"}, one); held != nil {
-		t.Fatalf("a request that was refused has locked a node: %v", held)
+	if held := c.Lock("c", "three", []string{"x"}, three); held["x"].RunID != "two" {
+		t.Fatalf("a run has taken a node that an earlier one waits for: %v", held)
+	}
+	if held := c.Lock("c", "three", []string{"y"}, three); held != nil {
+		t.Fatalf("held: %v", held)
 	}
 	c.Unlock("c", "two", []string{"b"}) // it is not theirs
 	c.Unlock("c", "one", []string{"b"})
 	if !slices.Equal(two.unlocked, []string{"b"}) {
 		t.Fatalf("told %v", two.unlocked)
 	}
+	if held := c.Lock("c", "two", []string{"b", "x"}, two); held != nil {
+		t.Fatalf("held: %v", held)
+	}
+	c.Unlock("c", "two", []string{"b", "x"})
 	c.Ended("c", "one")
 	if held := c.Lock("c", "two", []string{"a", "b"}, two); !held["a"].Unsettled || len(held) != 1 {
 		t.Fatalf("held: %v", held)
 	}
-	c.RestoreLocks("c", "one", []string{"x"}) // nothing may run on a any longer
-	if !slices.Equal(two.unlocked, []string{"b", "a"}) {
-		t.Fatalf("told %v", two.unlocked)
+	if held := c.Lock("c", "three", []string{"b"}, three); held != nil {
+		t.Fatalf("a run that waits for an unsettled action keeps others: %v", held)
 	}
+	c.Unlock("c", "three", []string{"b", "y"})
+	c.RestoreLocks("c", "one", []string{"z"}, nil) // nothing may run on a any longer
 	if held := c.Lock("c", "two", []string{"a", "b"}, two); held != nil {
 		t.Fatalf("held: %v", held)
 	}
 	if locked := c.locked("c"); len(locked) != 3 {
 		t.Fatalf("locked: %v", locked)
+	}
+}
+
+func TestARunThatWaitsNoLongerKeepsNoOther(t *testing.T) {
+	for name, stop := range map[string]func(c *Capacity){
+		"withdraws": func(c *Capacity) { c.Withdraw("c", "two") },
+		"ends":      func(c *Capacity) { c.Ended("c", "two") },
+	} {
+		c, one, two, three := NewCapacity(), &fakeRun{}, &fakeRun{}, &fakeRun{}
+		c.Lock("c", "one", []string{"a"}, one)
+		c.Lock("c", "two", []string{"a", "b"}, two)
+		c.Lock("c", "three", []string{"b"}, three)
+		stop(c)
+		if !slices.Contains(three.unlocked, "b") {
+			t.Errorf("%s: told %v", name, three.unlocked)
+		}
+		if held := c.Lock("c", "three", []string{"b"}, three); held != nil {
+			t.Errorf("%s: held %v", name, held)
+		}
+	}
+}
+
+func TestNodesThatOnlyUnsettledActionsHoldAreNamed(t *testing.T) {
+	c, one, two := NewCapacity(), &fakeRun{}, &fakeRun{}
+	c.Lock("c", "one", []string{"a"}, one)
+	c.Lock("c", "two", []string{"a"}, two)
+	c.MarkUnsettled("c", "one", []string{"a"})
+	if !slices.Equal(two.unlocked, []string{"a"}) {
+		t.Errorf("told %v", two.unlocked)
+	}
+	if held := c.Lock("c", "two", []string{"a"}, two); !held["a"].Unsettled {
+		t.Errorf("held %v", held)
 	}
 }

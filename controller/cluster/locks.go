@@ -1,50 +1,89 @@
 package cluster
 
-import "maps"
+import (
+	"slices"
+)
 
 // lock is a node that a run has for a batch, or as long as an action on it may still be running.
 type lock struct {
 	runID string
-	// ended is true when the run has ended: then only an unsettled action holds the node.
-	ended   bool
-	waiting map[string]run // by run: they could not lock it
+	// unsettled is true when the run has nothing more to do on the node, and only an action that may still be running holds it.
+	unsettled bool
 }
 
-// Holder is a run that has a node locked. Unsettled is true when it has ended, and only an action that may still be running holds
-// the node.
+// waiter is a run that could not lock its nodes. Earlier ones come first: nobody takes a node that an earlier one wants.
+type waiter struct {
+	runID string
+	nodes []string
+	run   run
+}
+
+// Holder is a run that has a node locked, or wants it before others. Unsettled is true when only an action that may still be running
+// holds the node.
 type Holder struct {
 	RunID     string
 	Unsettled bool
 }
 
-// Lock locks all of nodes for a run, or none: then it returns the holders of those that other runs have, and the run is told by Unlocked
-// when it is worth another try.
+// Lock locks all of nodes for a run, or none: then it returns the holders of those that other runs have or want before it, and the run
+// is told by Unlocked when it is worth another try.
 func (c *Capacity) Lock(cluster, runID string, nodes []string, by run) map[string]Holder {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	one := c.of(cluster)
 	defer c.tidy(cluster)
-	holders := map[string]Holder{}
-	for _, node := range nodes {
-		if held := one.locks[node]; held != nil && held.runID != runID {
-			holders[node] = Holder{held.runID, held.ended}
-		}
-	}
-	if len(holders) > 0 {
-		for node := range holders {
-			one.locks[node].waiting[runID] = by
-		}
+	if holders := one.holders(runID, nodes); len(holders) > 0 {
+		one.wait(&waiter{runID, nodes, by}, holders)
 		return holders
 	}
+	one.waiters = slices.DeleteFunc(one.waiters, func(w *waiter) bool { return w.runID == runID })
 	for _, node := range nodes {
 		one.lock(node, runID)
 	}
 	return nil
 }
 
+// holders are the other runs that have nodes locked, or want them before this one.
+func (one *capacity) holders(runID string, nodes []string) map[string]Holder {
+	holders := map[string]Holder{}
+	for _, w := range one.waiters {
+		if w.runID == runID {
+			break
+		}
+		for _, node := range w.nodes {
+			if one.locks[node] == nil && slices.Contains(nodes, node) {
+				holders[node] = Holder{RunID: w.runID}
+			}
+		}
+	}
+	for _, node := range nodes {
+		if held := one.locks[node]; held != nil && held.runID != runID {
+			holders[node] = Holder{held.runID, held.unsettled}
+		}
+	}
+	return holders
+}
+
+// wait keeps the run's place among those that wait. One that is kept by unsettled actions alone has none: it can wait for so long
+// that it must not keep others.
+func (one *capacity) wait(w *waiter, holders map[string]Holder) {
+	at := slices.IndexFunc(one.waiters, func(other *waiter) bool { return other.runID == w.runID })
+	if at < 0 {
+		one.waiters = append(one.waiters, w)
+		at = len(one.waiters) - 1
+	}
+	one.waiters[at] = w
+	for _, holder := range holders {
+		if !holder.Unsettled {
+			return
+		}
+	}
+	w.nodes = nil
+}
+
 func (one *capacity) lock(node, runID string) {
 	if one.locks[node] == nil {
-		one.locks[node] = &lock{runID: runID, waiting: map[string]run{}}
+		one.locks[node] = &lock{runID: runID}
 	}
 }
 
@@ -65,13 +104,40 @@ func (one *capacity) unlock(node, runID string) {
 		return
 	}
 	delete(one.locks, node)
-	for _, waiting := range held.waiting {
-		waiting.Unlocked(node)
+	one.tell([]string{node})
+}
+
+// tell tells those who wait, in their order, that nodes are worth another try.
+func (one *capacity) tell(nodes []string) {
+	for _, w := range one.waiters {
+		for _, node := range nodes {
+			w.run.Unlocked(node)
+		}
 	}
 }
 
-// RestoreLocks makes the nodes that a claimed run has locked exactly those that its records need.
-func (c *Capacity) RestoreLocks(cluster, runID string, busy []string) {
+// Withdraw takes back what a run waits for: it is paused or ends.
+func (c *Capacity) Withdraw(cluster, runID string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	one := c.of(cluster)
+	one.withdraw(runID)
+	c.tidy(cluster)
+}
+
+func (one *capacity) withdraw(runID string) {
+	at := slices.IndexFunc(one.waiters, func(w *waiter) bool { return w.runID == runID })
+	if at < 0 {
+		return
+	}
+	nodes := one.waiters[at].nodes
+	one.waiters = slices.Delete(one.waiters, at, at+1)
+	one.tell(nodes)
+}
+
+// RestoreLocks makes the nodes that a claimed run has locked exactly those that its records need. Unsettled are those of them that only
+// an action holds which may still be running.
+func (c *Capacity) RestoreLocks(cluster, runID string, busy, unsettled []string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	one := c.of(cluster)
@@ -80,29 +146,49 @@ func (c *Capacity) RestoreLocks(cluster, runID string, busy []string) {
 		keep[node] = true
 		one.lock(node, runID)
 	}
-	for node := range maps.Clone(one.locks) {
-		if !keep[node] {
+	for node, held := range one.locks {
+		if held.runID == runID && !keep[node] {
 			one.unlock(node, runID)
 		}
 	}
+	one.markUnsettled(runID, unsettled)
 	c.tidy(cluster)
 }
 
-// Ended tells those who wait for nodes of an ended run that only unsettled actions hold them.
+// MarkUnsettled says that a run has nothing more to do on nodes, and only actions that may still be running hold them.
+func (c *Capacity) MarkUnsettled(cluster, runID string, nodes []string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.of(cluster).markUnsettled(runID, nodes)
+	c.tidy(cluster)
+}
+
+func (one *capacity) markUnsettled(runID string, nodes []string) {
+	for _, node := range nodes {
+		if held := one.locks[node]; held != nil && held.runID == runID && !held.unsettled {
+			held.unsettled = true
+			one.tell([]string{node})
+		}
+	}
+}
+
+// lockedBy are the nodes that a run has locked. The caller holds mu.
+func (one *capacity) lockedBy(runID string) []string {
+	var nodes []string
+	for node, held := range one.locks {
+		if held.runID == runID {
+			nodes = append(nodes, node)
+		}
+	}
+	return nodes
+}
+
+// Ended gives up what an ended run waits for: what it has locked is held only by unsettled actions.
 func (c *Capacity) Ended(cluster, runID string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	one := c.of(cluster)
-	for node, held := range one.locks {
-		if held.runID != runID {
-			continue
-		}
-		held.ended = true
-		waiting := held.waiting
-		held.waiting = map[string]run{}
-		for _, other := range waiting {
-			other.Unlocked(node)
-		}
-	}
+	one.withdraw(runID)
+	one.markUnsettled(runID, one.lockedBy(runID))
 	c.tidy(cluster)
 }

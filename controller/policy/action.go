@@ -66,6 +66,8 @@ func (p *Plan) endAction(n *node, a *record.Action, in Ended) {
 			"step": a.Step, "timeout": a.Timeout}}
 	}
 	p.inFlight--
+	p.withdraw(n)
+	delete(p.silent, n.rec.Node)
 	p.recordEnd(n, a, in)
 	if in.Unsettled {
 		p.run.Unsettled++

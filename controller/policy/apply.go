@@ -57,7 +57,7 @@ func (p *Plan) restore(n *node) {
 		return
 	}
 	if e := n.lastEntry(); e != nil && e.Waiting != nil {
-		p.waits.add(e.Waiting.For, n)
+		p.waits.add(n, e)
 	}
 	p.touch(n)
 	p.checkGone(n)

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"slices"
 	"time"
 
 	"github.com/replicante-io/playbooks/playbook"
@@ -42,9 +43,10 @@ func (p *Plan) batchesFor(g *group, nodes int) int {
 
 // openBatch selects the nodes of a group's next batch and has them locked.
 func (p *Plan) openBatch(g *group) bool {
-	if g.locking {
+	if g.locking || p.anyHeld(g.blocked) {
 		return false
 	}
+	g.blocked = nil
 	rec, key := p.groupRecord(g), p.stageKey(ForSelection, g)
 	v, gone := p.view(g, nil)
 	ask, err := v.needs()
@@ -79,6 +81,7 @@ func (p *Plan) openBatch(g *group) bool {
 	case len(s.chosen) > 0:
 		return p.lockBatch(g, s.chosen)
 	case len(s.waiting) > 0:
+		p.replaceWait(&rec.Waiting, nil)
 		p.request(key, factsEvery, v.orderBy.NeedsAllNodes(), names(s.waiting)...)
 		p.spend(key)
 	case gone != nil:
@@ -195,7 +198,7 @@ func (p *Plan) lockBatch(g *group, chosen []*node) bool {
 	}
 	request := LockRequest{Group: g.key, Nodes: names}
 	if p.anyHeld(names) {
-		p.waitForLock(&p.groupRecord(g).Waiting, NotLocked{request, p.holders})
+		p.block(g, NotLocked{request, p.holders})
 		return false
 	}
 	g.locking = true
@@ -203,13 +206,13 @@ func (p *Plan) lockBatch(g *group, chosen []*node) bool {
 	return false
 }
 
-// anyHeld reports whether another run was seen to have one of the nodes locked, and has not given it back since.
+// anyHeld reports whether another run was seen to work on one of the nodes, and has not given it back since.
 func (p *Plan) anyHeld(names []string) bool {
 	if len(p.holders) == 0 {
 		return false
 	}
 	for _, name := range names {
-		if _, held := p.holders[name]; held {
+		if holder, held := p.holders[name]; held && !holder.Unsettled {
 			return true
 		}
 	}
@@ -244,14 +247,27 @@ func (in NotLocked) apply(p *Plan) *record.RejectedError {
 		return nil
 	}
 	g.locking = false
-	p.waitForLock(&p.groupRecord(g).Waiting, in)
+	for _, holder := range in.Holders {
+		if !holder.Unsettled {
+			p.block(g, in)
+			break
+		}
+	}
 	return nil
+}
+
+// block has the group wait until the nodes of its next batch are worth another try. Facts are asked again then.
+func (p *Plan) block(g *group, in NotLocked) {
+	g.blocked = in.Nodes
+	p.cancelRequest(p.stageKey(ForSelection, g))
+	p.waitForLock(&p.groupRecord(g).Waiting, in)
 }
 
 // waitForLock names one node that another run works on, the same one as long as it does.
 func (p *Plan) waitForLock(wait **record.Wait, in NotLocked) {
 	if w := *wait; w != nil && w.For == record.WaitNode {
-		if holder, held := in.Holders[w.Node]; held && !holder.Unsettled && w.Data["run"] == holder.RunID {
+		holder, held := in.Holders[w.Node]
+		if held && !holder.Unsettled && w.Data["run"] == holder.RunID && slices.Contains(in.Nodes, w.Node) {
 			return
 		}
 	}
@@ -277,6 +293,20 @@ func (in Unlocked) apply(p *Plan) *record.RejectedError {
 		p.touch(n)
 	}
 	return nil
+}
+
+// dropChosen gives back the nodes that have not entered their batches yet: the batches are what has entered them, and the others have
+// their turn later.
+func (p *Plan) dropChosen() {
+	for _, g := range p.groups {
+		if len(g.chosen) == 0 {
+			continue
+		}
+		p.groupRecord(g).Size -= len(g.chosen)
+		p.pending.run = true
+		p.giveBack(g.chosen)
+		g.chosen = nil
+	}
 }
 
 // giveBack unlocks nodes that did not enter a batch.

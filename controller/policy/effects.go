@@ -21,6 +21,10 @@ type Effects struct {
 	CancelFacts  []FactKey
 	// LockNodes are to be locked for this run. Each is answered at once by Locked or NotLocked.
 	LockNodes []LockRequest
+	// WithdrawLocks takes back the lock requests that were refused: the run is paused or ends.
+	WithdrawLocks bool
+	// UnsettledNodes are locked only for actions that may still be running: the run does nothing more on them.
+	UnsettledNodes []string
 	// UnlockNodes are not needed by this run any longer.
 	UnlockNodes []string
 	// WakeAt is when the plan needs a Tick at the latest; nil for never.
@@ -100,8 +104,12 @@ func (n *node) urlOf(a *record.Action) string {
 
 // unlock gives the node back if this run has it locked and needs it no longer.
 func (p *Plan) unlock(n *node) {
-	if n.locked && !needsLock(&n.rec) {
+	switch {
+	case !n.locked:
+	case !needsLock(&n.rec):
 		n.locked = false
 		p.effects.UnlockNodes = append(p.effects.UnlockNodes, n.rec.Node)
+	case onlyUnsettled(&n.rec):
+		p.effects.UnsettledNodes = append(p.effects.UnsettledNodes, n.rec.Node)
 	}
 }

@@ -65,16 +65,16 @@ func (p *Plan) isCurrent(e *record.NodeStage) bool {
 
 // setWait changes what keeps a node from its next step.
 func (p *Plan) setWait(n *node, e *record.NodeStage, wait *record.Wait) {
+	if e.Waiting == wait {
+		return
+	}
 	if e.Waiting != nil {
-		p.waits.remove(e.Waiting.For, n)
+		p.waits.remove(n, e)
 	}
-	if wait != nil {
-		p.waits.add(wait.For, n)
+	if e.Waiting = wait; wait != nil {
+		p.waits.add(n, e)
 	}
-	if e.Waiting != wait {
-		e.Waiting = wait
-		p.mark(n)
-	}
+	p.mark(n)
 }
 
 // countedAs is the node state under which a stage counts a node.

@@ -90,8 +90,9 @@ func (p *Plan) cancelRequest(key FactKey) {
 	p.effects.CancelFacts = append(p.effects.CancelFacts, key)
 }
 
-// cancelRequests cancels all requests but those that find out whether nodes are gone.
+// cancelRequests cancels all requests but those that find out whether nodes are gone: nothing more is decided.
 func (p *Plan) cancelRequests() {
+	p.effects.WithdrawLocks = true
 	for key := range p.requests {
 		if key.Purpose != ForRemoval || p.ended() {
 			p.cancelRequest(key)

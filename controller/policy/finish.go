@@ -12,6 +12,7 @@ func (p *Plan) finish(outcome record.RunState) {
 	for i := range p.run.Stages {
 		p.finishStage(&p.run.Stages[i], outcome)
 	}
+	p.dropChosen()
 	p.groups = map[string]*group{}
 	if outcome == record.RunDone && p.run.Counts[record.NodeFailed]+p.run.Counts[record.NodeUnknown] > 0 {
 		outcome = record.RunFailed
@@ -58,7 +59,7 @@ func (p *Plan) finishNode(n *node, outcome record.RunState) {
 		cause.Code = record.CauseRunCancelled
 	}
 	if e := n.batchEntry(); e != nil {
-		p.finishMember(n, e, outcome, cause)
+		p.finishMember(n, e, outcome)
 		return
 	}
 	if e := n.lastEntry(); e != nil && e.State == record.NodeStagePending {
@@ -77,7 +78,7 @@ func (p *Plan) finishNode(n *node, outcome record.RunState) {
 }
 
 // finishMember ends the record of a node that is in an open batch.
-func (p *Plan) finishMember(n *node, e *record.NodeStage, outcome record.RunState, cause *record.Error) {
+func (p *Plan) finishMember(n *node, e *record.NodeStage, outcome record.RunState) {
 	where := p.position(e)
 	switch {
 	case e.State == record.NodeStageVerifying || e.State == record.NodeStageSettling:
@@ -85,13 +86,13 @@ func (p *Plan) finishMember(n *node, e *record.NodeStage, outcome record.RunStat
 	case e.FailedAttempts > 0:
 		p.endNode(n, record.NodeFailed, n.lastAction().Error)
 	case outcome == record.RunCancelled:
-		p.setEntry(n, e, record.NodeStageCancelled, cause)
+		p.setEntry(n, e, record.NodeStageCancelled, where)
 		p.setNode(n, record.NodeCancelled, where)
 	case len(n.rec.Actions) > 0:
-		p.setEntry(n, e, record.NodeStageNotReached, cause)
+		p.setEntry(n, e, record.NodeStageNotReached, where)
 		p.setNode(n, record.NodeIncomplete, where)
 	default:
-		p.setEntry(n, e, record.NodeStageNotReached, cause)
+		p.setEntry(n, e, record.NodeStageNotReached, where)
 		p.setNode(n, record.NodeNotReached, where)
 	}
 	p.unlock(n)

@@ -14,6 +14,7 @@ type group struct {
 	pending []string // nodes that no batch has taken, sorted; may hold some that are not pending any longer
 	chosen  []string // nodes that are locked for the batch and have not entered it
 	locking bool     // the next batch waits for its nodes to be locked
+	blocked []string // the nodes that could not be locked for it
 	working int      // members of the open batch that have steps before them
 	passed  int      // members that passed all steps and wait for the gate
 	seen    *facts   // the last facts that the open gate has seen

@@ -94,6 +94,7 @@ func (Admit) apply(p *Plan) *record.RejectedError {
 	p.run.Pass, p.run.PassNumber = p.pass.kind, p.pass.number
 	p.behind = ""
 	p.pending.fence = true
+	p.beginMembership()
 	p.event(record.EventRunStarted, "", "", "", nil)
 	return nil
 }

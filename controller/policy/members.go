@@ -16,6 +16,9 @@ func (in Members) apply(p *Plan) *record.RejectedError {
 		}
 		return nil
 	}
+	for _, g := range p.groups {
+		g.blocked = nil // others may have their turn now
+	}
 	present := map[string]bool{}
 	for i := range in.Present {
 		if in.Complete {
@@ -124,8 +127,24 @@ func (p *Plan) updateFact(n *node, fact *record.Node) {
 	}
 }
 
+// beginMembership begins what the playbook says about nodes that appear or vanish: not while the run was queued.
+func (p *Plan) beginMembership() {
+	for _, name := range p.names {
+		if n := p.nodes[name]; n.rec.GoneTS != nil {
+			since := p.now
+			n.rec.GoneTS = &since
+			p.mark(n)
+		}
+	}
+}
+
 // joined does what the playbook says about a node that appears during the run.
 func (p *Plan) joined(n *node) {
+	if p.run.State == record.RunPending { // it is as if it had been known before
+		n.rec.Newcomer, n.rec.Membership = false, record.MemberKnown
+		p.setNode(n, record.NodePending, nil)
+		return
+	}
 	p.setNode(n, record.NodeAdded, &record.Error{Code: record.CauseJoined})
 	p.event(record.EventNodeAdded, n.rec.Node, "", "", nil)
 	added := p.spec.Membership.Added
@@ -154,7 +173,7 @@ func (p *Plan) vanished(n *node, restart bool) {
 // decidesRemoval reports whether the end of the grace of a node whose key is gone decides about it: not while it is in a batch, but
 // for an action that its machine may have died in.
 func (p *Plan) decidesRemoval(n *node) bool {
-	if n.rec.GoneTS == nil || n.rec.Membership == record.MemberRemoved || p.ended() {
+	if n.rec.GoneTS == nil || n.rec.Membership == record.MemberRemoved || p.ended() || p.run.State == record.RunPending {
 		return false
 	}
 	return n.batchEntry() == nil || p.mayBeLost(n)

@@ -1,6 +1,9 @@
 package policy
 
 import (
+	"maps"
+	"slices"
+
 	"github.com/replicante-io/playbooks/playbook"
 	"github.com/replicante-io/playbooks/record"
 )
@@ -74,6 +77,52 @@ func (p pass) records() []record.RunStage {
 	return stages
 }
 
+// foldNewcomers makes one record per stage of all passes of newcomers that have ended, so that a run to which nodes come again and again
+// has a bounded record. The record has the number of the last of them.
+func (p *Plan) foldNewcomers(next pass) {
+	if next.kind != record.PassNewcomers {
+		return
+	}
+	var kept []record.RunStage
+	folded := map[string]int{}
+	for _, st := range p.run.Stages {
+		at, before := folded[st.Name]
+		switch {
+		case st.Pass != record.PassNewcomers:
+			kept = append(kept, st)
+		case !before:
+			folded[st.Name] = len(kept)
+			kept = append(kept, st)
+		default:
+			fold(&kept[at], st)
+		}
+	}
+	p.run.Stages = kept
+}
+
+// fold adds a later pass of a stage to an earlier one.
+func fold(st *record.RunStage, later record.RunStage) {
+	st.PassNumber, st.State, st.EndTS = later.PassNumber, later.State, later.EndTS
+	st.Total += later.Total
+	st.Batch += later.Batch
+	st.Batches += later.Batches
+	st.AcceptedFailures = max(st.AcceptedFailures, later.AcceptedFailures)
+	counts := maps.Clone(st.Counts)
+	for state, n := range later.Counts {
+		counts[state] += n
+	}
+	st.Counts = counts
+	st.Groups = slices.Clone(st.Groups)
+	for _, g := range later.Groups {
+		at := slices.IndexFunc(st.Groups, func(other record.StageGroup) bool { return other.Key == g.Key })
+		if at < 0 {
+			st.Groups = append(st.Groups, g)
+		} else {
+			st.Groups[at].Batch += g.Batch
+		}
+	}
+}
+
 // passData adds the pass to the data of an event, where it is not the main one.
 func (p *Plan) passData(data record.Document) record.Document {
 	if p.pass.kind != record.PassMain {
@@ -114,6 +163,7 @@ func (p *Plan) endPass() bool {
 }
 
 func (p *Plan) beginPass(next pass) {
+	p.foldNewcomers(next)
 	p.pass = next
 	p.run.Pass, p.run.PassNumber, p.run.StageIndex = next.kind, next.number, 0
 	p.run.Stages = append(p.run.Stages, next.records()...)

@@ -155,6 +155,22 @@ func Busy(nodes []record.RunNode) []string {
 	return busy
 }
 
+// Unsettled are those of the busy nodes that only an action holds which may still be running.
+func Unsettled(nodes []record.RunNode) []string {
+	var unsettled []string
+	for i := range nodes {
+		if needsLock(&nodes[i]) && onlyUnsettled(&nodes[i]) {
+			unsettled = append(unsettled, nodes[i].Node)
+		}
+	}
+	return unsettled
+}
+
+func onlyUnsettled(rec *record.RunNode) bool {
+	inBatch := len(rec.Stages) > 0 && rec.Stages[len(rec.Stages)-1].State.InBatch()
+	return !inBatch && len(rec.Actions) > 0 && rec.Actions[len(rec.Actions)-1].Unsettled
+}
+
 func needsLock(rec *record.RunNode) bool {
 	if len(rec.Stages) > 0 && rec.Stages[len(rec.Stages)-1].State.InBatch() {
 		return true

@@ -26,6 +26,7 @@ func (p *Plan) resolve(c Command) *record.RejectedError {
 		p.pending.run = true
 		p.mark(n)
 		p.abandon(n)
+		delete(p.silent, c.Node)
 		p.unlock(n)
 	}
 	if e := n.batchEntry(); e != nil {

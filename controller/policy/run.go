@@ -17,6 +17,7 @@ func (p *Plan) progress() bool {
 			return false
 		}
 		p.setRun(record.RunPaused)
+		p.dropChosen()
 		p.event(record.EventRunPaused, "", "", "", nil)
 		return true
 	case !p.progresses():

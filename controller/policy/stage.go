@@ -28,8 +28,9 @@ func (p *Plan) stage() *record.RunStage {
 }
 
 func (p *Plan) stageRecord(name string, of pass) *record.RunStage {
-	for i := range p.run.Stages {
-		if st := &p.run.Stages[i]; st.Name == name && st.Pass == of.kind && st.PassNumber == of.number {
+	for i := range p.run.Stages { // the record of a pass of newcomers may stand for earlier ones, too
+		st := &p.run.Stages[i]
+		if st.Name == name && st.Pass == of.kind && (st.PassNumber == of.number || of.kind == record.PassNewcomers && st.PassNumber > of.number) {
 			return st
 		}
 	}

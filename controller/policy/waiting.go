@@ -8,23 +8,33 @@ import (
 	"github.com/replicante-io/playbooks/record"
 )
 
-// waits are the nodes that wait for something in a stage, by what they wait for.
-type waits map[record.WaitReason]map[string]struct{}
+// waits are the nodes that wait for something in a stage, by what they wait for and whether they are in a batch.
+type waits map[waitKey]map[string]struct{}
 
-func (w waits) add(reason record.WaitReason, n *node) {
-	if w[reason] == nil {
-		w[reason] = map[string]struct{}{}
-	}
-	w[reason][n.rec.Node] = struct{}{}
+type waitKey struct {
+	reason  record.WaitReason
+	inBatch bool
 }
 
-func (w waits) remove(reason record.WaitReason, n *node) { delete(w[reason], n.rec.Node) }
+func (w waits) add(n *node, e *record.NodeStage) {
+	key := waitKey{e.Waiting.For, e.State.InBatch()}
+	if w[key] == nil {
+		w[key] = map[string]struct{}{}
+	}
+	w[key][n.rec.Node] = struct{}{}
+}
+
+func (w waits) remove(n *node, e *record.NodeStage) {
+	delete(w[waitKey{e.Waiting.For, e.State.InBatch()}], n.rec.Node)
+}
 
 // updateWaiting records what keeps the run. Every change of it is an event, until the run has ended.
 func (p *Plan) updateWaiting() {
 	next, old := p.currentWait(), p.run.Waiting
 	if next != nil && old != nil && next.For == old.For && next.Stage == old.Stage && next.Node == old.Node {
-		next.Since = old.Since
+		same := *next
+		same.Since = old.Since
+		next = &same
 	}
 	p.setWaiting(next)
 }
@@ -101,22 +111,40 @@ func (p *Plan) stageWait() *record.Wait {
 	return nil
 }
 
-// nodeWait is what keeps a node, where nothing else moves the run.
+// nodeWait is what keeps a node, where nothing else moves the run. A node whose turn it is keeps the run only while no batch is open.
 func (p *Plan) nodeWait() *record.Wait {
-	for _, reason := range []record.WaitReason{record.WaitAgent, record.WaitUnsettled, record.WaitFacts, record.WaitGate, record.WaitRetry} {
-		nodes := p.waits[reason]
-		if len(nodes) == 0 || p.inFlight > 0 && reason == record.WaitRetry {
-			continue
+	for _, inBatch := range []bool{true, false} {
+		if !inBatch && p.batchOpen() {
+			return nil
 		}
-		n := p.nodes[p.firstOf(reason, maps.Keys(nodes))]
-		wait := *n.lastEntry().Waiting
-		if len(nodes) > 1 {
-			wait.Data = maps.Clone(wait.Data)
-			wait.Data["nodes"] = int64(len(nodes))
+		for _, reason := range []record.WaitReason{record.WaitAgent, record.WaitUnsettled, record.WaitFacts, record.WaitGate, record.WaitRetry} {
+			nodes := p.waits[waitKey{reason, inBatch}]
+			if len(nodes) == 0 || p.inFlight > 0 && reason == record.WaitRetry {
+				continue
+			}
+			n := p.nodes[p.firstOf(reason, maps.Keys(nodes))]
+			wait := *n.lastEntry().Waiting
+			if len(nodes) > 1 {
+				wait.Data = maps.Clone(wait.Data)
+				wait.Data["nodes"] = int64(len(nodes))
+			}
+			return &wait
 		}
-		return &wait
 	}
 	return nil
+}
+
+// batchOpen reports whether a group of the open stage has an open batch.
+func (p *Plan) batchOpen() bool {
+	if !p.stageOpen() {
+		return false
+	}
+	for _, g := range p.stage().Groups {
+		if g.State != record.GroupIdle {
+			return true
+		}
+	}
+	return false
 }
 
 // firstOf is the node that the run is said to wait for: the one that it already is, else the first by name.

@@ -434,7 +434,7 @@ func (w *world) check() {
 			w.t.Fatalf("%s is %s with an action in flight", n.Node, n.State)
 		}
 		for i, e := range n.Stages {
-			k := key{e.Name, e.Pass, e.PassNumber}
+			k := key{e.Name, e.Pass, w.recordOf(e)}
 			if stages[k] == nil {
 				stages[k] = map[record.NodeState]int{}
 			}
@@ -497,6 +497,16 @@ func (w *world) check() {
 	if w.run.State == record.RunPaused && len(working) > 0 {
 		w.t.Fatalf("the run is paused with actions in flight")
 	}
+}
+
+// recordOf is the number of the pass in whose record an entry is counted: ended passes of newcomers share one.
+func (w *world) recordOf(e record.NodeStage) int {
+	for _, st := range w.run.Stages {
+		if st.Name == e.Name && st.Pass == e.Pass && st.PassNumber >= e.PassNumber {
+			return st.PassNumber
+		}
+	}
+	return e.PassNumber
 }
 
 // checkEntry is what must hold of the state of a node in a stage.

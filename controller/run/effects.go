@@ -12,8 +12,14 @@ import (
 // execute begins to carry out effects and returns what the cluster's capacity answered. It never blocks. With resumed, agents may have
 // what is to be started: another leader may have sent it.
 func (r *Runner) execute(ctx context.Context, effects policy.Effects, resumed bool) (answers []policy.Input) {
+	if effects.WithdrawLocks {
+		r.Capacity.Withdraw(r.cluster, r.id)
+	}
 	if len(effects.UnlockNodes) > 0 {
 		r.Capacity.Unlock(r.cluster, r.id, effects.UnlockNodes)
+	}
+	if len(effects.UnsettledNodes) > 0 {
+		r.Capacity.MarkUnsettled(r.cluster, r.id, effects.UnsettledNodes)
 	}
 	for _, node := range effects.AbandonActions {
 		r.stopDispatch(node)
