@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -20,10 +22,15 @@ type answers struct {
 	store  *wire.StoreInfo
 	shards *wire.ShardsInfo
 	asked  []string
+
+	noCallsBefore time.Time
 }
 
 func (a *answers) NodeInfo(context.Context, string) (wire.NodeInfo, error) {
 	a.asked = append(a.asked, "node")
+	if time.Now().Before(a.noCallsBefore) {
+		return wire.NodeInfo{}, fmt.Errorf("%w: %w: too many open files", wire.ErrNotSent, wire.ErrCannotCall)
+	}
 	return a.node, nil
 }
 
@@ -96,4 +103,13 @@ func TestAQuestionWaitsForASlowProbeThatItsAgentReports(t *testing.T) {
 			t.Errorf("%q: %s, want %s", reported, got, want)
 		}
 	}
+}
+
+func TestANodeIsNotUnreachableBecauseThisReplicaCannotCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		agent := &answers{node: wire.NodeInfo{NodeStatus: json.RawMessage(`"HEALTHY"`), OneProbe: true}, noCallsBefore: time.Now().Add(5 * time.Minute)}
+		if n := ask(agent); n.Status != record.StatusHealthy {
+			t.Errorf("%+v", n)
+		}
+	})
 }

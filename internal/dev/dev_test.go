@@ -185,9 +185,11 @@ func TestAStoreThatItDidNotCreateIsRefused(t *testing.T) {
 	if err := errors.Join(s.Init(t.Context()), s.Close()); err != nil {
 		t.Fatal(err)
 	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
 	for _, c := range []dev.Config{{Store: url}, {Data: data}} {
 		c.Listen, c.Log = "127.0.0.1:0", hclog.NewNullLogger()
-		if err := dev.Run(t.Context(), c); err == nil || !strings.Contains(err.Error(), "was not created by replicore dev") {
+		if err := dev.Run(ctx, c); err == nil || !strings.Contains(err.Error(), "was not created by replicore dev") {
 			t.Errorf("got %v", err)
 		}
 	}
