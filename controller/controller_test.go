@@ -2,6 +2,7 @@ package controller_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -272,7 +273,9 @@ func TestARunThatNeedsAnUnknownFeatureIsLeftAlone(t *testing.T) {
 }
 
 func commandOf(h *installation, id string, verb record.Verb) error {
-	_, err := h.current.Command(h.t.Context(), record.Request{}, id, record.Command{Verb: verb})
+	ctx, cancel := context.WithTimeout(h.t.Context(), time.Minute)
+	defer cancel()
+	_, err := h.current.Command(ctx, record.Request{}, id, record.Command{Verb: verb})
 	return err
 }
 
