@@ -20,7 +20,7 @@ PREFIX ?= /usr/local
 PROGRAMS := replicore repliagent replictl replibench
 
 # Packages whose integration tests start many processes or measure times: one after the other, beside nothing else.
-ALONE := ./cmd/... ./election ./examples/... ./tests/robustness/... ./internal/replica ./store/mongo
+ALONE := ./cmd/... ./election ./examples/... ./tests/robustness/... ./tests/systemd ./internal/replica ./store/mongo
 
 .PHONY: help build install demo test test-loaded check test-deps integration chaos soak bench
 help: ## list the targets
@@ -64,7 +64,7 @@ $(STATICCHECK): tools/go.mod tools/go.sum
 test-deps: ## install MongoDB and Redis for the tests (needs root and the network)
 	tools/test-deps
 
-integration: ## run all tests with -race, real servers and kills; REQUIRE=mongo,redis makes skips failures
+integration: ## run all tests with -race, real servers and kills; REQUIRE=mongo,redis,machine makes skips failures
 	tools/gotest -race -tags integration -count=1 -timeout 20m $$(go list ./... | grep -vxFf <(go list $(ALONE)))
 	tools/gotest -race -tags integration -count=1 -timeout 20m -p 1 $(ALONE)
 

@@ -57,6 +57,7 @@ var allowed = map[string][]string{
 	"tests/robustness/traffic":  {"api/client", "internal/retry", "record", "tests/robustness/cluster", "tests/robustness/validate"},
 	"tests/robustness/faults":   {"internal/failpoint", "internal/retry", "tests/robustness/cluster"},
 	"tests/robustness/validate": {}, // it judges, and shares no code with what it judges
+	"tests/systemd":             {"internal/testenv"},
 }
 
 var everything = []string{"*"}
