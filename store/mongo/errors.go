@@ -23,6 +23,7 @@ const (
 	codeIllegalOperation     = 20
 	codeNamespaceExists      = 48
 	codeInterrupted          = 11601
+	codeNoSuchTransaction    = 251 // it was aborted, by a new leader that ended the sessions of the one before
 	codeOutOfDiskSpace       = 14031
 	codeDocumentTooLarge     = 10334
 	codeUpdateTooLarge       = 17419
@@ -30,7 +31,7 @@ const (
 )
 
 // unavailableCodes are those of a server that is no longer primary, shuts down, is overloaded, or ran out of time.
-var unavailableCodes = []int{6, 7, 50, 64, 89, 91, 112, 189, 251, 262, 365, 9001, 10107, 11600, codeInterrupted, 11602, 13435, 13436}
+var unavailableCodes = []int{6, 7, 50, 64, 89, 91, 112, 189, codeNoSuchTransaction, 262, 365, 9001, 10107, 11600, codeInterrupted, 11602, 13435, 13436}
 
 func hasCode(err error, codes ...int) bool {
 	var server mongo.ServerError

@@ -105,8 +105,11 @@ func (s *Store) takeSession(ctx context.Context) (session *mongo.Session, releas
 	}, nil
 }
 
-// retryable reports whether a transaction that failed with err may be run again, from its start.
-func retryable(err error) bool { return hasLabel(err, labelTransient) || hasCode(err, codeInterrupted) }
+// retryable reports whether a transaction that failed with err may be run again, from its start. Each finds by the ID of its commit
+// whether an earlier try was stored.
+func retryable(err error) bool {
+	return hasLabel(err, labelTransient) || hasCode(err, codeInterrupted) || hasCode(err, codeNoSuchTransaction)
+}
 
 // abortLocally ends the transaction for the driver, without telling the server.
 func abortLocally(ctx context.Context, session *mongo.Session) {
