@@ -154,8 +154,9 @@ func TestNodesAreLockedAllOrNone(t *testing.T) {
 
 func TestARunThatWaitsNoLongerKeepsNoOther(t *testing.T) {
 	for name, stop := range map[string]func(c *Capacity){
-		"withdraws": func(c *Capacity) { c.Withdraw("c", "two") },
-		"ends":      func(c *Capacity) { c.Ended("c", "two") },
+		"withdraws":        func(c *Capacity) { c.Withdraw("c", "two") },
+		"ends":             func(c *Capacity) { c.Ended("c", "two") },
+		"is claimed again": func(c *Capacity) { c.RestoreLocks("c", "two", nil, nil) },
 	} {
 		c, one, two, three := NewCapacity(), &fakeRun{}, &fakeRun{}, &fakeRun{}
 		c.Lock("c", "one", []string{"a"}, one)

@@ -136,11 +136,12 @@ func (one *capacity) withdraw(runID string) {
 }
 
 // RestoreLocks makes the nodes that a claimed run has locked exactly those that its records need. Unsettled are those of them that only
-// an action holds which may still be running.
+// an action holds which may still be running. What an earlier runner of the run waited for is taken back.
 func (c *Capacity) RestoreLocks(cluster, runID string, busy, unsettled []string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	one := c.of(cluster)
+	one.withdraw(runID)
 	keep := make(map[string]bool, len(busy))
 	for _, node := range busy {
 		keep[node] = true
