@@ -1,7 +1,7 @@
 // Package dev is a whole installation in one process, for a laptop: an embedded etcd, one replica of the control plane
 // on an embedded store or one that is named, and agents of made-up nodes.
 //
-// With a data directory it goes on after any end, a kill -9 included: runs are in the store, and what the agents have
+// With a data directory it continues after any end, a kill -9 included: runs are in the store, and what the agents have
 // done is in their journals. What etcd holds is made again at every start, so that nothing of an earlier life has to
 // expire first.
 package dev
