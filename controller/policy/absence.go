@@ -86,7 +86,7 @@ func (p *Plan) forgiveWait(wait *record.Wait, absence time.Duration) *record.Wai
 		return wait
 	}
 	next := *wait
-	next.Until = &until
+	next.Since, next.Until = wait.Since.Add(until.Sub(*wait.Until)), &until
 	return &next
 }
 

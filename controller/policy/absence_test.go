@@ -75,3 +75,21 @@ func TestClockOfTheNextLeaderDecidesNothing(t *testing.T) {
 		}
 	}
 }
+
+func TestTimeWithoutALeaderDoesNotFailANodeWhoseFactsDecideTheTargets(t *testing.T) {
+	w := newWorld(t, 2, strings.Replace(oneStep, "      steps", "      targets: 'node.role != \"PRIMARY\"'\n      health: none\n      steps", 1))
+	w.apply(policy.Admit{})
+	w.observe() // nobody reports a role
+	w.absent(10 * time.Minute)
+	w.observe()
+	for name := range w.nodes {
+		w.want(name, record.NodePending)
+		n := w.known[name]
+		n.Role = "SECONDARY"
+		w.known[name] = n
+	}
+	w.pass(2 * time.Second)
+	w.observe()
+	w.work()
+	w.ended(record.RunDone)
+}

@@ -134,15 +134,6 @@ func NewStages(spec *playbook.Spec) []record.RunStage {
 // Run is the run as of the last Apply. The caller must not change what it points to.
 func (p *Plan) Run() record.Run { return p.run }
 
-// Node is a node's record as of the last Apply.
-func (p *Plan) Node(name string) (record.RunNode, bool) {
-	n := p.nodes[name]
-	if n == nil {
-		return record.RunNode{}, false
-	}
-	return n.rec, true
-}
-
 // Busy are the nodes that a run with these records must have locked: those in an open batch, and those with an action that
 // is not settled.
 func Busy(nodes []record.RunNode) []string {
