@@ -9,7 +9,7 @@ import (
 
 // Records hold codes and data; the texts for people are made here, when the API answers.
 
-// errorText is the text of an error, a cause or a reason. An agent's own message stands as it is.
+// errorText is the text of an error, a cause or a reason.
 func errorText(e *record.Error) string {
 	if e == nil {
 		return ""
@@ -17,13 +17,61 @@ func errorText(e *record.Error) string {
 	if e.Message != "" {
 		return e.Message
 	}
+	v := values(e.Data)
 	if text := errorTexts[e.Code]; text != nil {
-		return text(values(e.Data))
+		return text(v) + stderrText(v)
+	}
+	if text := outcomeTexts[e.Code]; text != nil {
+		return text(v) + stderrText(v)
+	}
+	if message := v.text("message"); message != "" { // an agent's own code
+		return message + stderrText(v)
 	}
 	if len(e.Data) > 0 {
 		return fmt.Sprintf("%s: %v", e.Code, map[string]any(e.Data))
 	}
 	return e.Code
+}
+
+// nodeErrorText is errorText where the step of an action is not named beside it.
+func nodeErrorText(e *record.Error) string {
+	text := errorText(e)
+	if e == nil || e.Message != "" || errorTexts[e.Code] != nil || e.Data["step"] == nil {
+		return text
+	}
+	how := " failed: "
+	if e.Code == record.CodeLost {
+		how = " has an unknown end: "
+	}
+	return "step " + values(e.Data).text("step") + how + text
+}
+
+// stderrText is the last line that a failed command has printed to its standard error.
+func stderrText(v values) string {
+	if line := v.text("last_stderr_line"); line != "" {
+		return `: "` + line + `"`
+	}
+	return ""
+}
+
+// outcomeTexts are the texts of how an action ended, by code. They do not name its step.
+var outcomeTexts = map[string]func(values) string{
+	record.CodeExit:         exitText,
+	record.CodeFailed:       func(v values) string { return v.or("message", "its agent gave no reason") },
+	record.CodeLost:         func(v values) string { return v.or("message", "it was running when its agent stopped") },
+	record.CodeNeverStarted: func(v values) string { return v.or("message", "its agent stopped before it began") },
+}
+
+// exitText is how a command ended. Shells and agents report one that a signal ended as 128 and the number of the signal.
+func exitText(v values) string {
+	if v.text("exit_code") == "" {
+		return v.or("message", "the command failed")
+	}
+	text := "exit code " + v.text("exit_code")
+	if signal := v.number("exit_code") - 128; signal > 0 && signal <= 64 {
+		text += fmt.Sprintf(" (signal %d)", signal)
+	}
+	return text
 }
 
 // values reads the data of an error for its text.
@@ -42,7 +90,15 @@ func (v values) nested(key string) string {
 	if !ok {
 		return ""
 	}
-	return errorText(errorOf(data))
+	return nodeErrorText(errorOf(data))
+}
+
+// or is a text, or another one where there is none.
+func (v values) or(key, otherwise string) string {
+	if text := v.text(key); text != "" {
+		return text
+	}
+	return otherwise
 }
 
 // errorOf is an error as data holds it.
@@ -84,13 +140,20 @@ var errorTexts map[string]func(values) string
 
 func init() {
 	errorTexts = map[string]func(values) string{
-		record.CodeTimeout: func(v values) string { return "step " + v.text("step") + " did not end within " + v.text("timeout") },
+		record.CodeTimeout: func(v values) string {
+			if v.text("timeout") == "" { // the agent's
+				return "step " + v.text("step") + " took too long" + optional(": ", v.text("message"))
+			}
+			return "step " + v.text("step") + " did not end within " + v.text("timeout")
+		},
 		record.CodeCancelled: func(v values) string {
+			if v.text("step") != "" {
+				return "step " + v.text("step") + " was cancelled" + optional(": ", v.text("message"))
+			}
 			return "cancelled" + optional(" by ", v.text("actor")) + optional(": ", v.text("reason"))
 		},
-		record.CodeFailed: fixed("the action failed; its agent gave no reason"),
 		record.CodeRejected: func(v values) string {
-			return "the agent rejects step " + v.text("step") + ": " + v.text("error")
+			return "the agent rejects step " + v.text("step") + ", which is not tried again: " + v.text("error")
 		},
 		record.CodeBadPayload: func(v values) string {
 			return "the payload of step " + v.text("step") + " cannot be stored: " + v.text("error")

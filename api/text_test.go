@@ -37,20 +37,13 @@ func constants(t *testing.T, file, prefix string) map[string]string {
 	return found
 }
 
-// agentCodes come with a message of the agent.
-var agentCodes = []string{record.CodeExit, record.CodeLost, record.CodeNeverStarted}
-
 func TestEveryCodeAndCauseHasAText(t *testing.T) {
 	for _, prefix := range []string{"Code", "Cause"} {
 		for name, code := range constants(t, "../record/code.go", prefix) {
 			rejected := rejection(&record.RejectedError{Code: code, Data: record.Document{"x": "y"},
 				Problems: []record.Problem{{Message: "grace is missing"}}}).Detail
 			text := errorText(&record.Error{Code: code, Data: record.Document{"x": "y"}})
-			agents := false
-			for _, of := range agentCodes {
-				agents = agents || of == code
-			}
-			if fallback := code + ": map[x:y]"; text == fallback && strings.HasPrefix(rejected, code+" map") && !agents {
+			if fallback := code + ": map[x:y]"; text == fallback && strings.HasPrefix(rejected, code+" map") {
 				t.Errorf("record.%s (%s) has no text", name, code)
 			}
 		}
@@ -74,11 +67,25 @@ func TestEveryWaitHasAText(t *testing.T) {
 
 func TestTexts(t *testing.T) {
 	until := time.Date(2026, 1, 1, 0, 1, 0, 0, time.UTC)
-	failed := map[string]any{"node": "node-1", "error": map[string]any{"code": "exit", "message": "status 3"}}
+	exit := record.Document{"step": "stop", "exit_code": int64(3), "last_stderr_line": "could not connect to 10.0.0.1",
+		"message": "the command ended with exit status 3"}
+	failed := map[string]any{"node": "node-1", "error": map[string]any{"code": "exit", "data": map[string]any(exit)}}
 	for want, got := range map[string]string{
-		"stage s: 1 of 3 nodes failed: node-1 (status 3); max_failures is 0": errorText(&record.Error{Code: record.CodeMaxFailures,
+		`exit code 3: "could not connect to 10.0.0.1"`: errorText(&record.Error{Code: record.CodeExit, Data: exit}),
+		"exit code 137 (signal 9)":                     errorText(&record.Error{Code: record.CodeExit, Data: record.Document{"exit_code": int64(137)}}),
+		"it said no":                                   errorText(&record.Error{Code: record.CodeExit, Data: record.Document{"message": "it said no"}}),
+		`step stop failed: exit code 3: "could not connect to 10.0.0.1"`: nodeErrorText(&record.Error{Code: record.CodeExit, Data: exit}),
+		"step stop failed: this action always fails": nodeErrorText(&record.Error{Code: record.CodeFailed,
+			Data: record.Document{"step": "stop", "message": "this action always fails"}}),
+		"step stop failed: disk is full": nodeErrorText(&record.Error{Code: "agents_own",
+			Data: record.Document{"step": "stop", "message": "disk is full"}}),
+		"step stop has an unknown end: it was running when its agent stopped": nodeErrorText(&record.Error{Code: record.CodeLost,
+			Data: record.Document{"step": "stop"}}),
+		`step stop did not end within 3s: "still waiting"`: nodeErrorText(&record.Error{Code: record.CodeTimeout,
+			Data: record.Document{"step": "stop", "timeout": "3s", "last_stderr_line": "still waiting"}}),
+		`stage s: 1 of 3 nodes failed: node-1 (step stop failed: exit code 3: "could not connect to 10.0.0.1"); max_failures is 0`: errorText(&record.Error{Code: record.CodeMaxFailures,
 			Data: record.Document{"stage": "s", "failed": int64(1), "nodes": int64(3), "named": []any{failed}, "max_failures": int64(0)}}),
-		"3 of 9 nodes failed: node-1 (status 3); and 2 more": errorText(&record.Error{Code: record.CodeNodesFailed,
+		`3 of 9 nodes failed: node-1 (step stop failed: exit code 3: "could not connect to 10.0.0.1"); and 2 more`: errorText(&record.Error{Code: record.CodeNodesFailed,
 			Data: record.Document{"failed": int64(3), "nodes": int64(9), "named": []any{failed}}}),
 		"not healthy within 2m0s after its steps: its status is UNHEALTHY": errorText(&record.Error{Code: record.CodeHealthTimeout,
 			Data: record.Document{"timeout": "2m0s", "why": map[string]any{"code": "status", "data": map[string]any{"status": "UNHEALTHY"}}}}),
@@ -89,9 +96,9 @@ func TestTexts(t *testing.T) {
 		"new_code: map[a:1]":                                    errorText(&record.Error{Code: "new_code", Data: record.Document{"a": int64(1)}}),
 		"run r has node n locked for a batch": waitText(&record.Wait{For: record.WaitNode, Node: "n",
 			Data: record.Document{"code": record.CauseLocked, "run": "r"}}),
-		"attempt 1 of step stop on node n and of 2 more nodes failed: status 3; the next attempt starts at 2026-01-01T00:01:00Z": waitText(&record.Wait{
-			For: record.WaitRetry, Node: "n", Until: &until,
-			Data: record.Document{"attempt": int64(1), "step": "stop", "nodes": int64(3), "code": "exit", "message": "status 3"}}),
+		`attempt 2 of 3 of step stop on node n and of 2 more nodes starts at 2026-01-01T00:01:00Z: attempt 1 failed: exit code 3: "could not connect to 10.0.0.1"`: waitText(
+			&record.Wait{For: record.WaitRetry, Node: "n", Until: &until, Data: record.Document{"attempt": int64(1), "attempts": int64(3),
+				"step": "stop", "nodes": int64(3), "code": "exit", "about": map[string]any(exit)}}),
 		"nodes of stage s are not healthy: n (its agent did not answer in time), 2 more; waiting until 2026-01-01T00:01:00Z": waitText(&record.Wait{
 			For: record.WaitGate, Stage: "s", Until: &until, Data: record.Document{"nodes": int64(5), "unhealthy": int64(3),
 				"named": []any{map[string]any{"node": "n", "error": map[string]any{"code": "no_answer"}}}}}),

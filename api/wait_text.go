@@ -36,12 +36,7 @@ func waitText(w *record.Wait) string {
 	case record.WaitGate:
 		return gateText(w, v)
 	case record.WaitRetry:
-		text := "attempt " + v.text("attempt") + " of step " + v.text("step") + " on node " + w.Node + others(v) + " failed"
-		about, _ := v["about"].(map[string]any)
-		if why := errorText(&record.Error{Code: v.text("code"), Message: v.text("message"), Data: about}); why != "" {
-			text += ": " + why
-		}
-		return text + "; the next attempt starts at " + clock(*w.Until)
+		return retryText(w, v)
 	case record.WaitStore:
 		text := "the primary store has not answered since " + clock(w.Since)
 		return text + optional(": ", shorten(v.text("error"))) + "; work continues by itself when it answers again"
@@ -66,6 +61,14 @@ func unsettledText(w *record.Wait, v values) string {
 		return "an action of run " + v.text("run") + " may still be running on node " + w.Node + others(v) + until(w)
 	}
 	return "the agent of node " + w.Node + others(v) + " has not reported that step " + v.text("step") + " has ended" + until(w)
+}
+
+func retryText(w *record.Wait, v values) string {
+	failed := v.number("attempt")
+	text := fmt.Sprintf("attempt %d of %d of step %s on node %s%s starts at %s: attempt %d failed", failed+1, v.number("attempts"),
+		v.text("step"), w.Node, others(v), clock(*w.Until), failed)
+	about, _ := v["about"].(map[string]any)
+	return text + optional(": ", errorText(&record.Error{Code: v.text("code"), Data: about}))
 }
 
 func gateText(w *record.Wait, v values) string {

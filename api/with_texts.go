@@ -13,7 +13,7 @@ func withText(e *record.Error) *record.Error {
 		return e
 	}
 	text := *e
-	text.Message = errorText(e)
+	text.Message = nodeErrorText(e)
 	return &text
 }
 
@@ -46,15 +46,17 @@ func nodeWithTexts(n record.RunNode) record.RunNode {
 	n.Error = withText(n.Error)
 	n.Stages = slices.Clone(n.Stages)
 	for i := range n.Stages {
-		n.Stages[i].Reason, n.Stages[i].Waiting = errorText(n.Stages[i].Cause), waitWithText(n.Stages[i].Waiting)
+		n.Stages[i].Reason, n.Stages[i].Waiting = nodeErrorText(n.Stages[i].Cause), waitWithText(n.Stages[i].Waiting)
 	}
 	n.Actions = slices.Clone(n.Actions)
 	for i := range n.Actions {
-		n.Actions[i].Error = withText(n.Actions[i].Error)
+		if e := n.Actions[i].Error; e != nil {
+			n.Actions[i].Error = &record.Error{Code: e.Code, Message: errorText(e), Data: e.Data}
+		}
 	}
 	n.History = slices.Clone(n.History)
 	for i := range n.History {
-		n.History[i].Reason = errorText(n.History[i].Cause)
+		n.History[i].Reason = nodeErrorText(n.History[i].Cause)
 	}
 	return n
 }
@@ -75,7 +77,10 @@ func eventWithText(e record.Event) record.Event {
 		}
 		message = waitText(wait)
 	case v.text("code") != "":
-		message = errorText(&record.Error{Code: v.text("code"), Data: about})
+		failure := &record.Error{Code: v.text("code"), Data: about}
+		if message = nodeErrorText(failure); e.Step != "" { // it is named beside the text
+			message = errorText(failure)
+		}
 	default:
 		return e
 	}

@@ -14,8 +14,8 @@ func Now() time.Time { return Time(time.Now()) }
 // Time is t as records hold it: UTC, whole milliseconds.
 func Time(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }
 
-// Error is why something failed, or is as it is: a stable code and what it is about. Message is an agent's own text; for
-// codes of the control plane it is empty in the store, and the API makes one from Code and Data.
+// Error is why something failed, or is as it is: a stable code and what it is about. Message is empty in the store: the API makes it
+// from Code and Data. Of an action, Data has step and, where they are known, exit_code, last_stderr_line and message, the agent's own.
 type Error struct {
 	Code    string   `json:"code"`
 	Message string   `json:"message,omitempty"`

@@ -2,7 +2,9 @@ package record
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -72,6 +74,27 @@ func CheckText(text string) error {
 	}
 	return nil
 }
+
+// LastLine is the last line of a command's output that says something, in at most so many bytes: without control characters and the
+// sequences of them that colour text.
+func LastLine(output string, most int) string {
+	lines := strings.FieldsFunc(terminalSequence.ReplaceAllString(output, ""), func(r rune) bool { return r == '\n' || r == '\r' })
+	for i := len(lines) - 1; i >= 0; i-- {
+		printed := strings.Map(func(r rune) rune {
+			if !unicode.IsPrint(r) {
+				return ' '
+			}
+			return r
+		}, strings.ToValidUTF8(lines[i], "\uFFFD"))
+		if words := strings.Fields(printed); len(words) > 0 {
+			return CleanText(strings.Join(words, " "), most)
+		}
+	}
+	return ""
+}
+
+// terminalSequence is a control sequence of ECMA-48.
+var terminalSequence = regexp.MustCompile(`\x1b\[[0-?]*[ -/]*[@-~]`)
 
 // CleanText is a text from outside as it can be stored: at most so many bytes, and without what cannot be.
 func CleanText(text string, most int) string {

@@ -36,3 +36,20 @@ func TestCleanTextIsStorableAndBounded(t *testing.T) {
 		}
 	}
 }
+
+func TestTheLastLineOfAnOutputIsTheOneThatSaysSomething(t *testing.T) {
+	for output, want := range map[string]string{
+		"":                                       "",
+		"\n \r\n\t\n":                            "",
+		"starting\nredis: cannot stop\n\n":       "redis: cannot stop",
+		"10%\r50%\rno space left":                "no space left",
+		"\x1b[31;1merror:\x1b[0m\tbad\x00 key\n": "error: bad key",
+		"\x1b]0;title\x07done":                   "]0;title done",
+		"raw \xff bytes":                         "raw \uFFFD bytes",
+		"a line that is too long for a record":   "a line that is too l…",
+	} {
+		if got := record.LastLine(output, 20); got != want {
+			t.Errorf("%q: %q, wanted %q", output, got, want)
+		}
+	}
+}

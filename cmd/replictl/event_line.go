@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -101,7 +102,7 @@ func nodeEventText(e record.Event) string {
 	case record.EventActionRetry:
 		line := attempt + " failed" + because(e.Data)
 		if next, err := time.Parse(time.RFC3339Nano, text(e.Data, "next_ts")); err == nil {
-			line += "; next attempt at " + next.UTC().Format(time.RFC3339)
+			line += "; " + nextAttempt(e.Data) + " starts at " + next.UTC().Format(time.RFC3339)
 		}
 		return line
 	case record.EventActionUnknown:
@@ -116,6 +117,15 @@ func nodeEventText(e record.Event) string {
 		return node + ": " + step + " skipped: its when is false"
 	}
 	return unknownEventText(e)
+}
+
+// nextAttempt is which attempt of how many follows the one that failed.
+func nextAttempt(data record.Document) string {
+	attempt, err := strconv.Atoi(text(data, "attempt"))
+	if attempts := text(data, "attempts"); err == nil && attempts != "" {
+		return fmt.Sprintf("attempt %d of %s", attempt+1, attempts)
+	}
+	return "the next attempt"
 }
 
 func unknownEventText(e record.Event) string {

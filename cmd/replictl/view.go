@@ -200,51 +200,37 @@ func unwellLines(v view) []string {
 	return lines
 }
 
-// nodeReason is why a node is in its state, in one line: what it waits for, or why it ended. One that is DONE needs no reason,
-// whatever its earlier attempts reported.
+// nodeReason is why a node is in its state, in one line: what it waits for, how the attempt before failed, or why it ended. One that is
+// DONE needs no reason, whatever its earlier attempts reported.
 func nodeReason(node *record.RunNode) string {
-	if node.State == record.NodeDone {
+	switch {
+	case node.State == record.NodeDone:
 		return ""
+	case !node.State.Final():
+		return workReason(node)
+	case node.Error != nil:
+		return node.Error.Message
+	case len(node.History) > 0:
+		return node.History[len(node.History)-1].Reason
 	}
-	if !node.State.Final() && len(node.Stages) > 0 {
+	return ""
+}
+
+func workReason(node *record.RunNode) string {
+	if len(node.Stages) > 0 {
 		if w := node.Stages[len(node.Stages)-1].Waiting; w != nil {
 			return w.Message
 		}
 	}
-	reason := ""
-	if node.Error != nil {
-		reason = node.Error.Message
+	last := len(node.Actions) - 1
+	if last < 1 || node.Actions[last].FinishTS != nil {
+		return ""
 	}
-	if reason = withAction(reason, node.Actions); reason == "" && node.State.Final() && len(node.History) > 0 {
-		reason = node.History[len(node.History)-1].Reason
+	if before := &node.Actions[last-1]; before.Error != nil && before.Step == node.Actions[last].Step && before.Stage == node.Actions[last].Stage {
+		return fmt.Sprintf("attempt %d of step %s runs; attempt %d failed: %s", node.Actions[last].Attempt, before.Step, before.Attempt,
+			before.Error.Message)
 	}
-	return reason
-}
-
-// withAction adds to reason what the latest action that failed reported.
-func withAction(reason string, actions []record.Action) string {
-	for i := len(actions) - 1; i >= 0; i-- {
-		action := actions[i]
-		if action.Error == nil {
-			continue
-		}
-		if reason == "" {
-			reason = action.Error.Message
-		}
-		if !strings.Contains(reason, action.Step) {
-			reason = action.Stage + "/" + action.Step + ": " + reason
-		}
-		if tail := lastLine(action.StderrTail); tail != "" && !strings.Contains(reason, tail) {
-			reason += " (" + tail + ")"
-		}
-		break
-	}
-	return reason
-}
-
-func lastLine(text string) string {
-	lines := strings.Split(strings.TrimSpace(text), "\n")
-	return strings.TrimSpace(lines[len(lines)-1])
+	return ""
 }
 
 // summary is a run in one line.

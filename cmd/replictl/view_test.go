@@ -51,9 +51,7 @@ func runningView() view {
 				{Name: "verify_everything", State: record.StagePending},
 			}},
 		unwell: []record.RunNode{
-			{Node: "node-2", State: record.NodeFailed, Error: &record.Error{Code: "exit", Message: "the command ended with status 1"},
-				Actions: []record.Action{{Stage: "restart", Step: "stop", StderrTail: "starting\nredis: cannot stop: busy\n",
-					Error: &record.Error{Code: "exit", Message: "the command ended with status 1"}}}},
+			{Node: "node-2", State: record.NodeFailed, Error: &record.Error{Code: "exit", Message: `step stop failed: exit code 1: "redis: cannot stop: busy"`}},
 		},
 	}
 }
@@ -174,7 +172,7 @@ func TestEveryEventIsPrintedAsOneLine(t *testing.T) {
 		{Type: record.EventNodeResolved, Node: "a", Data: map[string]any{"state": "DONE", "reason": "I looked"}, Actor: "ana"},
 		{Type: record.EventActionFailed, Node: "a", Stage: "restart", Step: "stop", Data: map[string]any{"attempt": int64(2), "message": "status 1"}},
 		{Type: record.EventActionRetry, Node: "a", Stage: "restart", Step: "stop",
-			Data: map[string]any{"attempt": int64(1), "message": "status 1", "next_ts": "2026-03-01T12:00:05.5Z"}},
+			Data: map[string]any{"attempt": int64(1), "attempts": int64(3), "message": "exit code 1", "next_ts": "2026-03-01T12:00:05.5Z"}},
 		{Type: record.EventActionUnknown, Node: "a", Stage: "restart", Step: "stop", Data: map[string]any{"attempt": int64(1)}},
 		{Type: record.EventActionSettled, Node: "a", Stage: "restart", Step: "stop", Data: map[string]any{"state": "DONE"}},
 		{Type: record.EventStepSkipped, Node: "a", Stage: "restart", Step: "stop"},
@@ -189,9 +187,14 @@ func TestEveryEventIsPrintedAsOneLine(t *testing.T) {
 }
 
 func TestANodeThatIsDoneHasNoReason(t *testing.T) {
-	node := record.RunNode{State: record.NodeRunning, Actions: []record.Action{{Step: "a", Error: &record.Error{Message: "it broke"}}}}
-	if got := nodeReason(&node); !strings.Contains(got, "it broke") {
-		t.Errorf("between two attempts: %q", got)
+	node := record.RunNode{State: record.NodeRunning, Actions: []record.Action{
+		{Step: "a", Attempt: 1, FinishTS: &started, Error: &record.Error{Message: "it broke"}}, {Step: "a", Attempt: 2}}}
+	if got := nodeReason(&node); got != "attempt 2 of step a runs; attempt 1 failed: it broke" {
+		t.Errorf("during the second attempt: %q", got)
+	}
+	node.Actions[1].Step = "b"
+	if got := nodeReason(&node); got != "" {
+		t.Errorf("in the next step: %q", got)
 	}
 	node.State = record.NodeDone
 	if got := nodeReason(&node); got != "" {

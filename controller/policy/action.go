@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"maps"
+
 	"github.com/replicante-io/playbooks/playbook"
 	"github.com/replicante-io/playbooks/record"
 )
@@ -87,7 +89,7 @@ func (p *Plan) endAction(n *node, a *record.Action, in Ended) {
 		p.passStep(n, e)
 	case record.ActionFailed:
 		if in.Error != nil && in.Error.Code == record.CodeCancelled && p.run.State == record.RunCancelling {
-			p.endNode(n, record.NodeCancelled, in.Error)
+			p.endNode(n, record.NodeCancelled, a.Error)
 			return
 		}
 		p.failedAttempt(n, e, a)
@@ -102,11 +104,33 @@ func (p *Plan) recordEnd(n *node, a *record.Action, in Ended) {
 	ended := p.now
 	a.State, a.FinishTS, a.CancelUntil = in.State, &ended, nil
 	a.Payload, a.ExitCode, a.StdoutTail, a.StderrTail, a.Error = in.Payload, in.ExitCode, in.StdoutTail, in.StderrTail, in.Error
-	if a.State != record.ActionDone && a.Error == nil {
-		a.Error = &record.Error{Code: record.CodeFailed}
+	if a.State != record.ActionDone {
+		a.Error = actionError(a)
 	}
 	p.mark(n)
 	p.expression.addResult(n, a)
+}
+
+// maxStderrLine bounds, in bytes, the line of a command's output that its error carries.
+const maxStderrLine = 300
+
+// actionError is the error of an action that has ended, with what says most about it wherever it is named: the step, the exit code and the
+// last line of the standard error.
+func actionError(a *record.Action) *record.Error {
+	err := record.Error{Code: record.CodeFailed}
+	if a.Error != nil {
+		err = *a.Error
+	}
+	data := record.Document{"step": a.Step}
+	maps.Copy(data, err.Data)
+	if a.ExitCode != nil {
+		data["exit_code"] = int64(*a.ExitCode)
+	}
+	if line := record.LastLine(a.StderrTail, maxStderrLine); line != "" {
+		data["last_stderr_line"] = line
+	}
+	err.Data = data
+	return &err
 }
 
 // settle records that an UNKNOWN action has ended.

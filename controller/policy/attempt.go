@@ -15,14 +15,19 @@ func (p *Plan) failedAttempt(n *node, e *record.NodeStage, a *record.Action) {
 	if a.State == record.ActionUnknown && step.OnUnknown == playbook.UnknownRetry && retry.Attempts == 1 {
 		retry.Attempts = unknownAttempts // one attempt alone would make of on_unknown: retry a fail
 	}
-	if a.Error != nil && a.Error.Code == record.CodeNeverStarted && a.CancelCode == "" {
+	switch {
+	case a.Error.Code == record.CodeNeverStarted && a.CancelCode == "":
 		if a.Attempt <= retry.Attempts+maxNeverStarted {
-			p.nextAttempt(n, e, a, retry.Backoff)
+			p.nextAttempt(n, e, a, retry, retry.Backoff)
 			return
 		}
-	} else if e.FailedAttempts++; e.FailedAttempts < retry.Attempts {
-		p.nextAttempt(n, e, a, backoff(retry, e.FailedAttempts))
-		return
+	case refusedForGood(a):
+		e.FailedAttempts++
+	default:
+		if e.FailedAttempts++; e.FailedAttempts < retry.Attempts {
+			p.nextAttempt(n, e, a, retry, backoff(retry, e.FailedAttempts))
+			return
+		}
 	}
 	p.event(record.EventActionFailed, n.rec.Node, a.Stage, a.Step, failureData(a))
 	state := record.NodeFailed
@@ -32,19 +37,26 @@ func (p *Plan) failedAttempt(n *node, e *record.NodeStage, a *record.Action) {
 	p.endNode(n, state, a.Error)
 }
 
+// refusedForGood reports whether the agent did not take an attempt, for a reason that the next one would meet again: it does not know the
+// action, cannot read its arguments, or has seen a term that this installation cannot reach.
+func refusedForGood(a *record.Action) bool {
+	return a.State == record.ActionFailed && (a.Error.Code == record.CodeRejected || a.Error.Code == record.CodeTermRefused)
+}
+
 func failureData(a *record.Action) record.Document {
 	return withCause(record.Document{"action": a.ID, "attempt": int64(a.Attempt)}, a.Error)
 }
 
-func (p *Plan) nextAttempt(n *node, e *record.NodeStage, a *record.Action, wait time.Duration) {
+func (p *Plan) nextAttempt(n *node, e *record.NodeStage, a *record.Action, retry playbook.Retry, wait time.Duration) {
 	next := later(p.now, wait)
+	attempts := int64(a.Attempt + retry.Attempts - e.FailedAttempts) // the number of the last one that there can be
 	data := failureData(a)
-	data["next_ts"] = next.Format(time.RFC3339Nano)
+	data["next_ts"], data["attempts"] = next.Format(time.RFC3339Nano), attempts
 	p.event(record.EventActionRetry, n.rec.Node, a.Stage, a.Step, data)
 	p.cancelRequest(nodeKey(ForVerifying, n))
 	p.setEntry(n, e, record.NodeStageBackoff, nil)
 	p.setWait(n, e, &record.Wait{For: record.WaitRetry, Since: p.now, Until: next, Stage: e.Name, Node: n.rec.Node,
-		Data: withCause(record.Document{"step": a.Step, "attempt": int64(a.Attempt)}, a.Error)})
+		Data: withCause(record.Document{"step": a.Step, "attempt": int64(a.Attempt), "attempts": attempts}, a.Error)})
 	p.touch(n)
 }
 

@@ -111,7 +111,8 @@ func (v *expressionVars) addResult(n *node, a *record.Action) {
 		result["payload"] = map[string]any(a.Payload)
 	}
 	if a.Error != nil {
-		result["error"] = map[string]any{"code": a.Error.Code, "message": a.Error.Message}
+		message, _ := a.Error.Data["message"].(string) // the agent's
+		result["error"] = map[string]any{"code": a.Error.Code, "message": message}
 	}
 	nodes[n.rec.Node] = result
 }

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/replicante-io/playbooks/controller/policy"
 	"github.com/replicante-io/playbooks/record"
 )
@@ -828,4 +830,70 @@ func TestAgentThatRestartsAtItsTurnIsWaitedFor(t *testing.T) {
 func unreachable(n record.Node) record.Node {
 	n.Status, n.Role = record.StatusUnreachable, ""
 	return n
+}
+
+func TestAFailedActionCarriesItsExitCodeAndItsLastLine(t *testing.T) {
+	w := newWorld(t, 2, oneStep)
+	w.apply(policy.Admit{})
+	w.observe()
+	code := 3
+	order := w.orders["node-1"]
+	delete(w.orders, "node-1")
+	w.apply(policy.Ended{Node: "node-1", ActionID: order.Action.ID, State: record.ActionFailed, ExitCode: &code,
+		StderrTail: "trying\ncould not connect to 10.0.0.1\n", Error: &record.Error{Code: record.CodeExit, Data: record.Document{"message": "it said exit"}}})
+	want := record.Document{"step": "restart", "exit_code": int64(3), "last_stderr_line": "could not connect to 10.0.0.1", "message": "it said exit"}
+	named, _ := w.run.Error.Data["named"].([]any)
+	first, _ := named[0].(map[string]any)
+	inRun, _ := first["error"].(map[string]any)
+	for where, got := range map[string]any{"action": w.nodes["node-1"].Actions[0].Error.Data, "node": w.nodes["node-1"].Error.Data,
+		"run": record.Document(inRun["data"].(map[string]any))} {
+		if diff := cmp.Diff(any(want), got); diff != "" {
+			t.Errorf("the error of the %s: %s", where, diff)
+		}
+	}
+	for _, e := range w.events {
+		if e.Type == record.EventActionFailed && cmp.Diff(map[string]any(want), e.Data["about"]) != "" {
+			t.Errorf("%s: %v", e.Type, e.Data)
+		}
+	}
+}
+
+func TestARejectedActionIsNotTriedAgain(t *testing.T) {
+	for _, code := range []string{record.CodeRejected, record.CodeTermRefused} {
+		w := newWorld(t, 1, strings.Replace(oneStep, "timeout: 1m", "retry: {attempts: 3, backoff: 10s}", 1))
+		w.apply(policy.Admit{})
+		w.observe()
+		w.end("node-1", record.ActionFailed, code)
+		w.ended(record.RunFailed)
+		if n := len(w.nodes["node-1"].Actions); n != 1 {
+			t.Errorf("%s: %d attempts", code, n)
+		}
+	}
+}
+
+func TestARetrySaysWhichAttemptOfHowMany(t *testing.T) {
+	w := newWorld(t, 1, strings.Replace(oneStep, "timeout: 1m", "retry: {attempts: 3, backoff: 10s}", 1))
+	w.apply(policy.Admit{})
+	w.observe()
+	check := func(attempt, attempts int64) {
+		t.Helper()
+		e := w.events[len(w.events)-1]
+		if e.Type == record.EventRunWaiting {
+			e = w.events[len(w.events)-2]
+		}
+		wait := w.run.Waiting
+		if wait == nil || wait.For != record.WaitRetry || wait.Node != "node-1" || wait.Until == nil {
+			t.Fatalf("waiting %+v", wait)
+		}
+		for _, data := range []record.Document{e.Data, wait.Data} {
+			if data["attempt"] != attempt || data["attempts"] != attempts {
+				t.Errorf("%v, wanted attempt %d of %d", data, attempt, attempts)
+			}
+		}
+	}
+	w.end("node-1", record.ActionFailed, record.CodeNeverStarted) // does not count
+	check(1, 4)
+	w.pass(11 * time.Second)
+	w.end("node-1", record.ActionFailed, record.CodeExit)
+	check(2, 4)
 }

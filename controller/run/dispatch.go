@@ -359,11 +359,11 @@ func payload(raw json.RawMessage) record.Document {
 	return object
 }
 
-// failure is an agent's error as records have it; agents of others put anything there.
+// failure is an agent's error as records have it: the agent's words are data. Agents of others put anything there.
 func failure(raw json.RawMessage) *record.Error {
 	var known wire.Error
 	if json.Unmarshal(raw, &known) == nil && known.Code != "" {
-		return &record.Error{Code: record.CleanText(known.Code, maxCode), Message: record.CleanText(known.Message, maxMessage)}
+		return &record.Error{Code: record.CleanText(known.Code, maxCode), Data: agentWords(known.Message)}
 	}
 	var text string
 	if json.Unmarshal(raw, &text) != nil {
@@ -371,7 +371,14 @@ func failure(raw json.RawMessage) *record.Error {
 			text = ""
 		}
 	}
-	return &record.Error{Code: wire.CodeFailed, Message: record.CleanText(text, maxMessage)}
+	return &record.Error{Code: wire.CodeFailed, Data: agentWords(text)}
+}
+
+func agentWords(text string) record.Document {
+	if text == "" {
+		return nil
+	}
+	return record.Document{"message": record.CleanText(text, maxMessage)}
 }
 
 // failed notes that the agent did not answer, and reports it after a while.

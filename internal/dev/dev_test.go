@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -233,8 +234,9 @@ func TestItServesThisMachineAlone(t *testing.T) {
 	}
 }
 
-func TestAnAgentOfItsOwnIsThereInEveryLife(t *testing.T) {
-	address := "127.0.0.1:" + strconv.Itoa(testenv.FreePort(t))
+// guest runs an agent of its own, of cluster own, which is registered in the etcd at address. It returns what ends it.
+func guest(t *testing.T, address string, config agent.Config) (end func()) {
+	t.Helper()
 	client3, err := etcd.Dial(etcd.DialConfig{Endpoints: []string{"http://" + address}})
 	if err != nil {
 		t.Fatal(err)
@@ -243,17 +245,17 @@ func TestAnAgentOfItsOwnIsThereInEveryLife(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	config.ClusterID, config.DataDir, config.Log = "own", t.TempDir(), hclog.NewNullLogger()
 	guest := node.New(node.Config{
-		Agent: agent.Config{NodeID: "guest", ClusterID: "own", DataDir: t.TempDir(), Log: hclog.NewNullLogger()},
-		URL:   "http://" + listener.Addr().String(),
-		Etcd:  client3, Prefix: "/replicante", TTL: 5 * time.Second, Log: hclog.NewNullLogger(),
+		Agent: config, URL: "http://" + listener.Addr().String(),
+		Etcd: client3, Prefix: "/replicante", TTL: 5 * time.Second, Log: hclog.NewNullLogger(),
 	})
 	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: guest.Handler()}}
 	server.Start()
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- guest.Run(ctx) }()
-	t.Cleanup(func() {
+	end = sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil {
 			t.Error(err)
@@ -261,21 +263,37 @@ func TestAnAgentOfItsOwnIsThereInEveryLife(t *testing.T) {
 		server.Close()
 		_ = client3.Close()
 	})
+	t.Cleanup(end)
+	return end
+}
 
+// joined waits until cluster own has so many healthy nodes.
+func joined(t *testing.T, plane *client.Client, want int) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		nodes, err := plane.Nodes(t.Context(), "own")
+		healthy := 0
+		for _, n := range nodes {
+			if n.Present && n.Status == record.StatusHealthy {
+				healthy++
+			}
+		}
+		if healthy == want {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the agents did not join: %+v, %v", nodes, err)
+		}
+	}
+}
+
+func etcdAddress(t *testing.T) string { return "127.0.0.1:" + strconv.Itoa(testenv.FreePort(t)) }
+
+func TestAnAgentOfItsOwnIsThereInEveryLife(t *testing.T) {
+	address := etcdAddress(t)
+	guest(t, address, agent.Config{NodeID: "guest"})
 	data := t.TempDir()
 	for range 2 {
-		life(t, dev.Config{Data: data, Etcd: address}, func(plane *client.Client) {
-			deadline := time.Now().Add(30 * time.Second)
-			for {
-				nodes, err := plane.Nodes(t.Context(), "own")
-				if err == nil && len(nodes) == 1 && nodes[0].Present && nodes[0].Status == record.StatusHealthy {
-					return
-				}
-				if time.Now().After(deadline) {
-					t.Fatalf("the agent did not join: %+v, %v", nodes, err)
-				}
-				time.Sleep(20 * time.Millisecond)
-			}
-		})
+		life(t, dev.Config{Data: data, Etcd: address}, func(plane *client.Client) { joined(t, plane, 1) })
 	}
 }

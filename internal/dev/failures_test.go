@@ -1,0 +1,80 @@
+package dev_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/replicante-io/playbooks/agent"
+	"github.com/replicante-io/playbooks/api/client"
+	"github.com/replicante-io/playbooks/internal/dev"
+	"github.com/replicante-io/playbooks/record"
+)
+
+func shell(script string) agent.Command { return agent.Command{Command: []string{"sh", "-c", script}} }
+
+// startOwn applies a playbook of these stages and runs it on cluster own.
+func startOwn(t *testing.T, plane *client.Client, name, stages string) (record.Run, error) {
+	t.Helper()
+	text := "apiVersion: replicante.io/v1\nkind: Playbook\nmetadata: {name: " + name + "}\nspec:\n  stages:\n" + stages
+	if _, err := plane.Apply(t.Context(), []client.File{{Name: name + ".yaml", Data: []byte(text)}}); err != nil {
+		t.Fatal(err)
+	}
+	return plane.Start(t.Context(), record.RunRequest{Playbook: name, Cluster: "own"})
+}
+
+func TestAFailedActionIsNamedWithItsExitCodeAndItsLastLine(t *testing.T) {
+	address := etcdAddress(t)
+	guest(t, address, agent.Config{NodeID: "redis-3", Actions: map[string]agent.Command{
+		"restart": shell("echo tried; echo '{\"n\": 1}' > \"$REPLICANTE_OUTPUT\"; echo trying >&2; echo could not connect to 10.0.0.1 >&2; exit 3"),
+	}})
+	life(t, dev.Config{Etcd: address}, func(plane *client.Client) {
+		joined(t, plane, 1)
+		run, err := startOwn(t, plane, "restart", `    - name: restart
+      health: none
+      steps: [{name: restart, action: external.agent.replicante.io/restart, retry: {attempts: 2, backoff: 1ms}}]
+`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		run = follow(t, plane, run.ID)
+		const why = `exit code 3: "could not connect to 10.0.0.1"`
+		texts := map[string]string{"run": run.Error.Message}
+		nodes, err := plane.RunNodes(t.Context(), run.ID, nil, 0)
+		if err != nil || len(nodes) != 1 {
+			t.Fatalf("%+v, %v", nodes, err)
+		}
+		texts["node"] = nodes[0].Error.Message
+		for _, a := range nodes[0].Actions {
+			texts["action"] = a.Error.Message
+			if a.StdoutTail != "tried\n" || !strings.HasPrefix(a.StderrTail, "trying\n") || a.Payload["n"] != int64(1) || *a.ExitCode != 3 {
+				t.Errorf("attempt %d is not kept: %+v", a.Attempt, a)
+			}
+		}
+		if len(nodes[0].Actions) != 2 {
+			t.Errorf("attempts: %+v", nodes[0].Actions)
+		}
+		events, err := plane.Events(t.Context(), run.ID, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range events {
+			switch e.Type {
+			case record.EventActionRetry, record.EventActionFailed, record.EventNodeState, record.EventRunFinished:
+				texts[string(e.Type)], _ = e.Data["message"].(string)
+			}
+		}
+		for where, text := range texts {
+			if !strings.Contains(text, why) {
+				t.Errorf("%s: %q", where, text)
+			}
+		}
+		if len(texts) != 7 {
+			t.Errorf("%v", texts)
+		}
+		for _, where := range []string{"run", "node", string(record.EventNodeState), string(record.EventRunFinished)} {
+			if !strings.Contains(texts[where], "step restart failed: "+why) {
+				t.Errorf("%s: %q", where, texts[where])
+			}
+		}
+	})
+}
