@@ -51,6 +51,7 @@ var allowed = map[string][]string{
 	"internal/bench":       everything,
 	"cmd":                  everything,
 	"examples":             everything,
+	"docs":                 everything,
 
 	"tests/robustness":          everything,
 	"tests/robustness/cluster":  {"internal/retry"},
