@@ -38,6 +38,7 @@ install: build ## install programs, units, users and examples: DESTDIR=tree PREF
 	install -D -m 644 deploy/tmpfiles.d/replicante.conf $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/replicante.conf
 	install -m 644 docs/*.md $(DESTDIR)$(PREFIX)/share/doc/replicante
 	install -m 644 deploy/examples/*.yaml $(DESTDIR)$(PREFIX)/share/doc/replicante/examples
+	install -D -t $(DESTDIR)$(PREFIX)/share/doc/replicante/examples/probes examples/probes/*
 
 demo: build ## run a playbook over five nodes, all on this machine
 	@examples/demo.sh

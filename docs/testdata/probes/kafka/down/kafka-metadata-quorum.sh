@@ -1,0 +1,3 @@
+#!/bin/sh
+echo "Timed out waiting for a node assignment."
+exit 1
