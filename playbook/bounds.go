@@ -2,11 +2,9 @@ package playbook
 
 import (
 	"errors"
-	"strings"
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/ast"
-	"cel.dev/cel-go/common/functions"
 	"cel.dev/cel-go/common/operators"
 	"cel.dev/cel-go/common/overloads"
 	"cel.dev/cel-go/common/types"
@@ -18,35 +16,48 @@ import (
 	"github.com/replicante-io/playbooks/record"
 )
 
-// CEL's cost limit counts steps, whatever the size of values: nodes.map(n, nodes) is cheap, since its items are all the
-// same list, but comparing two such values would take minutes and encoding one would use all memory. So every value that
-// an expression builds is measured where it is built.
+// CEL's cost limit ends an evaluation after a call that took too many steps, and counts the outer size of values only:
+// nodes.map(n, nodes) is cheap, since its items are all the same list, but comparing two such values would take minutes and
+// encoding one would use all memory. So three things hold together. Every list and map that an expression builds is measured
+// where it is built (measured). A call whose work or result may be larger than its arguments and its result together is
+// refused before it is made (refusals.go). Every call then costs what it worked through (price.go).
 const (
-	maxHeld = 2_000_000 // values in one that an expression builds; 10,000 nodes have a few hundred thousand
-	maxMade = 1 << 20   // bytes of a string that replace or join build
+	maxHeld = 2_000_000 // values, and 16 bytes of strings, in one that an expression builds; 10,000 nodes have a few hundred thousand
+	maxText = 1 << 20   // bytes of a string that an expression builds
 )
 
-var errTooLarge = errors.New("it builds a value that is too large")
+var (
+	errTooLarge = errors.New("builds a value that is too large (more than 2,000,000 parts)")
+	errLongText = errors.New("builds a text that is too large (more than 1 MiB)")
+	errTooMany  = errors.New("needs too many steps (more than 5,000,000)")
+)
 
 // bounds are the options that keep an expression from taking too much time or memory.
-func bounds(checked *ast.AST) []cel.ProgramOption {
+func bounds(checked *ast.AST) ([]cel.ProgramOption, error) {
 	if plain(checked) {
-		return nil
+		return nil, nil
+	}
+	patterns, err := fixedPatterns(checked)
+	if err != nil {
+		return nil, err
 	}
 	watched := makers(checked)
-	//lint:ignore SA1019 only a program option can put bounded functions in the place of an extension's own
-	options := []cel.ProgramOption{cel.CostLimit(maxCost), cel.Functions(boundedText...)}
-	if len(watched) > 0 {
-		options = append(options, cel.CustomDecoratorV2(func(i interpreter.InterpretableV2) (interpreter.InterpretableV2, error) {
+	options := append(refusals(patterns), prices(checked, patterns)...)
+	return append(options,
+		cel.CustomDecoratorV2(func(i interpreter.InterpretableV2) (interpreter.InterpretableV2, error) {
+			if call, is := i.(interpreter.InterpretableCall); is && call.Function() == overloads.Matches {
+				return &opaque{i}, nil
+			}
 			// A selection from a watched part has its number too, and must stay what it is.
 			if _, selection := i.(interpreter.InterpretableAttribute); selection || !watched[i.ID()] {
 				return i, nil
 			}
 			return &measured{i}, nil
-		}))
-	}
-	return options
+		})), nil
 }
+
+// opaque hides a call of matches from CEL's optimizer, which would put its own in the place of ours.
+type opaque struct{ interpreter.InterpretableV2 }
 
 // plain reports whether an expression only selects, compares and calculates, so that its length bounds its cost. Counting
 // the steps of such an expression would take longer than evaluating it.
@@ -57,14 +68,40 @@ func plain(checked *ast.AST) bool {
 		case ast.ComprehensionKind:
 			is = false
 		case ast.CallKind:
-			switch name := x.AsCall().FunctionName(); name {
-			case operators.In, operators.Negate, overloads.Size, overloads.StartsWith, overloads.EndsWith, overloads.Contains:
-			default:
-				is = is && (strings.HasPrefix(name, "_") || strings.HasPrefix(name, "!"))
-			}
+			is = is && plainCall(checked, x)
 		}
 	}))
 	return is
+}
+
+func plainCall(checked *ast.AST, x ast.Expr) bool {
+	args := x.AsCall().Args()
+	switch name := x.AsCall().FunctionName(); name {
+	case operators.Add:
+		return scalar(checked, x)
+	case operators.Equals, operators.NotEquals:
+		return scalar(checked, args[0]) || scalar(checked, args[1]) || text(checked, args[0]) || text(checked, args[1])
+	case operators.In:
+		return args[1].Kind() == ast.ListKind || checked.GetType(args[1].ID()).Kind() == types.MapKind
+	case operators.Negate, operators.LogicalAnd, operators.LogicalOr, operators.LogicalNot, operators.Conditional, operators.Index,
+		operators.Subtract, operators.Multiply, operators.Divide, operators.Modulo,
+		operators.Less, operators.LessEquals, operators.Greater, operators.GreaterEquals,
+		overloads.Size, overloads.StartsWith, overloads.EndsWith, overloads.Contains:
+		return true
+	}
+	return false
+}
+
+func scalar(checked *ast.AST, x ast.Expr) bool {
+	switch checked.GetType(x.ID()).Kind() {
+	case types.BoolKind, types.IntKind, types.UintKind, types.DoubleKind, types.DurationKind, types.TimestampKind, types.NullTypeKind:
+		return true
+	}
+	return false
+}
+
+func text(checked *ast.AST, x ast.Expr) bool {
+	return checked.GetType(x.ID()).Kind() == types.StringKind
 }
 
 // makers are the parts of an expression that build lists and maps.
@@ -86,8 +123,7 @@ func makers(checked *ast.AST) map[int64]bool {
 		}
 	}))
 	ast.PostOrderVisit(checked.Expr(), ast.NewExprVisitor(func(x ast.Expr) {
-		switch checked.GetType(x.ID()).Kind() {
-		case types.BoolKind, types.IntKind, types.UintKind, types.DoubleKind, types.StringKind, types.DurationKind, types.TimestampKind:
+		if scalar(checked, x) || text(checked, x) {
 			return
 		}
 		switch x.Kind() {
@@ -117,13 +153,12 @@ type measured struct{ interpreter.InterpretableV2 }
 
 func (m *measured) Exec(frame *interpreter.ExecutionFrame) ref.Val {
 	result := m.InterpretableV2.Exec(frame)
-	left := maxHeld
-	weigh(result, &left, 0)
-	if left < 0 {
-		return types.WrapErr(errTooLarge)
+	held := work(result, maxHeld)
+	if held > maxHeld {
+		return types.LabelErrNode(m.ID(), types.WrapErr(errTooLarge))
 	}
 	if costs := frame.CostTracker(); costs != nil {
-		for range (maxHeld - left) / 4 {
+		for range held / 4 {
 			costs.Qualify(m.ID()) // one step: the tracker has no call that only counts
 		}
 	}
@@ -134,7 +169,14 @@ func (m *measured) Eval(vars interpreter.Activation) ref.Val {
 	return interpreter.EvalActivation(vars, m.Exec)
 }
 
-// weigh subtracts the number of values in v from left, and stops when that is below 0.
+// work is how many values are in v, and for strings one more per 16 bytes. It stops counting above most.
+func work(v any, most int) int {
+	left := most
+	weigh(v, &left, 0)
+	return most - left
+}
+
+// weigh subtracts the work of v from left, and stops when that is below 0.
 func weigh(v any, left *int, depth int) {
 	if *left--; depth > 2*yamltree.MaxDepth {
 		*left = -1
@@ -144,13 +186,23 @@ func weigh(v any, left *int, depth int) {
 	}
 	switch v := v.(type) {
 	case map[string]any:
-		for _, item := range v {
+		for key, item := range v {
+			*left -= len(key) / textStep
 			weigh(item, left, depth+1)
 		}
 	case record.Document:
 		weigh(map[string]any(v), left, depth)
+	case string:
+		*left -= len(v) / textStep
+	case types.String:
+		*left -= len(v) / textStep
+	case types.Bytes:
+		*left -= len(v) / textStep
 	case []any:
 		for _, item := range v {
+			if *left < 0 {
+				return
+			}
 			weigh(item, left, depth+1)
 		}
 	case traits.Mapper:
@@ -160,70 +212,13 @@ func weigh(v any, left *int, depth int) {
 		}
 		for it := v.Iterator(); *left >= 0 && it.HasNext() == types.True; {
 			key := it.Next()
+			weigh(key, left, depth+1)
 			weigh(v.Get(key), left, depth+1)
 		}
 	case traits.Lister:
+		// Its Value may be made for this question: a list that is there many times, as many copies.
 		for it := v.Iterator(); *left >= 0 && it.HasNext() == types.True; {
 			weigh(it.Next(), left, depth+1)
 		}
 	}
-}
-
-// boundedText are the string functions whose result can be as large as the product of their arguments.
-var boundedText = []*functions.Overload{
-	{Operator: "replace", Function: replace},
-	{Operator: "string_replace_string_string", Function: replace},
-	{Operator: "string_replace_string_string_int", Function: replace},
-	{Operator: "join", Unary: joinPlain, Binary: join},
-	{Operator: "list_join", Unary: joinPlain},
-	{Operator: "list_join_string", Binary: join},
-}
-
-func replace(args ...ref.Val) ref.Val {
-	if len(args) < 3 || len(args) > 4 {
-		return types.NoSuchOverloadErr()
-	}
-	text, ok1 := args[0].(types.String)
-	old, ok2 := args[1].(types.String)
-	by, ok3 := args[2].(types.String)
-	times, ok4 := types.Int(-1), true
-	if len(args) == 4 {
-		times, ok4 = args[3].(types.Int)
-	}
-	if !ok1 || !ok2 || !ok3 || !ok4 {
-		return types.NoSuchOverloadErr()
-	}
-	count := strings.Count(string(text), string(old))
-	if times >= 0 && int64(times) < int64(count) {
-		count = int(times)
-	}
-	if len(text)+count*(len(by)-len(old)) > maxMade {
-		return types.WrapErr(errTooLarge)
-	}
-	return types.String(strings.Replace(string(text), string(old), string(by), count))
-}
-
-func joinPlain(list ref.Val) ref.Val { return join(list, types.String("")) }
-
-func join(list, separator ref.Val) ref.Val {
-	items, ok1 := list.(traits.Lister)
-	between, ok2 := separator.(types.String)
-	if !ok1 || !ok2 {
-		return types.NoSuchOverloadErr()
-	}
-	var b strings.Builder
-	for it, first := items.Iterator(), true; it.HasNext() == types.True; first = false {
-		item, ok := it.Next().(types.String)
-		if !ok {
-			return types.NewErr("join requires a list of strings")
-		}
-		if !first {
-			b.WriteString(string(between))
-		}
-		b.WriteString(string(item))
-		if b.Len() > maxMade {
-			return types.WrapErr(errTooLarge)
-		}
-	}
-	return types.String(b.String())
 }

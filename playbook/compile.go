@@ -82,7 +82,11 @@ func (s *scope) compile(text string, k want, stage int) (*Expr, []issue) {
 	if issues := s.tooEarly(text, e.ast, stage); len(issues) > 0 {
 		return nil, issues
 	}
-	program, err := env.Program(checked, append(bounds(e.ast), cel.EvalOptions(cel.OptOptimize))...)
+	options, err := bounds(e.ast)
+	if err != nil {
+		return nil, []issue{{0, codeBadExpression, "matches " + err.Error()}}
+	}
+	program, err := env.Program(checked, append(options, cel.EvalOptions(cel.OptOptimize))...)
 	if err != nil {
 		return nil, []issue{{0, codeBadExpression, err.Error()}}
 	}

@@ -25,7 +25,8 @@ import (
 const (
 	maxExpression  = 4096   // characters of an expression
 	maxExpressions = 20_000 // in a playbook
-	// maxCost bounds one evaluation, in steps of CEL. A filter over 10,000 nodes costs a few hundred thousand.
+	maxMessage     = 1024   // bytes of an error of CEL, which may repeat values
+	// maxCost bounds one evaluation, in steps. A filter over 10,000 nodes costs a few hundred thousand.
 	maxCost = 5_000_000
 	// maxValue bounds the result of an expression, in values and bytes.
 	maxValue = 1 << 20
@@ -100,11 +101,45 @@ func (e *Expr) eval(v Vars) (ref.Val, error) {
 			return nil, &absent{fact: fact}
 		}
 	}
+	return nil, e.failure(err)
+}
+
+// failure says which part of the expression went too far, where a bound stopped it.
+func (e *Expr) failure(err error) error {
 	var cancelled interpreter.EvalCancelledError
 	if errors.As(err, &cancelled) && cancelled.Cause == interpreter.CostLimitExceeded {
-		return nil, fmt.Errorf("expression %s needs too many steps; simplify it", yamltree.Quote(e.text))
+		return fmt.Errorf("expression %s %w; simplify it", yamltree.Quote(e.text), errTooMany)
 	}
-	return nil, fmt.Errorf("expression %s: %w", yamltree.Quote(e.text), err)
+	var failure *types.Err
+	for _, bound := range []error{errTooLarge, errLongText, errTooMany, errLongPattern} {
+		if errors.Is(err, bound) && errors.As(err, &failure) {
+			return fmt.Errorf("expression %s: %s %w; simplify it", yamltree.Quote(e.text), yamltree.Quote(e.written(failure)), bound)
+		}
+	}
+	message := err.Error()
+	if len(message) > maxMessage {
+		return fmt.Errorf("expression %s: %s…", yamltree.Quote(e.text), strings.ToValidUTF8(message[:maxMessage], ""))
+	}
+	return fmt.Errorf("expression %s: %w", yamltree.Quote(e.text), err)
+}
+
+// written is the part of the expression that failed.
+func (e *Expr) written(failure *types.Err) string {
+	written, err := parser.Unparse(e.place(failure), e.ast.SourceInfo())
+	if err != nil {
+		return e.text
+	}
+	return written
+}
+
+func (e *Expr) place(failure *types.Err) ast.Expr {
+	place := e.ast.Expr()
+	ast.PostOrderVisit(e.ast.Expr(), ast.NewExprVisitor(func(x ast.Expr) {
+		if x.ID() == failure.NodeID() {
+			place = x
+		}
+	}))
+	return place
 }
 
 // variables adapts Vars to CEL.
@@ -137,20 +172,10 @@ func (e *Expr) missingFact(failure *types.Err) string {
 	if !strings.HasPrefix(text, "no such key: ") && !strings.HasPrefix(text, "index out of bounds: ") {
 		return ""
 	}
-	place := e.ast.Expr()
-	ast.PostOrderVisit(e.ast.Expr(), ast.NewExprVisitor(func(x ast.Expr) {
-		if x.ID() == failure.NodeID() {
-			place = x
-		}
-	}))
-	if !e.aboutFacts(place, 0) {
+	if !e.aboutFacts(e.place(failure), 0) {
 		return ""
 	}
-	written, err := parser.Unparse(place, e.ast.SourceInfo())
-	if err != nil {
-		written = e.text
-	}
-	return written + " (" + text + ")"
+	return e.written(failure) + " (" + text + ")"
 }
 
 // aboutFacts reports whether x comes from node, nodes or results, directly or through the variables of macros.

@@ -47,13 +47,11 @@ func (t *text) line(number int) string {
 	if number < 1 || number > len(t.starts) {
 		return ""
 	}
-	rest := t.content[t.starts[number-1]:]
-	for i := range rest {
-		if lineBreak(rest[i:]) > 0 {
-			return rest[:i]
-		}
+	end := len(t.content)
+	if number < len(t.starts) {
+		end = t.starts[number]
 	}
-	return rest
+	return strings.TrimRight(t.content[t.starts[number-1]:end], "\r\n\u0085\u2028\u2029")
 }
 
 // place is the line and column of a byte of the text.

@@ -48,6 +48,11 @@ type Reader struct {
 // Problems are the problems found so far: in the order of the text, each once, bounded in number.
 func (r *Reader) Problems() record.Problems {
 	r.problems = Tidy(r.problems)
+	for i := range r.problems { // only now: there may have been very many
+		if p := &r.problems[i]; r.text != nil && !strings.Contains(p.Message, "(U+") {
+			p.Message += r.text.invisibleHint(p.Line)
+		}
+	}
 	return r.problems
 }
 
@@ -65,9 +70,6 @@ func (r *Reader) Add(v Value, code, format string, args ...any) {
 			label = v.path[strings.LastIndexByte(v.path, '.')+1:]
 		}
 		p.Message = label + ": " + p.Message
-	}
-	if r.text != nil && !strings.Contains(p.Message, "(U+") {
-		p.Message += r.text.invisibleHint(p.Line)
 	}
 	r.problems = append(r.problems, p)
 }
