@@ -142,12 +142,7 @@ func LoadStore(file string, flags *pflag.FlagSet) (Core, error) {
 
 // LoadAgent is LoadCore for the configuration of an agent. Its environment variables start with REPLIAGENT_.
 func LoadAgent(file string, flags *pflag.FlagSet) (Agent, error) {
-	agent := Agent{
-		API:     API{Listen: "127.0.0.1:16018"},
-		Etcd:    Etcd{Prefix: "/replicante", LeaseTTL: 10 * time.Second},
-		DataDir: "/var/lib/replicante-agent",
-		Log:     Log{Level: "info", Format: "text"},
-	}
+	agent := defaultAgent()
 	s := &source{file: file, env: "REPLIAGENT_", flags: flags}
 	if err := s.load(&agent); err != nil {
 		return Agent{}, err
@@ -164,11 +159,20 @@ func LoadAgent(file string, flags *pflag.FlagSet) (Agent, error) {
 	return agent, s.err()
 }
 
+func defaultAgent() Agent {
+	return Agent{
+		API:     API{Listen: "127.0.0.1:16018"},
+		Etcd:    Etcd{Prefix: "/replicante", LeaseTTL: 10 * time.Second},
+		DataDir: "/var/lib/replicante-agent",
+		Log:     Log{Level: "info", Format: "text"},
+	}
+}
+
 // CoreFlags adds the flags of a replica: store.url is --store-url.
-func CoreFlags(flags *pflag.FlagSet) { addFlags(flags, &Core{}) }
+func CoreFlags(flags *pflag.FlagSet) { addFlags(flags, defaultCore()) }
 
 // AgentFlags adds the flags of an agent.
-func AgentFlags(flags *pflag.FlagSet) { addFlags(flags, &Agent{}) }
+func AgentFlags(flags *pflag.FlagSet) { addFlags(flags, defaultAgent()) }
 
 // Password reads the password file, if there is one.
 func (e Etcd) Password() (string, error) {

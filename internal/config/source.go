@@ -130,16 +130,21 @@ func scalarsOf(t reflect.Type) []scalar {
 	return keys
 }
 
-func addFlags(flags *pflag.FlagSet, config any) {
-	root := reflect.ValueOf(config).Elem()
+// addFlags adds a flag for each key, and says which default it has.
+func addFlags(flags *pflag.FlagSet, defaults any) {
+	root := reflect.ValueOf(defaults)
 	for _, k := range scalarsOf(root.Type()) {
 		if flags.Lookup(flagName(k.path)) != nil {
 			continue
 		}
-		if root.FieldByIndex(k.index).Kind() == reflect.Bool {
-			flags.Bool(flagName(k.path), false, k.usage)
+		value, usage := root.FieldByIndex(k.index), k.usage
+		if !value.IsZero() {
+			usage += " (default: " + format(value) + ")"
+		}
+		if value.Kind() == reflect.Bool {
+			flags.Bool(flagName(k.path), false, usage)
 		} else { // without a default, since that would hide the value in the file
-			flags.String(flagName(k.path), "", k.usage)
+			flags.String(flagName(k.path), "", usage)
 		}
 	}
 }
@@ -150,6 +155,9 @@ var durationType = reflect.TypeFor[time.Duration]()
 func format(v reflect.Value) string {
 	if list, ok := v.Interface().([]string); ok {
 		return strings.Join(list, ",")
+	}
+	if d, ok := v.Interface().(time.Duration); ok {
+		return yamltree.FormatDuration(d)
 	}
 	return fmt.Sprint(v.Interface())
 }
