@@ -72,8 +72,9 @@ integration: ## run all tests with -race, real servers and kills; REQUIRE=mongo,
 chaos: ## break replicas, etcd, MongoDB and agents at random and validate the result; DURATION=3m SEED=…
 	go run ./tests/robustness/chaos --duration $(DURATION) --seed $(SEED)
 
-soak: ## make chaos for ten minutes
+soak: ## make chaos for ten minutes; etcd away for three minutes during a health gate
 	$(MAKE) chaos DURATION=10m
+	AWAY=3m go test -tags integration -count=1 -run TestEtcdThatIsAway ./tests/robustness/failover
 
 bench: build ## measure a run over a simulated fleet against the bare fan-out; NODES="1000 10000" STORES="mongodb://…"
 	@for store in $(STORES); do for n in $(NODES); do \

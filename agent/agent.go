@@ -20,6 +20,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/replicante-io/playbooks/agent/wire"
+	"github.com/replicante-io/playbooks/internal/failpoint"
 )
 
 // ErrJournalInUse means that another agent runs on the same data directory.
@@ -242,7 +243,7 @@ func (a *Agent) recover(ctx context.Context) error {
 			return fmt.Errorf("record the lost actions in the journal: %w", err)
 		}
 	}
-	a.purge(time.Now())
+	a.purge(failpoint.Wall())
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/replicante-io/playbooks/agent/wire"
+	"github.com/replicante-io/playbooks/internal/failpoint"
 )
 
 // journal holds an agent's actions and terms. One goroutine at a time calls its methods, except for find and finished.
@@ -43,7 +44,7 @@ type entry struct {
 
 // end sets the final state.
 func (e *entry) end(state wire.State) {
-	now := time.Now().UTC()
+	now := failpoint.Wall().UTC()
 	e.Action.State = state
 	e.Action.FinishedTime = &now
 }

@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
-	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/replicante-io/playbooks/agent/wire"
+	"github.com/replicante-io/playbooks/internal/failpoint"
 )
 
 var (
@@ -93,7 +93,7 @@ func (a *Agent) accept(request wire.ActionRequest) (string, error) {
 	if a.queued() >= maxQueue {
 		return "", errQueueFull
 	}
-	now := time.Now().UTC()
+	now := failpoint.Wall().UTC()
 	created := request.CreatedTime.UTC()
 	if created.IsZero() {
 		created = now
@@ -173,7 +173,7 @@ func (a *Agent) forbid(id string, request wire.CancelRequest) error {
 	} else if known {
 		return nil
 	}
-	now := time.Now().UTC()
+	now := failpoint.Wall().UTC()
 	e := &entry{Action: wire.Action{ID: id, Metadata: request.Metadata, CreatedTime: now, ScheduledTime: &now}}
 	e.fail(wire.CodeNeverStarted, "the action was cancelled before this agent received it")
 	if err := a.journal.write(change{put: e}); err != nil {

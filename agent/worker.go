@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/replicante-io/playbooks/agent/wire"
+	"github.com/replicante-io/playbooks/internal/failpoint"
 )
 
 // journalInterval is how long a worker waits before it repeats a write to the journal that failed.
@@ -110,7 +111,7 @@ func (a *Agent) tryFinish(t *task, state wire.State) error {
 	}
 	t.stop(nil)
 	a.conclude(t, &e)
-	a.purge(time.Now())
+	a.purge(failpoint.Wall())
 	return nil
 }
 

@@ -90,7 +90,7 @@ func (t *term) prepare(ctx context.Context, request record.Request, start record
 	if err != nil {
 		return nil, err
 	}
-	now, term := record.Now(), t.shared.Term.Term
+	now, term := t.shared.Clock.Now(), t.shared.Term.Term
 	run := record.Run{
 		ID: id.String(), Cluster: start.Cluster, Params: params, State: record.RunPending, Reason: start.Reason,
 		Playbook: record.PlaybookCopy{

@@ -64,7 +64,7 @@ const reportedSkew = time.Second
 // reportClock logs that this replica's clock is behind that of the leader before, by what that one has recorded of open runs. A
 // clock that is ahead cannot be told from time in which nobody led.
 func (t *term) reportClock(open []record.Run) {
-	now := record.Now()
+	now := t.shared.Clock.Now()
 	var behind time.Duration
 	var by string
 	for i := range open {

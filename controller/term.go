@@ -46,6 +46,7 @@ type term struct {
 }
 
 func newTerm(config Config, of record.Term) *term {
+	clock := record.StartClock()
 	t := &term{
 		grace: config.Grace, log: config.Log.With("term", of.Term),
 		work: make(chan func(ctx context.Context) error), over: make(chan struct{}),
@@ -56,10 +57,10 @@ func newTerm(config Config, of record.Term) *term {
 		reviving: make(chan struct{}, 1),
 	}
 	t.shared = run.Shared{
-		Store: config.Store, Agents: config.Agents, Term: of,
-		Limiter: run.NewLimiter(config.Concurrency), Capacity: cluster.NewCapacity(),
+		Store: config.Store, Agents: config.Agents, Term: of, Clock: clock,
+		Limiter: run.NewLimiter(config.Concurrency), Capacity: cluster.NewCapacity(clock),
 		Inventory: cluster.NewInventory(cluster.InventoryConfig{
-			Store: config.Store, Agents: config.Agents, Term: of.Term, ForgetAfter: config.ForgetAfter,
+			Store: config.Store, Agents: config.Agents, Term: of.Term, Clock: clock, ForgetAfter: config.ForgetAfter,
 			Concurrency: config.Concurrency, Log: t.log, Changed: t.members,
 		}),
 		HigherTerm: t.higherTerm,

@@ -8,9 +8,6 @@ import (
 	"time"
 )
 
-// Now is the present as records hold it: UTC, whole milliseconds.
-func Now() time.Time { return Time(time.Now()) }
-
 // Time is t as records hold it: UTC, whole milliseconds.
 func Time(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }
 

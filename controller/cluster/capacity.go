@@ -3,11 +3,15 @@ package cluster
 import (
 	"sync"
 	"time"
+
+	"github.com/replicante-io/playbooks/record"
 )
 
 // Capacity grants what the runs of a cluster share: which of them may begin, and which has a node locked. All that it knows follows
 // from the records of the open runs, so a new leader restores it before any of them continues. It is safe for concurrent use.
 type Capacity struct {
+	clock record.Clock // of the term
+
 	// mu is taken before the locks of those who are told something, who do not call back.
 	mu       sync.Mutex
 	clusters map[string]*capacity
@@ -30,7 +34,9 @@ type run interface {
 }
 
 // NewCapacity makes a capacity of which nothing is granted.
-func NewCapacity() *Capacity { return &Capacity{clusters: map[string]*capacity{}} }
+func NewCapacity(clock record.Clock) *Capacity {
+	return &Capacity{clock: clock, clusters: map[string]*capacity{}}
+}
 
 // of is the capacity of a cluster. The caller holds mu.
 func (c *Capacity) of(cluster string) *capacity {

@@ -33,7 +33,7 @@ func TestNoTakeoverAdmitsRunsThatConflict(t *testing.T) {
 		n := rapid.IntRange(1, 6).Draw(t, "runs")
 		begun := rapid.IntRange(-1, n-1).Draw(t, "the run that had begun")
 		kind := rapid.SampledFrom([]record.Concurrency{record.Exclusive, record.Shared})
-		c, runs, told := NewCapacity(), []*record.Run{}, []*fakeRun{}
+		c, runs, told := NewCapacity(record.StartClock()), []*record.Run{}, []*fakeRun{}
 		for i := range n {
 			r := newRun(fmt.Sprint("run-", i), record.RunPending, kind.Draw(t, "concurrency"))
 			if i == begun {
@@ -86,7 +86,7 @@ func TestNoTakeoverAdmitsRunsThatConflict(t *testing.T) {
 }
 
 func TestANewRunIsQueuedLastWhateverTheClockSays(t *testing.T) {
-	c := NewCapacity()
+	c := NewCapacity(record.StartClock())
 	future := record.Now().Add(time.Hour)
 	first := newRun("first", record.RunPending, record.Exclusive)
 	first.QueuedTS = &future
@@ -113,7 +113,7 @@ func TestANewRunIsQueuedLastWhateverTheClockSays(t *testing.T) {
 }
 
 func TestNodesAreLockedAllOrNone(t *testing.T) {
-	c, one, two, three := NewCapacity(), &fakeRun{}, &fakeRun{}, &fakeRun{}
+	c, one, two, three := NewCapacity(record.StartClock()), &fakeRun{}, &fakeRun{}, &fakeRun{}
 	if held := c.Lock("c", "one", []string{"a", "b"}, one); held != nil {
 		t.Fatalf("held: %v", held)
 	}
@@ -158,7 +158,7 @@ func TestARunThatWaitsNoLongerKeepsNoOther(t *testing.T) {
 		"ends":             func(c *Capacity) { c.Ended("c", "two") },
 		"is claimed again": func(c *Capacity) { c.RestoreLocks("c", "two", nil, nil) },
 	} {
-		c, one, two, three := NewCapacity(), &fakeRun{}, &fakeRun{}, &fakeRun{}
+		c, one, two, three := NewCapacity(record.StartClock()), &fakeRun{}, &fakeRun{}, &fakeRun{}
 		c.Lock("c", "one", []string{"a"}, one)
 		c.Lock("c", "two", []string{"a", "b"}, two)
 		c.Lock("c", "three", []string{"b"}, three)
@@ -173,7 +173,7 @@ func TestARunThatWaitsNoLongerKeepsNoOther(t *testing.T) {
 }
 
 func TestNodesThatOnlyUnsettledActionsHoldAreNamed(t *testing.T) {
-	c, one, two := NewCapacity(), &fakeRun{}, &fakeRun{}
+	c, one, two := NewCapacity(record.StartClock()), &fakeRun{}, &fakeRun{}
 	c.Lock("c", "one", []string{"a"}, one)
 	c.Lock("c", "two", []string{"a"}, two)
 	c.MarkUnsettled("c", "one", []string{"a"})

@@ -68,7 +68,7 @@ func (v *Inventory) askNode(ctx context.Context, n *record.Node) {
 	info, err := v.nodeInfo(ctx, n.AgentURL, timeout)
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	now := record.Now()
+	now := v.Clock.Now()
 	n.ObservedTS = &now
 	n.Role, n.Shards, n.StatusReason = "", nil, ""
 	if err == nil && info.NodeID != "" && info.NodeID != n.NodeID {

@@ -51,7 +51,7 @@ func (a *answers) ShardsInfo(context.Context, string) (wire.ShardsInfo, error) {
 }
 
 func ask(agent *answers) record.Node {
-	v := NewInventory(InventoryConfig{Agents: agent, Concurrency: 1})
+	v := NewInventory(InventoryConfig{Agents: agent, Clock: record.StartClock(), Concurrency: 1})
 	n := record.Node{NodeID: "n", ClusterID: "c"}
 	v.askNode(context.Background(), &n)
 	return n

@@ -30,6 +30,7 @@ type InventoryConfig struct {
 	Store       store.Store
 	Agents      agents
 	Term        int64
+	Clock       record.Clock  // of the term
 	ForgetAfter time.Duration // how long a known node may have no key
 	Concurrency int           // bounds the nodes that are asked for facts at one time
 	Log         hclog.Logger
@@ -114,7 +115,7 @@ func (v *Inventory) WithPresent(cluster string, do func(present []record.Node)) 
 
 // Deliver takes in what membership saw.
 func (v *Inventory) Deliver(update membership.Update) error {
-	now := record.Now()
+	now := v.Clock.Now()
 	present := map[string][]record.Node{}
 	gone := map[string][]string{}
 	seen := map[record.NodeKey]bool{}

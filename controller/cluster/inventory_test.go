@@ -45,7 +45,8 @@ func TestALiveNodeIsNeverForgotten(t *testing.T) {
 	var v *Inventory
 	back := make(chan struct{})
 	v = NewInventory(InventoryConfig{
-		Term: term.Term, ForgetAfter: time.Hour, Concurrency: 1, Log: hclog.NewNullLogger(),
+		Clock: record.StartClock(),
+		Term:  term.Term, ForgetAfter: time.Hour, Concurrency: 1, Log: hclog.NewNullLogger(),
 		Changed: func(string, bool, []record.Node, []string) {},
 		Store: forgettingStore{memory, func() {
 			key := membership.Change{Node: membership.Node{NodeID: "n", ClusterID: "c", AgentURL: "http://n"}}

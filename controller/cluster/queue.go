@@ -33,7 +33,7 @@ func (c *Capacity) Enter(r *record.Run, ifFree bool) (inTheWay string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	one := c.of(r.Cluster)
-	p := &place{id: r.ID, concurrency: r.Concurrency, queued: record.Now()}
+	p := &place{id: r.ID, concurrency: r.Concurrency, queued: c.clock.Now()}
 	if next := c.queued.Add(time.Millisecond); p.queued.Before(next) {
 		p.queued = next
 	}

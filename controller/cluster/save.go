@@ -101,7 +101,7 @@ func (v *Inventory) Expire(ctx context.Context) error {
 	ticker := time.NewTicker(forgetEvery)
 	defer ticker.Stop()
 	for {
-		for _, key := range v.expired(record.Now()) {
+		for _, key := range v.expired(v.Clock.Now()) {
 			err := v.Store.ForgetNode(ctx, v.Term, key, nil)
 			switch {
 			case err == nil, errors.Is(err, store.ErrNotFound):

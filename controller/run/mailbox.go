@@ -161,10 +161,10 @@ func (w *merged) take() []post {
 
 // Drain waits for the first input and takes what is there, at most max and the merged inputs. At wake (nil: never), or at once with
 // now, it returns a Tick where there is nothing else. It is false when ctx ended.
-func (m *mailbox) Drain(ctx context.Context, wake *time.Time, now bool, max int) ([]post, bool) {
+func (m *mailbox) Drain(ctx context.Context, clock record.Clock, wake *time.Time, now bool, max int) ([]post, bool) {
 	var due <-chan time.Time
 	if wake != nil {
-		timer := time.NewTimer(time.Until(*wake))
+		timer := time.NewTimer(wake.Sub(clock.Now()))
 		defer timer.Stop()
 		due = timer.C
 	}

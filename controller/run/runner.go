@@ -35,6 +35,8 @@ type Shared struct {
 	Inventory *cluster.Inventory
 	Capacity  *cluster.Capacity
 	Term      record.Term
+	// Clock measures the whole term: elapsed time is the leader's own.
+	Clock record.Clock
 	// HigherTerm is told of a term that a node's agent knows and that is later than Term. It is false where the leader continues
 	// without this agent. It must not block.
 	HigherTerm func(node record.NodeKey, term int64) bool
@@ -111,7 +113,7 @@ func (r *Runner) Run(ctx context.Context) error {
 }
 
 func (r *Runner) loop(ctx context.Context) error {
-	commit, effects := r.plan.Resume(record.Now())
+	commit, effects := r.plan.Resume(r.Clock.Now())
 	effects, err := r.carryOut(ctx, commit, effects, true)
 	if err != nil {
 		return err
@@ -120,7 +122,7 @@ func (r *Runner) loop(ctx context.Context) error {
 		if done, err := r.finishIfEnded(ctx); done || err != nil {
 			return err
 		}
-		posts, ok := r.mailbox.Drain(ctx, effects.WakeAt, effects.Continue, maxDrain)
+		posts, ok := r.mailbox.Drain(ctx, r.Clock, effects.WakeAt, effects.Continue, maxDrain)
 		if !ok {
 			return nil
 		}
@@ -128,7 +130,7 @@ func (r *Runner) loop(ctx context.Context) error {
 		for i := range posts {
 			inputs[i] = posts[i].input
 		}
-		commit, next, rejected := r.plan.Apply(record.Now(), inputs)
+		commit, next, rejected := r.plan.Apply(r.Clock.Now(), inputs)
 		if err := r.commitWithRetry(ctx, commit); err != nil {
 			answerAll(posts, answer{err: err})
 			return err
@@ -152,7 +154,7 @@ func (r *Runner) carryOut(ctx context.Context, commit record.Commit, effects pol
 			return effects, nil
 		}
 		resumed = false
-		commit, effects, _ = r.plan.Apply(record.Now(), answers)
+		commit, effects, _ = r.plan.Apply(r.Clock.Now(), answers)
 	}
 }
 

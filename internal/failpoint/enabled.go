@@ -11,7 +11,9 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
+	"time"
 )
 
 // armed is what happens at the points, by name.
@@ -38,6 +40,7 @@ func init() {
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /point", arm)
+	mux.HandleFunc("POST /clock", step)
 	mux.HandleFunc("POST /disconnect", func(_ http.ResponseWriter, r *http.Request) { linkTo(r.FormValue("peer")).set(true) })
 	mux.HandleFunc("POST /reconnect", func(_ http.ResponseWriter, r *http.Request) { linkTo(r.FormValue("peer")).set(false) })
 	go func() { _ = http.Serve(listener, mux) }()
@@ -75,6 +78,22 @@ func Point(name string) {
 		}
 	}
 }
+
+// offset is how far the wall clock of this process is from that of the machine.
+var offset atomic.Int64
+
+func step(w http.ResponseWriter, r *http.Request) {
+	by, err := time.ParseDuration(r.FormValue("by"))
+	if err != nil {
+		http.Error(w, "by is required: how far the clock is to be from that of the machine", http.StatusBadRequest)
+		return
+	}
+	offset.Store(int64(by))
+}
+
+// Wall reads the wall clock, which a test can step. As with a step of the machine's own clock, monotonic time is not changed:
+// what Wall returns has none.
+func Wall() time.Time { return time.Now().Round(0).Add(time.Duration(offset.Load())) }
 
 var broken = strings.Split(os.Getenv("REPLICANTE_BREAK"), ",")
 

@@ -7,6 +7,7 @@
 //	POST /point?name=NAME&nth=N&do=kill|stop       kill or stop the process the Nth time from now that it passes the point
 //	POST /disconnect?peer=PEER                     drop everything to and from the peer, without closing connections
 //	POST /reconnect?peer=PEER                      deliver it again
+//	POST /clock?by=DURATION                        put the wall clock so far from that of the machine
 //
 // It breaks the promises that REPLICANTE_BREAK lists, separated by commas.
 package failpoint

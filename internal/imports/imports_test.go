@@ -199,8 +199,8 @@ func TestReplictlLinksNeitherTheLanguageNorAStore(t *testing.T) {
 // TestFailpointsDoNothingWithoutTheirTag: what the package imports without it is enough for nothing else.
 func TestFailpointsDoNothingWithoutTheirTag(t *testing.T) {
 	for _, p := range list(t, "./internal/failpoint") {
-		if !slices.Equal(p.Imports, []string{"context", "net"}) {
-			t.Errorf("%s imports %v without the tag failpoints: only context and net, for the types of Dial, are allowed", p.ImportPath, p.Imports)
+		if !slices.Equal(p.Imports, []string{"context", "net", "time"}) {
+			t.Errorf("%s imports %v without the tag failpoints: only context, net and time, for the types of Dial and Wall, are allowed", p.ImportPath, p.Imports)
 		}
 	}
 }

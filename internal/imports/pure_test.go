@@ -96,8 +96,33 @@ func TestThePolicyNeverReadsTheClock(t *testing.T) {
 	if starts == 0 {
 		t.Error("the policy has no functions: nothing was checked")
 	}
-	if now := functions["Now"]; len(now) == 0 || len(now[0].clock) == 0 {
-		t.Error("record.Now was not seen to read the clock: nothing was checked")
+	if start := functions["StartClock"]; len(start) == 0 || len(start[0].clock) == 0 {
+		t.Error("record.StartClock was not seen to read the clock: nothing was checked")
+	}
+}
+
+// TestALeaderReadsTheTimeFromTheClockOfItsTerm: a step of the wall clock during a term would end or extend what waits.
+func TestALeaderReadsTheTimeFromTheClockOfItsTerm(t *testing.T) {
+	checked := 0
+	for _, p := range list(t, "./controller/...") {
+		for _, name := range p.GoFiles {
+			file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(p.Dir, name), nil, parser.SkipObjectResolution)
+			if err != nil {
+				t.Fatal(err)
+			}
+			checked++
+			ast.Inspect(file, func(n ast.Node) bool {
+				if selector, ok := n.(*ast.SelectorExpr); ok && selector.Sel.Name == "Now" {
+					if x, ok := selector.X.(*ast.Ident); ok && x.Name == "record" {
+						t.Errorf("%s calls record.Now: see record.Clock", strings.TrimPrefix(p.ImportPath, module)+"/"+name)
+					}
+				}
+				return true
+			})
+		}
+	}
+	if checked == 0 {
+		t.Error("nothing was checked")
 	}
 }
 

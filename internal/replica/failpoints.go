@@ -16,6 +16,7 @@ import (
 )
 
 func init() {
+	record.ReplaceWallClock(failpoint.Wall)
 	if failpoint.Broken(failpoint.Deadline) {
 		failpoint.Replace(failpoint.LeaderContext, outlasting)
 	}
