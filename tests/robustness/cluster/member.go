@@ -121,6 +121,11 @@ func (m *Member) Reconnect(ctx context.Context, peer string) error {
 	return m.failpoint(ctx, "reconnect", url.Values{"peer": {peer}})
 }
 
+// StepClock puts the wall clock of the program so far from that of the machine.
+func (m *Member) StepClock(ctx context.Context, by time.Duration) error {
+	return m.failpoint(ctx, "clock", url.Values{"by": {by.String()}})
+}
+
 func (m *Member) failpoint(ctx context.Context, request string, form url.Values) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()

@@ -90,6 +90,18 @@ spec:
       on_failure: continue
       health: none
       steps: [{name: act, action: external.agent.replicante.io/act, timeout: 3s, args: {seconds: "${params.seconds}"}}]
+---
+apiVersion: replicante.io/v1
+kind: Playbook
+metadata: {name: gated}
+spec:
+  params: [{name: seconds, type: string, default: "0.1"}]
+  stages:
+    - name: work
+      batch: "100%"
+      max_failures: 0
+      steps: [{name: act, action: external.agent.replicante.io/act, timeout: 8s, args: {seconds: "${params.seconds}"}}]
+      health: {check: 'node.status == "HEALTHY"', timeout: 10s, interval: 1s, settle: 2s}
 `
 
 // installation is a running installation, for one test.
@@ -108,9 +120,14 @@ func start(t *testing.T, config cluster.Config) *installation {
 		config.Mongod = testenv.Mongod(t)
 	}
 	in := &installation{t: t, file: filepath.Join(config.Dir, "starts")}
-	config.AgentYAML = func(string) string {
-		return fmt.Sprintf(`actions: {act: {command: [/bin/sh, -c, %q], timeout: 60s}}`,
+	further := config.AgentYAML
+	config.AgentYAML = func(id string) string {
+		yaml := fmt.Sprintf(`actions: {act: {command: [/bin/sh, -c, %q], timeout: 60s}}`,
 			cluster.RecordStart(in.file)+`exec sleep "$REPLICANTE_ARG_SECONDS"`)
+		if further != nil {
+			yaml += "\n" + further(id)
+		}
+		return yaml
 	}
 	var err error
 	if in.Installation, err = cluster.Start(t.Context(), config); err != nil {
