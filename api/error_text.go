@@ -190,8 +190,8 @@ func init() {
 				v.text("node") + " in that run"
 		},
 		record.CodeExpression: func(v values) string {
-			if v.text("what") == "" {
-				return v.text("error")
+			if v.text("what") == "check" {
+				return undecidedText(v)
 			}
 			return "cannot decide " + decisionText(v) + ": " + v.text("error")
 		},
@@ -229,14 +229,16 @@ func init() {
 			}
 			return "it appeared during the run (membership.added: " + v.text("policy") + ")"
 		},
-		record.CauseKeyGone:    fixed("its key is gone"),
-		record.CauseLocked:     func(v values) string { return "run " + v.text("run") + " has it locked for a batch" },
-		record.CauseRemoved:    fixed("its key is gone and its agent does not answer"),
-		record.CauseReturned:   fixed("it is back"),
-		record.CauseResolved:   fixed("resolved by an operator"),
-		record.CauseNoAnswer:   fixed("its agent did not answer in time"),
-		record.CauseStatus:     func(v values) string { return "its status is " + v.text("status") },
-		record.CauseCheckFalse: func(v values) string { return v.text("check") + " is false; its status is " + v.text("status") },
+		record.CauseKeyGone:  fixed("its key is gone"),
+		record.CauseLocked:   func(v values) string { return "run " + v.text("run") + " has it locked for a batch" },
+		record.CauseRemoved:  fixed("its key is gone and its agent does not answer"),
+		record.CauseReturned: fixed("it is back"),
+		record.CauseResolved: fixed("resolved by an operator"),
+		record.CauseNoAnswer: fixed("its agent did not answer in time"),
+		record.CauseStatus: func(v values) string {
+			return "its status is " + v.text("status") + optional(": ", v.text("status_reason"))
+		},
+		record.CauseCheckFalse: falseText,
 		record.CauseNotEnded:   fixed("its agent has not reported that the step has ended"),
 		record.CauseNotSettled: fixed("it has not been healthy for long enough"),
 	}
@@ -267,6 +269,9 @@ func endedText(how string) func(values) string {
 }
 
 func absentText(v values) string {
+	if v.text("what") == "check" {
+		return undecidedText(v)
+	}
 	return "cannot decide " + decisionText(v) + ": " + v.text("error") + "; waited " + v.text("waited")
 }
 
@@ -304,6 +309,9 @@ func healthTimeoutText(v values) string {
 	}
 	if v.text("settle") != "" {
 		return "not healthy for " + v.text("settle") + " within " + v.text("timeout") + " after its steps"
+	}
+	if data, ok := v["why"].(map[string]any); ok && blamesOthers(errorOf(data)) {
+		return "the health check of its batch did not hold within " + v.text("timeout") + ": " + why
 	}
 	return "not healthy within " + v.text("timeout") + " after its steps: " + why
 }

@@ -67,6 +67,10 @@ func TestEveryWaitHasAText(t *testing.T) {
 
 func TestTexts(t *testing.T) {
 	until := time.Date(2026, 1, 1, 0, 1, 0, 0, time.UTC)
+	reading := func(name string, value any) any { return map[string]any{"name": name, "value": value} }
+	othersFail := map[string]any{"part": "links", "check": "x", "false_for_total": int64(7), "false_for": []any{
+		map[string]any{"node": "c", "status": "UNHEALTHY", "status_reason": "no quorum", "values": []any{reading("n.status", "UNHEALTHY")}},
+		map[string]any{"node": "d", "status": "LEAVING", "values": []any{reading("n.role", "x")}}}}
 	exit := record.Document{"step": "stop", "exit_code": int64(3), "last_stderr_line": "could not connect to 10.0.0.1",
 		"message": "the command ended with exit status 3"}
 	failed := map[string]any{"node": "node-1", "error": map[string]any{"code": "exit", "data": map[string]any(exit)}}
@@ -102,6 +106,21 @@ func TestTexts(t *testing.T) {
 		"nodes of stage s are not healthy: n (its agent did not answer in time), 2 more; waiting until 2026-01-01T00:01:00Z": waitText(&record.Wait{
 			For: record.WaitGate, Stage: "s", Until: &until, Data: record.Document{"nodes": int64(5), "unhealthy": int64(3),
 				"named": []any{map[string]any{"node": "n", "error": map[string]any{"code": "no_answer"}}}}}),
+		"nodes of stage s are not healthy: a (check lag is false: node.shards[x].lag.value is 42, params.most is 10; so is check up), " +
+			"b (its status is UNHEALTHY: no quorum), 2 more": waitText(&record.Wait{For: record.WaitGate, Stage: "s", Data: record.Document{"unhealthy": int64(4), "named": []any{
+			map[string]any{"node": "a", "error": map[string]any{"code": "check_false", "data": map[string]any{"node": "a", "part": "lag", "check": "x", "status": "HEALTHY",
+				"also_false": []any{"up"}, "values": []any{reading("node.shards[x].lag.value", int64(42)), reading("params.most", int64(10))}}}},
+			map[string]any{"node": "b", "error": map[string]any{"code": "status", "data": map[string]any{"status": "UNHEALTHY", "status_reason": "no quorum"}}}}}}),
+		"the health check of stage s does not hold yet: check links is false for c (n.status is UNHEALTHY: no quorum), d (n.role is x; its status is LEAVING), 5 more": waitText(
+			&record.Wait{For: record.WaitGate, Stage: "s", Data: record.Document{"unhealthy": int64(2), "named": []any{
+				map[string]any{"nodes": int64(2), "error": map[string]any{"code": "check_false", "data": othersFail}}}}}),
+		"the health check of its batch did not hold within 20s: check links is false for c (n.status is UNHEALTHY: no quorum), d (n.role is x; its status is LEAVING), 5 more": errorText(
+			&record.Error{Code: record.CodeHealthTimeout, Data: record.Document{"timeout": "20s", "why": map[string]any{"code": "check_false", "data": othersFail}}}),
+		`nodes.all(n, n.role == "x") is false: nodes is []; so are checks a and b`: errorText(&record.Error{Code: record.CauseCheckFalse, Data: record.Document{
+			"check": `nodes.all(n, n.role == "x")`, "values": []any{reading("nodes", "[]")}, "also_false": []any{"a", "b"}}}),
+		"cannot decide check role: node.role of d is absent; d is UNREACHABLE: connection refused": errorText(&record.Error{Code: record.CodeFactsAbsent,
+			Data: record.Document{"what": "check", "part": "role", "check": "x", "error": "node.role of d is absent", "undecided_for": []any{
+				map[string]any{"node": "d", "status": "UNREACHABLE", "status_reason": "connection refused"}}}}),
 		"cannot pause run r: it is DONE; it has to be RUNNING": rejection(&record.RejectedError{Code: record.CodeWrongState,
 			Data: record.Document{"verb": "pause", "run": "r", "state": "DONE", "allowed": []any{"RUNNING"}}}).Detail,
 		"cannot resolve node n of run r: it is DONE; it has to be UNKNOWN": rejection(&record.RejectedError{Code: record.CodeWrongState,

@@ -73,19 +73,30 @@ func retryText(w *record.Wait, v values) string {
 
 func gateText(w *record.Wait, v values) string {
 	if v.text("step") != "" {
-		return "it is not known how step " + v.text("step") + " on node " + w.Node + others(v) + " ended; its health decides" + until(w)
+		return "it is not known how step " + v.text("step") + " on node " + w.Node + others(v) + " ended; its health decides" +
+			optional(": ", v.nested("error")) + until(w)
 	}
 	named, _ := v["named"].([]any)
 	if len(named) == 0 {
 		return "the health of " + plural(v.number("nodes"), "node") + " of stage " + w.Stage + " has to settle"
 	}
-	texts := make([]string, len(named))
+	texts, counted, others := make([]string, len(named)), int64(0), false
 	for i, item := range named {
 		one, _ := item.(map[string]any)
-		texts[i] = values(one).text("node") + " (" + values(one).nested("error") + ")"
+		why := values(one).nested("error")
+		if node := values(one).text("node"); node != "" {
+			why = node + " (" + why + ")"
+		}
+		texts[i] = why
+		counted += max(1, values(one).number("nodes"))
+		data, _ := one["error"].(map[string]any)
+		others = others || blamesOthers(errorOf(data))
 	}
-	if more := v.number("unhealthy") - int64(len(named)); more > 0 {
+	if more := v.number("unhealthy") - counted; more > 0 {
 		texts = append(texts, fmt.Sprintf("%d more", more))
+	}
+	if others {
+		return "the health check of stage " + w.Stage + " does not hold yet: " + strings.Join(texts, "; ") + until(w)
 	}
 	return "nodes of stage " + w.Stage + " are not healthy: " + strings.Join(texts, ", ") + until(w)
 }

@@ -64,7 +64,7 @@ func BenchmarkFilterOver10000Nodes(b *testing.B) {
 	vars := playbook.Vars{"nodes": fleet(10_000), "node": map[string]any{}}
 	b.ReportAllocs()
 	for b.Loop() {
-		if ok, err := s.Stages[0].Health.Check.Bool(vars); err != nil || !ok {
+		if ok, err := s.Stages[0].Health.Check.Parts[0].Bool(vars); err != nil || !ok {
 			b.Fatal(ok, err)
 		}
 	}

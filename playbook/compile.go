@@ -82,17 +82,22 @@ func (s *scope) compile(text string, k want, stage int) (*Expr, []issue) {
 	if issues := s.tooEarly(text, e.ast, stage); len(issues) > 0 {
 		return nil, issues
 	}
-	options, err := bounds(e.ast)
-	if err != nil {
-		return nil, []issue{{0, codeBadExpression, "matches " + err.Error()}}
-	}
-	program, err := env.Program(checked, append(options, cel.EvalOptions(cel.OptOptimize))...)
+	program, err := plan(env, e.ast)
 	if err != nil {
 		return nil, []issue{{0, codeBadExpression, err.Error()}}
 	}
-	e.program = program
+	e.program, e.env = program, env
 	e.mentions()
 	return e, nil
+}
+
+// plan makes the program of a checked expression.
+func plan(env *cel.Env, checked *ast.AST) (cel.Program, error) {
+	options, err := bounds(checked)
+	if err != nil {
+		return nil, fmt.Errorf("matches %w", err)
+	}
+	return env.PlanProgram(checked, append(options, cel.EvalOptions(cel.OptOptimize))...)
 }
 
 // tooEarly finds references to results of stages that run after this one.

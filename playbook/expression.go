@@ -8,6 +8,7 @@ import (
 	"math/big"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"cel.dev/cel-go/cel"
@@ -41,12 +42,19 @@ type Expr struct {
 	text     string
 	program  cel.Program
 	ast      *ast.AST
+	node     bool
 	facts    bool
 	allNodes bool
+
+	env   *cel.Env
+	parts sync.Map // of its parts' programs by their IDs in ast, which explanations need
 }
 
 // String is the expression as written.
 func (e *Expr) String() string { return e.text }
+
+// MentionsNode reports whether the expression mentions node, so that it may come out differently for each.
+func (e *Expr) MentionsNode() bool { return e != nil && e.node }
 
 // NeedsFacts reports whether the expression mentions more of node than its id and cluster.
 func (e *Expr) NeedsFacts() bool { return e != nil && e.facts }
@@ -226,7 +234,7 @@ func (e *Expr) mentions() {
 			}
 		}
 	}))
-	e.facts = nodes > cheap
+	e.node, e.facts = nodes > 0, nodes > cheap
 }
 
 // native converts a value of CEL. Left bounds how much it may contain.

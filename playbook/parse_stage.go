@@ -1,6 +1,7 @@
 package playbook
 
 import (
+	"regexp"
 	"time"
 
 	"github.com/replicante-io/playbooks/internal/yamltree"
@@ -9,6 +10,7 @@ import (
 const (
 	defaultHealthTimeout  = 2 * time.Minute
 	defaultHealthInterval = 2 * time.Second
+	defaultGuardTimeout   = time.Hour
 
 	minDuration = time.Millisecond // the precision of stored times
 )
@@ -48,7 +50,7 @@ func (w *walk) stage(v yamltree.Value, index int, names map[string]int) Stage {
 		w.unsupportedKey(o, "max_unavailable")
 	}
 	if v := o.Get("guard"); v.Given() {
-		s.Guard = w.expr(v, wantGuard, index)
+		s.Guard = w.guard(v, index)
 		w.unsupportedKey(o, "guard")
 	}
 	s.Approval = w.approval(o)
@@ -112,21 +114,43 @@ func (w *walk) batch(v yamltree.Value) []Amount {
 	return sizes
 }
 
-// health reads the health check of a stage, which is nil for none.
+// guard reads a guard. A text alone is its check.
+func (w *walk) guard(v yamltree.Value, index int) *Guard {
+	g := &Guard{Timeout: defaultGuardTimeout, OnTimeout: TimeoutPause}
+	if !v.IsMapping() {
+		g.Check = w.check(v, wantGuard, index)
+		return g
+	}
+	o, _ := w.Object(v)
+	defer o.End(renamed)
+	g.Check = w.check(o.Need("check", "it must hold before a batch opens"), wantGuard, index)
+	g.Timeout = w.duration(o.Get("timeout"), minDuration, defaultGuardTimeout)
+	if v := o.Get("on_timeout"); v.Given() {
+		g.OnTimeout, _ = yamltree.Choice(w.Reader, v, TimeoutPause, TimeoutFail)
+	}
+	return g
+}
+
+// plainWord is a text that cannot be a check.
+var plainWord = regexp.MustCompile(`^\w*$`)
+
+// health reads the health check of a stage, which is nil for none. A text alone is its check.
 func (w *walk) health(v yamltree.Value, index int) *Health {
 	h := &Health{Timeout: defaultHealthTimeout, Interval: defaultHealthInterval}
-	if !v.Given() {
+	switch {
+	case !v.Given():
 		return h
-	}
-	if v.IsString() && v.Text() == "none" {
+	case v.IsString() && v.Text() == "none":
 		return nil
-	}
-	if !v.IsMapping() {
-		w.WrongType(v, "none or a mapping such as {timeout: 2m}")
+	case v.IsString() && !plainWord.MatchString(v.Text()):
+		h.Check = w.check(v, wantBool, index)
+		return h
+	case !v.IsMapping():
+		w.WrongType(v, "none, a check such as 'node.status == \"HEALTHY\"', or a mapping such as {timeout: 2m}")
 		return h
 	}
 	o, _ := w.Object(v)
-	h.Check = w.expr(o.Get("check"), wantBool, index)
+	h.Check = w.check(o.Get("check"), wantBool, index)
 	h.Timeout = w.duration(o.Get("timeout"), minDuration, defaultHealthTimeout)
 	h.Interval = w.duration(o.Get("interval"), minDuration, defaultHealthInterval)
 	h.Settle = w.duration(o.Get("settle"), 0, 0)

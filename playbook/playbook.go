@@ -51,7 +51,7 @@ type Stage struct {
 	Targets        *Expr   // of a node, bool; nil: all nodes
 	OrderBy        *Expr   // of a node, comparable by Compare; nil: by node id
 	Groups         *Groups // nil: all nodes of the stage are one group
-	Guard          *Expr   // of the cluster, bool; nil: none
+	Guard          *Guard  // nil: none
 	Pick           int     // 0: all
 	AllowEmpty     bool
 	Batch          []Amount // at least one; the last repeats
@@ -89,10 +89,17 @@ type Retry struct {
 	MaxBackoff time.Duration
 }
 
+// Guard is what must hold before a batch opens.
+type Guard struct {
+	Check     *Check // of the cluster
+	Timeout   time.Duration
+	OnTimeout OnTimeout
+}
+
 // Health is what must hold for the nodes of a batch after their steps. Without a Check, the nodes that were HEALTHY before
 // the batch must be HEALTHY again.
 type Health struct {
-	Check    *Expr // of a node, bool
+	Check    *Check // of a node
 	Timeout  time.Duration
 	Interval time.Duration
 	Settle   time.Duration
@@ -137,6 +144,15 @@ const (
 	FailureContinue OnFailure = "continue"
 	FailurePause    OnFailure = "pause"
 	FailureRollback OnFailure = "rollback"
+)
+
+// OnTimeout says what happens when a guard does not hold in time.
+type OnTimeout string
+
+// What may happen then.
+const (
+	TimeoutPause OnTimeout = "pause"
+	TimeoutFail  OnTimeout = "fail"
 )
 
 // OnUnknown says what happens to a step when it is unknown how its action ended.

@@ -3,6 +3,7 @@ package policy
 import (
 	"time"
 
+	"github.com/replicante-io/playbooks/playbook"
 	"github.com/replicante-io/playbooks/record"
 )
 
@@ -45,6 +46,10 @@ type FactRequest struct {
 type facts struct {
 	nodes map[string]*record.Node
 	all   []any // as expressions see them, made when one first asks
+
+	// What was made of them once, for every node.
+	verdicts  map[*playbook.CheckPart]verdict
+	explained map[explained]*record.Error
 }
 
 func (f *facts) of(name string) *record.Node {

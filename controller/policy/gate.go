@@ -24,19 +24,20 @@ func (p *Plan) gate(g *group) bool {
 	reasons, settled := p.checkMembers(members, seen)
 	if !settled && p.now.Before(*rec.Waiting.Until) {
 		wait := *rec.Waiting
-		wait.Data = gateData(members, reasons)
+		wait.Data = p.gateData(members, reasons, seen)
 		p.replaceWait(&rec.Waiting, &wait)
 		return false
 	}
 	p.cancelRequest(key)
 	rec.Waiting = nil
 	p.pending.run = true
+	left := maxExplainSteps
 	for _, n := range members {
 		healthy := n.batchEntry().HealthyTS
 		switch why := reasons[n]; {
 		case why != nil:
 			p.endNode(n, record.NodeFailed, &record.Error{Code: record.CodeHealthTimeout, Data: record.Document{
-				"timeout": health.Timeout.String(), "why": asData(why)}})
+				"timeout": health.Timeout.String(), "why": asData(p.explain(why, n, seen, &left))}})
 		case p.now.Sub(*healthy) < health.Settle:
 			p.endNode(n, record.NodeFailed, &record.Error{Code: record.CodeHealthTimeout, Data: record.Document{
 				"timeout": health.Timeout.String(), "settle": health.Settle.String()}})
@@ -84,9 +85,9 @@ func (p *Plan) gateFacts(g *group, key FactKey, members []*node) *facts {
 }
 
 // checkMembers says why nodes are not healthy, and whether all are, and have been for long enough.
-func (p *Plan) checkMembers(members []*node, seen *facts) (reasons map[*node]*record.Error, settled bool) {
+func (p *Plan) checkMembers(members []*node, seen *facts) (reasons map[*node]*unmet, settled bool) {
 	settle := p.stageSpec().Health.Settle
-	reasons, settled = map[*node]*record.Error{}, true
+	reasons, settled = map[*node]*unmet{}, true
 	for _, n := range members {
 		e := n.batchEntry()
 		if why := p.unhealthy(n, e, seen); why != nil {
@@ -125,41 +126,53 @@ func (p *Plan) passGate(n *node) {
 }
 
 // unhealthy says why the node does not pass its health check on what was seen; nil when it does.
-func (p *Plan) unhealthy(n *node, e *record.NodeStage, seen *facts) *record.Error {
+func (p *Plan) unhealthy(n *node, e *record.NodeStage, seen *facts) *unmet {
 	fact := seen.of(n.rec.Node)
 	if fact == nil {
-		return &record.Error{Code: record.CauseNoAnswer}
+		return &unmet{cause: &record.Error{Code: record.CauseNoAnswer}}
 	}
 	check := p.stageSpec().Health.Check
 	if check == nil {
 		if (e.WasHealthy == nil || *e.WasHealthy) && fact.Status != record.StatusHealthy {
-			return &record.Error{Code: record.CauseStatus, Data: record.Document{"status": string(fact.Status)}}
+			return &unmet{cause: statusCause(fact)}
 		}
 		return nil
 	}
-	healthy, err := check.Bool(p.vars(n, seen))
-	switch {
-	case errors.Is(err, playbook.ErrAbsent) && fact.Status == record.StatusUnreachable:
-		return &record.Error{Code: record.CauseStatus, Data: record.Document{"status": string(fact.Status)}}
-	case err != nil:
-		return &record.Error{Code: record.CodeExpression, Data: record.Document{"error": err.Error()}}
-	case !healthy:
-		return &record.Error{Code: record.CauseCheckFalse, Data: record.Document{"check": check.String(), "status": string(fact.Status)}}
+	u := p.unmetCheck(check, n, seen)
+	if u != nil && errors.Is(u.err, playbook.ErrAbsent) && u.part.MentionsNode() && fact.Status == record.StatusUnreachable {
+		return &unmet{cause: statusCause(fact)}
 	}
-	return nil
+	return u
 }
 
-// gateData says which nodes are not healthy and why, for at most three; without any, that they have to stay so.
-func gateData(members []*node, reasons map[*node]*record.Error) record.Document {
-	unhealthy := []any{}
+// gateData says which nodes are not healthy and why, for at most three, and once what is the same for all; without any, that they have
+// to stay so.
+func (p *Plan) gateData(members []*node, reasons map[*node]*unmet, seen *facts) record.Document {
+	data := record.Document{"nodes": int64(len(members)), "unhealthy": int64(len(reasons))}
+	left, named := maxExplainSteps, []any{}
+	ofCluster := map[*record.Error]map[string]any{}
 	for _, n := range members {
-		if why := reasons[n]; why != nil && len(unhealthy) < maxNamed {
-			unhealthy = append(unhealthy, map[string]any{"node": n.rec.Node, "error": asData(why)})
+		u := reasons[n]
+		if u == nil || len(named) >= maxNamed && !u.ofCluster() {
+			continue
+		}
+		why := p.explain(u, n, seen, &left)
+		if one := ofCluster[why]; one != nil {
+			one["nodes"] = one["nodes"].(int64) + 1
+			continue
+		}
+		one := map[string]any{"error": asData(why)}
+		if u.ofCluster() {
+			one["nodes"], ofCluster[why] = int64(1), one
+		} else {
+			one["node"] = n.rec.Node
+		}
+		if len(named) < maxNamed {
+			named = append(named, one)
 		}
 	}
-	data := record.Document{"nodes": int64(len(members)), "unhealthy": int64(len(reasons))}
-	if len(unhealthy) > 0 {
-		data["named"] = unhealthy
+	if len(named) > 0 {
+		data["named"] = named
 	}
 	return data
 }

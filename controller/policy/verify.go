@@ -23,10 +23,7 @@ func (p *Plan) verify(n *node, e *record.NodeStage) {
 	health, key := p.stageSpec().Health, nodeKey(ForVerifying, n)
 	if seen := p.request(key, health.Interval, health.Check.NeedsAllNodes(), n.rec.Node); seen != nil {
 		p.spend(key)
-		why := p.unhealthy(n, e, seen)
-		if why == nil && n.lastAction().Unsettled {
-			why = &record.Error{Code: record.CauseNotEnded}
-		}
+		why := p.unwell(n, e, seen)
 		p.noteHealth(n, e, why == nil, true)
 		if n.unwell = why; why == nil {
 			n.unwell = &record.Error{Code: record.CauseNotSettled}
@@ -41,8 +38,33 @@ func (p *Plan) verify(n *node, e *record.NodeStage) {
 		until, why = until.Add(gatePatience), &record.Error{Code: record.CauseNoAnswer}
 	}
 	if p.now.Before(until) {
+		p.waitForHealth(n, e)
 		return
 	}
 	p.endNode(n, record.NodeUnknown, &record.Error{Code: record.CodeHealthTimeout, Data: record.Document{
 		"step": n.lastAction().Step, "timeout": health.Timeout.Round(time.Second).String(), "why": asData(why)}})
+}
+
+// unwell is why the health of a node does not settle its UNKNOWN step on what was seen; nil when it does.
+func (p *Plan) unwell(n *node, e *record.NodeStage, seen *facts) *record.Error {
+	if u := p.unhealthy(n, e, seen); u != nil {
+		left := maxExplainSteps
+		return p.explain(u, n, seen, &left)
+	}
+	if n.lastAction().Unsettled {
+		return &record.Error{Code: record.CauseNotEnded}
+	}
+	return nil
+}
+
+// waitForHealth records why the health of the node has not settled its step yet.
+func (p *Plan) waitForHealth(n *node, e *record.NodeStage) {
+	if n.unwell == nil {
+		return
+	}
+	wait := *e.Waiting
+	wait.Data = record.Document{"step": p.stageSpec().steps[e.Step].Name, "error": asData(n.unwell)}
+	if !sameData(wait.Data, e.Waiting.Data) {
+		p.setWait(n, e, &wait)
+	}
 }
