@@ -38,7 +38,7 @@ func TestRunStartsOneActionPerNodeAndPrintsWhatTheContractNames(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &got); err != nil {
 		t.Fatalf("%v in %s", err, out)
 	}
-	want := []string{"floor_s", "nodes", "ratio", "rss_mb", "run_s", "starts"}
+	want := []string{"floor_post_s", "floor_s", "node_kib", "nodes", "ratio", "rss_mb", "run_s", "starts"}
 	if names := slices.Sorted(maps.Keys(got)); !slices.Equal(names, want) {
 		t.Errorf("it prints %v, want %v", names, want)
 	}

@@ -25,8 +25,10 @@ func runCommand(log *config.Log) *cobra.Command {
 - one run over all nodes (one stage, one batch, one step that does nothing, no health gate), from the request until the
   HTTP interface reports it DONE;
 - the bare fan-out: one POST and one GET per node, with the controller's HTTP client and concurrency but without a store;
-  the median of five, before and after the run.
-The memory is the largest that this process, the control plane's, has had.`,
+  the median of five, before and after the run. The ratio is of the run to it;
+- the same with one POST per node, whose answer the agent holds until the action has ended (POST /action?wait=20ms).
+The memory is the largest that this process, the control plane's, has had until the run was DONE, and by how much that is
+more than at its start, per node.`,
 	}
 	var nodes int
 	var output, profile string
@@ -114,7 +116,7 @@ func show(w io.Writer, output string, r bench.Result) error {
 	if output == "json" {
 		return json.NewEncoder(w).Encode(r)
 	}
-	_, err := fmt.Fprintf(w, "%d nodes: run %.3f s, bare fan-out %.3f s, ratio %.2f; %d starts; %d MiB\n",
-		r.Nodes, r.RunS, r.FloorS, r.Ratio, r.Starts, r.RSSMB)
+	_, err := fmt.Fprintf(w, "%d nodes: run %.3f s; bare fan-out %.3f s by POST and GET, ratio %.2f; %.3f s by POST with a wait; %d starts; %d MiB, %.1f KiB a node\n",
+		r.Nodes, r.RunS, r.FloorS, r.Ratio, r.FloorPostS, r.Starts, r.RSSMB, r.NodeKiB)
 	return err
 }

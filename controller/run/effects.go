@@ -75,6 +75,7 @@ func (r *Runner) startDispatch(ctx context.Context, order policy.ActionOrder, st
 	r.actions.Add(1)
 	r.work.Add(1)
 	d.Start(actionCtx, func() {
+		stop()
 		r.actions.Add(-1)
 		r.work.Done()
 	})

@@ -15,7 +15,7 @@ func processorTime() time.Duration {
 	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
-// peakMemory is the largest resident memory that this process has had, in MiB (proc(5), VmHWM).
+// peakMemory is the largest resident memory that this process has had, in KiB (proc(5), VmHWM).
 func peakMemory() (int, error) {
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {
@@ -24,7 +24,7 @@ func peakMemory() (int, error) {
 	for line := range strings.Lines(string(status)) {
 		var kib int
 		if _, err := fmt.Sscanf(line, "VmHWM: %d kB", &kib); err == nil {
-			return kib / 1024, nil
+			return kib, nil
 		}
 	}
 	return 0, fmt.Errorf("read the memory of this process: /proc/self/status has no VmHWM")

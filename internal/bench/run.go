@@ -37,15 +37,20 @@ type Config struct {
 // Result is what was measured.
 type Result struct {
 	Nodes int `json:"nodes"`
-	// FloorS is how long the bare fan-out takes: the median of several, before and after the run.
+	// FloorS is how long the bare fan-out of one POST and one GET per node takes: the median of several, before and after the run.
 	FloorS float64 `json:"floor_s"`
+	// FloorPostS is the same with one POST per node, whose answer the agent holds until the action has ended.
+	FloorPostS float64 `json:"floor_post_s"`
 	// RunS is how long the run takes, from the request to the answer that it is DONE, both by HTTP.
-	RunS  float64 `json:"run_s"`
+	RunS float64 `json:"run_s"`
+	// Ratio is of RunS to FloorS.
 	Ratio float64 `json:"ratio"`
 	// Starts is how many actions the agents started for the run.
 	Starts int `json:"starts"`
 	// RSSMB is the largest memory of the control plane's process until the run was DONE, in MiB.
 	RSSMB int `json:"rss_mb"`
+	// NodeKiB is by how much that memory is larger than at the start of the process, per node, in KiB.
+	NodeKiB float64 `json:"node_kib"`
 }
 
 const (
@@ -57,6 +62,8 @@ const (
 	pollInterval  = 10 * time.Millisecond
 	fanOutsBefore = 3
 	fanOutsAfter  = 2
+	// postWait is how long an agent may hold its answer to a POST in the second kind of fan-out: as long as the controller lets it.
+	postWait = 20 * time.Millisecond
 	// warmUpNodes is how many nodes a first run acts on, so that connections exist and files have grown.
 	warmUpNodes = 512
 )
@@ -75,6 +82,10 @@ spec:
 
 // Run starts a control plane in this process on the fleet's etcd, and measures one run over all nodes.
 func Run(ctx context.Context, c Config) (result Result, err error) {
+	initial, err := peakMemory()
+	if err != nil {
+		return Result{}, err
+	}
 	dir, err := os.MkdirTemp("", "replibench-")
 	if err != nil {
 		return Result{}, fmt.Errorf("make a directory for the store: %w", err)
@@ -105,14 +116,15 @@ func Run(ctx context.Context, c Config) (result Result, err error) {
 	}()
 	select {
 	case url := <-serving:
-		return c.measure(ctx, url)
+		return c.measure(ctx, url, initial)
 	case err := <-ended:
 		ended = nil
 		return Result{}, err
 	}
 }
 
-func (c Config) measure(ctx context.Context, url string) (Result, error) {
+// measure measures against the control plane at url, whose process had initial KiB of memory at its start.
+func (c Config) measure(ctx context.Context, url string, initial int) (Result, error) {
 	api, err := client.New(client.Config{Servers: []string{url}, Actor: "replibench", Version: c.Version})
 	if err != nil {
 		return Result{}, err
@@ -125,11 +137,11 @@ func (c Config) measure(ctx context.Context, url string) (Result, error) {
 	}
 	agents := agentclient.New(agentclient.Config{})
 	defer agents.Close()
-	if _, err := fanOut(ctx, agents, c.Fleet, controller.Concurrency); err != nil { // its warm-up
+	if _, err := fanOut(ctx, agents, c.Fleet, controller.Concurrency, 0); err != nil { // its warm-up
 		return Result{}, err
 	}
-	fanOuts, err := c.fanOuts(ctx, agents, fanOutsBefore)
-	if err != nil {
+	var floors floors
+	if err := floors.measure(ctx, c, agents, fanOutsBefore); err != nil {
 		return Result{}, err
 	}
 	if err := awaitIdle(ctx); err != nil {
@@ -161,18 +173,18 @@ func (c Config) measure(ctx context.Context, url string) (Result, error) {
 	if err := awaitIdle(ctx); err != nil { // the records of the run are still being stamped
 		return Result{}, err
 	}
-	more, err := c.fanOuts(ctx, agents, fanOutsAfter)
-	if err != nil {
+	if err := floors.measure(ctx, c, agents, fanOutsAfter); err != nil {
 		return Result{}, err
 	}
 	starts := after.Starts - before.Starts
 	if distinct := after.Distinct - before.Distinct; starts != c.Fleet.Nodes || distinct != starts {
 		return Result{}, fmt.Errorf("the agents started %d actions, %d of them different, for a run over %d nodes", starts, distinct, c.Fleet.Nodes)
 	}
-	floor := median(append(fanOuts, more...))
+	floor := median(floors.postAndGet)
 	return Result{
-		Nodes: c.Fleet.Nodes, FloorS: floor.Seconds(), RunS: took.Seconds(), Ratio: took.Seconds() / floor.Seconds(),
-		Starts: starts, RSSMB: rss,
+		Nodes: c.Fleet.Nodes, FloorS: floor.Seconds(), FloorPostS: median(floors.post).Seconds(),
+		RunS: took.Seconds(), Ratio: took.Seconds() / floor.Seconds(),
+		Starts: starts, RSSMB: rss >> 10, NodeKiB: float64(rss-initial) / float64(c.Fleet.Nodes),
 	}, nil
 }
 
@@ -213,17 +225,26 @@ func (c Config) run(ctx context.Context, api *client.Client, name, targets strin
 	return took, err
 }
 
-func (c Config) fanOuts(ctx context.Context, agents *agentclient.Client, n int) ([]time.Duration, error) {
-	all := make([]time.Duration, n)
-	for i := range all {
-		var err error
-		used := processorTime()
-		if all[i], err = fanOut(ctx, agents, c.Fleet, controller.Concurrency); err != nil {
-			return nil, err
+// floors are how long bare fan-outs took.
+type floors struct{ postAndGet, post []time.Duration }
+
+// measure adds n fan-outs of each kind, in turn.
+func (f *floors) measure(ctx context.Context, c Config, agents *agentclient.Client, n int) error {
+	for range n {
+		for _, kind := range []struct {
+			wait time.Duration
+			took *[]time.Duration
+		}{{0, &f.postAndGet}, {postWait, &f.post}} {
+			used := processorTime()
+			took, err := fanOut(ctx, agents, c.Fleet, controller.Concurrency, kind.wait)
+			if err != nil {
+				return err
+			}
+			*kind.took = append(*kind.took, took)
+			c.Log.Info("bare fan-out", "wait", kind.wait, "took", took, "processor", processorTime()-used)
 		}
-		c.Log.Info("bare fan-out", "took", all[i], "processor", processorTime()-used)
 	}
-	return all, nil
+	return nil
 }
 
 // count asks the fleet how many actions it has started.
