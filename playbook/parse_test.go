@@ -237,7 +237,19 @@ func TestProblemsAreBounded(t *testing.T) {
 	_, err := playbook.Parse("x.yaml", []byte(expand("STEP\n          args: ["+strings.Repeat("!x y, ", 20_000)+"z]\n")))
 	var problems record.Problems
 	if !errors.As(err, &problems) || len(problems) != 501 || !strings.Contains(problems[500].Message, "more problems") {
+		t.Fatalf("got %d problems: %.300v", len(problems), err)
+	}
+}
+
+func TestManyProblemsInsideOneLineCostWhatTheyAreReportedFor(t *testing.T) {
+	text := expand("STEP\n          args: {q: [" + strings.Repeat(`"${params.nosuch}", `, 20_000) + "z]}\n")
+	_, err := playbook.Parse("x.yaml", []byte(text))
+	var problems record.Problems
+	if !errors.As(err, &problems) || len(problems) != 501 {
 		t.Fatalf("got %d problems", len(problems))
+	}
+	if p := problems[0]; p.Line != problems[1].Line || problems[1].Column-p.Column != len(`"${params.nosuch}", `) {
+		t.Errorf("the first problems are at %d:%d and %d:%d", p.Line, p.Column, problems[1].Line, problems[1].Column)
 	}
 }
 

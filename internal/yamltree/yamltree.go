@@ -74,10 +74,10 @@ func (r *Reader) Add(v Value, code, format string, args ...any) {
 	r.problems = append(r.problems, p)
 }
 
-// AddInside is Add for a problem at one character of the scalar v, counted from 0.
+// AddInside is Add for a problem at one character of the scalar v, counted from 0. Among very many problems it is the place of v.
 func (r *Reader) AddInside(v Value, character int, code, format string, args ...any) {
 	place := *v.node
-	if r.text != nil {
+	if r.text != nil && len(r.problems) <= 2*maxProblems { // it costs as much as the line is long
 		place.Line, place.Column = r.text.inside(v.node, character)
 	}
 	r.Add(Value{&place, v.path}, code, format, args...)
