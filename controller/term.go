@@ -58,7 +58,7 @@ func newTerm(config Config, of record.Term) *term {
 	}
 	t.shared = run.Shared{
 		Store: config.Store, Agents: config.Agents, Term: of, Clock: clock,
-		Limiter: run.NewLimiter(config.Concurrency), Capacity: cluster.NewCapacity(clock),
+		Limiter: cluster.NewLimiter(config.Concurrency), Capacity: cluster.NewCapacity(clock),
 		Inventory: cluster.NewInventory(cluster.InventoryConfig{
 			Store: config.Store, Agents: config.Agents, Term: of.Term, Clock: clock, ForgetAfter: config.ForgetAfter,
 			Concurrency: config.Concurrency, Log: t.log, Changed: t.members,

@@ -6,9 +6,8 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
+	"sync"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/replicante-io/playbooks/agent/wire"
 	"github.com/replicante-io/playbooks/internal/retry"
@@ -40,21 +39,15 @@ func (v *Inventory) Ask(ctx context.Context, cluster string, names []string) []r
 		}
 	}
 	v.mu.Unlock()
-	var group errgroup.Group
+	var group sync.WaitGroup
+	group.Add(len(asked))
 	for i := range asked {
-		select {
-		case v.slots <- struct{}{}:
-		case <-ctx.Done():
-			_ = group.Wait()
-			return nil
-		}
-		group.Go(func() error {
-			defer func() { <-v.slots }()
+		v.limiter.Do(ctx, cluster, func() {
+			defer group.Done()
 			v.askNode(ctx, &asked[i])
-			return nil
-		})
+		}, group.Done)
 	}
-	_ = group.Wait()
+	group.Wait()
 	if ctx.Err() != nil {
 		return nil
 	}

@@ -113,3 +113,46 @@ func TestANodeIsNotUnreachableBecauseThisReplicaCannotCall(t *testing.T) {
 		}
 	})
 }
+
+// silence is agents of which those with silent in their URL do not answer.
+type silence struct{ answers }
+
+func (s *silence) NodeInfo(ctx context.Context, url string) (wire.NodeInfo, error) {
+	if strings.Contains(url, "silent") {
+		<-ctx.Done()
+		return wire.NodeInfo{}, ctx.Err()
+	}
+	time.Sleep(time.Millisecond)
+	return wire.NodeInfo{NodeStatus: json.RawMessage(`"HEALTHY"`), OneProbe: true}, nil
+}
+
+func TestNodesAreAskedAtOnceBesideAClusterThatDoesNotAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := NewInventory(InventoryConfig{Agents: &silence{}, Clock: record.StartClock(), Concurrency: 256})
+		names := func(cluster string, count int) []string {
+			var all []string
+			for i := range count {
+				name := fmt.Sprintf("%s-%d", cluster, i)
+				v.cluster(cluster)[name] = &record.Node{NodeID: name, ClusterID: cluster, AgentURL: "http://" + cluster}
+				all = append(all, name)
+			}
+			return all
+		}
+		silent, three := names("silent", 2000), names("trio", 3)
+		asked := make(chan []record.Node)
+		go func() { asked <- v.Ask(t.Context(), "silent", silent) }()
+		synctest.Wait()
+		begun := time.Now()
+		for _, n := range v.Ask(t.Context(), "trio", three) {
+			if n.Status != record.StatusHealthy {
+				t.Errorf("%s: %s", n.NodeID, n.Status)
+			}
+		}
+		if took := time.Since(begun); took > 3*time.Millisecond {
+			t.Errorf("it took %s", took)
+		}
+		if got := len(<-asked); got != 2000 {
+			t.Errorf("%d answers", got)
+		}
+	})
+}

@@ -42,7 +42,7 @@ type InventoryConfig struct {
 // use.
 type Inventory struct {
 	InventoryConfig
-	slots chan struct{} // bounds the nodes that are asked at once
+	limiter *Limiter // of nodes that are asked
 
 	mu    sync.Mutex
 	nodes map[string]map[string]*record.Node // by cluster, by node
@@ -55,7 +55,7 @@ type Inventory struct {
 // NewInventory makes an inventory that knows no node yet.
 func NewInventory(config InventoryConfig) *Inventory {
 	return &Inventory{
-		InventoryConfig: config, slots: make(chan struct{}, config.Concurrency),
+		InventoryConfig: config, limiter: NewLimiter(config.Concurrency),
 		nodes: map[string]map[string]*record.Node{}, dirty: map[record.NodeKey]struct{}{},
 		save: make(chan struct{}, 1), ready: make(chan struct{}),
 	}

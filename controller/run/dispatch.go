@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/replicante-io/playbooks/agent/wire"
+	"github.com/replicante-io/playbooks/controller/cluster"
 	"github.com/replicante-io/playbooks/controller/policy"
 	"github.com/replicante-io/playbooks/internal/failpoint"
 	"github.com/replicante-io/playbooks/internal/retry"
@@ -57,7 +58,8 @@ type dispatcher struct {
 	policy.ActionOrder
 	stopCode     string
 	agents       agents
-	limiter      *Limiter
+	limiter      *cluster.Limiter
+	cluster      string
 	term         int64
 	installation string
 	// patience is how long an agent is tried to which the action was certainly never sent.
@@ -87,7 +89,7 @@ func (d *dispatcher) Start(ctx context.Context, done func()) {
 		}()
 		return
 	}
-	d.limiter.Do(ctx, func() {
+	d.limiter.Do(ctx, d.cluster, func() {
 		delivered, follow := d.tryDeliver(ctx)
 		if delivered && !follow {
 			done()
@@ -114,7 +116,7 @@ func (d *dispatcher) metadata() map[string]string {
 func (d *dispatcher) deliver(ctx context.Context) bool {
 	for d.backoff.Wait(ctx) {
 		var done, follow bool
-		d.limiter.Wait(ctx, func() { done, follow = d.tryDeliver(ctx) })
+		d.limiter.Wait(ctx, d.cluster, func() { done, follow = d.tryDeliver(ctx) })
 		if done {
 			return follow
 		}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/replicante-io/playbooks/agent/wire"
+	"github.com/replicante-io/playbooks/controller/cluster"
 	"github.com/replicante-io/playbooks/controller/policy"
 	"github.com/replicante-io/playbooks/record"
 )
@@ -48,7 +49,7 @@ func dispatchFor(t *testing.T, agent *oneAgent, d dispatcher, lasting time.Durat
 	defer cancel()
 	var reported []policy.Input
 	done := make(chan struct{})
-	d.agents, d.limiter, d.term = agent, NewLimiter(1), 1
+	d.agents, d.limiter, d.term = agent, cluster.NewLimiter(1), 1
 	d.report = func(input policy.Input) bool {
 		reported = append(reported, input)
 		return true

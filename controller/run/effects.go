@@ -65,7 +65,7 @@ func (r *Runner) startDispatch(ctx context.Context, order policy.ActionOrder, st
 	actionCtx, stop := context.WithCancel(ctx)
 	r.dispatch[order.Node] = dispatched{order.Action.ID, stop}
 	d := &dispatcher{
-		ActionOrder: order, stopCode: stopCode, agents: r.Agents, limiter: r.Limiter, term: r.Term.Term,
+		ActionOrder: order, stopCode: stopCode, agents: r.Agents, limiter: r.Limiter, cluster: r.cluster, term: r.Term.Term,
 		installation: r.Term.Installation, patience: r.plan.Grace(), sent: resumed || before.actionID == order.Action.ID,
 		higherTerm: func(term int64) bool {
 			return r.HigherTerm(record.NodeKey{Cluster: r.cluster, Node: order.Node}, term)

@@ -31,7 +31,7 @@ const CommitTimeout = 10 * time.Second
 type Shared struct {
 	Store     store.Store
 	Agents    agents
-	Limiter   *Limiter
+	Limiter   *cluster.Limiter
 	Inventory *cluster.Inventory
 	Capacity  *cluster.Capacity
 	Term      record.Term
