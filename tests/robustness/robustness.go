@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,7 +22,8 @@ import (
 
 const (
 	database = "replicante"
-	clusters = 3
+	clusters = 4 // the last one has gentle faults only
+	foreign  = 2 // agents that somebody else wrote, in the last one
 )
 
 // Config is the size of the installation, and how long it is broken.
@@ -79,11 +81,28 @@ func Run(ctx context.Context, config Config) (Summary, error) {
 	if err != nil {
 		return summary, err
 	}
+	since, err := validate.Position(ctx, installation.ReplicaSet.URL)
+	if err != nil {
+		return summary, err
+	}
+	var strangers []*cluster.ForeignAgent
+	for i := range foreign {
+		node := fmt.Sprintf("foreign-%d", i+1)
+		stranger, err := installation.StartForeignAgent(ctx, clusterOf(clusters-1), node, traffic.ExecutionsOf(config.Dir, node))
+		if err != nil {
+			return summary, err
+		}
+		defer stranger.Close()
+		strangers = append(strangers, stranger)
+	}
 	log("everything runs after %.0fs; the faults begin", time.Since(begin).Seconds())
 
 	injector := faults.NewInjector(faults.Config{
 		Installation: installation, LeaseTTL: config.LeaseTTL, Duration: config.Duration, Log: log, StartExtraRun: operators.StartExtraRun,
-		Busy: func(node string) bool { return traffic.Working(config.Dir, node) },
+		Busy:     func(node string) bool { return traffic.Working(config.Dir, node) },
+		Gentle:   func(node string) bool { return slices.Contains(gentle(installation), node) },
+		SetProbe: func(node string, takes time.Duration) error { return traffic.SetProbe(config.Dir, node, takes) },
+		Foreign:  strangers,
 	})
 	config.inject(ctx, injector, operators, schedule, log)
 	if err := injector.Repair(ctx); err != nil {
@@ -97,7 +116,10 @@ func Run(ctx context.Context, config Config) (Summary, error) {
 		return summary, err
 	}
 	requests, commands, unexpected := operators.Recorded()
-	evidence.Requests, evidence.Commands = requests, commands
+	evidence.Requests, evidence.Commands, evidence.Gentle = requests, commands, gentle(installation)
+	if evidence.Commits, err = validate.ReadCommits(ctx, installation.ReplicaSet.URL, database, since); err != nil {
+		return summary, err
+	}
 	if err := config.keep(evidence); err != nil {
 		return summary, err
 	}
@@ -130,6 +152,17 @@ func (c Config) logger() func(string, ...any) {
 }
 
 func clusterOf(i int) string { return fmt.Sprintf("cluster-%d", i%clusters+1) }
+
+// gentle are the nodes of the last cluster.
+func gentle(installation *cluster.Installation) []string {
+	var nodes []string
+	for i, node := range installation.Nodes {
+		if clusterOf(i) == clusterOf(clusters-1) {
+			nodes = append(nodes, node)
+		}
+	}
+	return nodes
+}
 
 func (c Config) start(ctx context.Context) (*cluster.Installation, error) {
 	programs := filepath.Join(c.Dir, "bin")

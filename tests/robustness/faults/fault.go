@@ -18,6 +18,9 @@ const (
 	Disconnect  Action = "disconnect" // from a peer
 	KillAtPoint Action = "kill at"    // a failpoint
 	StopAtPoint Action = "stop at"    // a failpoint
+	SlowProbe   Action = "slow probe of"
+	StepClock   Action = "step clock of" // and step it back
+	Hostile     Action = "hostile"       // values in everything that it says
 )
 
 // Targets of faults.
@@ -26,6 +29,10 @@ const (
 	Follower     = "follower"
 	Agent        = "agent"
 	BusyAgent    = "busy agent" // one that executes a command, if there is any soon
+	GentleAgent  = "gentle agent"
+	ForeignAgent = "foreign agent"
+	// NextLeader is whichever replica follows the leader, which is killed.
+	NextLeader   = "next leader"
 	EtcdMember   = "etcd"
 	EtcdQuorum   = "etcd quorum"
 	Primary      = "primary"
@@ -43,6 +50,7 @@ type Fault struct {
 	Point  string // of KillAtPoint and StopAtPoint
 	// Nth chooses among the processes that are the target; for a failpoint it is the time that the point is passed.
 	Nth   int
+	By    time.Duration // of a StepClock; how long the probe of a SlowProbe takes
 	Lasts time.Duration
 }
 
@@ -61,6 +69,9 @@ func (f Fault) Kind() string {
 
 func (f Fault) String() string {
 	text := fmt.Sprintf("%7.1fs  %s for %s", f.At.Seconds(), f.Kind(), f.Lasts)
+	if f.By != 0 {
+		text += fmt.Sprintf(", by %s", f.By)
+	}
 	if f.Nth > 0 {
 		text += fmt.Sprintf(" (%d)", f.Nth)
 	}

@@ -18,6 +18,8 @@ const (
 	findTimeout = 15 * time.Second
 	// busyTimeout bounds the search for an agent that executes a command.
 	busyTimeout = time.Second
+	// rest is how long a gentle agent is left alone after a fault.
+	rest = 10 * time.Second
 	// terminateTimeout bounds how long a program may take to end after SIGTERM.
 	terminateTimeout = 60 * time.Second
 )
@@ -33,6 +35,11 @@ type Config struct {
 	Duration time.Duration
 	// Busy reports whether a node executes a command.
 	Busy func(node string) bool
+	// Gentle reports whether an agent gets gentle faults only.
+	Gentle func(node string) bool
+	// SetProbe has the probe of a node take so long.
+	SetProbe func(node string, takes time.Duration) error
+	Foreign  []*cluster.ForeignAgent
 	// StartExtraRun has one more run started soon.
 	StartExtraRun func()
 	Log           func(format string, args ...any)
@@ -52,12 +59,14 @@ type Injector struct {
 
 	mu     sync.Mutex
 	result Result
-	taken  map[*cluster.Member]bool // agents that a track works on
+	// taken are agents that a track works on, with until when they rest afterwards: an agent that is stopped again and again is as good as
+	// one that stays away.
+	taken map[*cluster.Member]time.Time
 }
 
 // NewInjector makes an Injector that does nothing yet.
 func NewInjector(config Config) *Injector {
-	return &Injector{Config: config, result: Result{Injected: map[string]int{}}, taken: map[*cluster.Member]bool{}}
+	return &Injector{Config: config, result: Result{Injected: map[string]int{}}, taken: map[*cluster.Member]time.Time{}}
 }
 
 // Run injects a schedule of faults from now on, each track in its own goroutine, until all of them have ended or ctx does.
@@ -140,6 +149,10 @@ func (in *Injector) breakTarget(ctx context.Context, f Fault) (string, error) {
 		return names[1:], in.breakMembers(ctx, f, members...)
 	case Primary, Secondary, MongodQuorum:
 		return in.breakMongod(ctx, f)
+	case NextLeader:
+		return in.skewNextLeader(ctx, f)
+	case ForeignAgent:
+		return in.makeHostile(ctx, f)
 	default:
 		m := in.takeAgent(ctx, f)
 		defer in.returnAgent(m)
@@ -151,7 +164,7 @@ func (in *Injector) breakTarget(ctx context.Context, f Fault) (string, error) {
 func (in *Injector) takeAgent(ctx context.Context, f Fault) *cluster.Member {
 	for deadline := time.Now().Add(busyTimeout); ; {
 		any := f.Target != BusyAgent || time.Now().After(deadline)
-		if m := in.freeAgent(f.Nth, any); m != nil {
+		if m := in.freeAgent(f.Nth, any, f.Target == GentleAgent); m != nil {
 			return m
 		}
 		if !retry.Sleep(ctx, 5*time.Millisecond) {
@@ -160,16 +173,17 @@ func (in *Injector) takeAgent(ctx context.Context, f Fault) *cluster.Member {
 	}
 }
 
-// freeAgent takes the next agent that no other track works on: a busy one, unless any will do. nil where there is none.
-func (in *Injector) freeAgent(nth int, any bool) *cluster.Member {
+// freeAgent takes the next agent, gentle or not, that no other track works on: a busy one, unless any will do. nil where there is none.
+func (in *Injector) freeAgent(nth int, any, gentle bool) *cluster.Member {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	agents := in.Installation.Agents
 	for i := range agents {
 		at := (nth + i) % len(agents)
 		m := agents[at]
-		if !in.taken[m] && (any || in.Busy(in.Installation.Nodes[at])) {
-			in.taken[m] = true
+		node := in.Installation.Nodes[at]
+		if time.Now().After(in.taken[m]) && in.Gentle(node) == gentle && (any || in.Busy(node)) {
+			in.taken[m] = time.Now().Add(24 * time.Hour)
 			return m
 		}
 	}
@@ -179,7 +193,10 @@ func (in *Injector) freeAgent(nth int, any bool) *cluster.Member {
 func (in *Injector) returnAgent(m *cluster.Member) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	delete(in.taken, m)
+	in.taken[m] = time.Time{}
+	if in.Gentle(in.node(m)) {
+		in.taken[m] = time.Now().Add(rest)
+	}
 }
 
 // breakMembers breaks and repairs some members at once.
@@ -210,6 +227,10 @@ func (in *Injector) breakMember(ctx context.Context, f Fault, m *cluster.Member)
 		defer m.Thaw()
 		retry.Sleep(ctx, f.Lasts)
 		return nil
+	case SlowProbe:
+		return in.slowProbe(ctx, f, in.node(m))
+	case StepClock:
+		return stepClock(ctx, f, m)
 	case Disconnect:
 		if err := m.Disconnect(ctx, f.Peer); err != nil {
 			return fmt.Errorf("%w: %w", errMissed, err)

@@ -54,6 +54,13 @@ func tracks(ttl time.Duration) []track {
 		{Freeze, BusyAgent, "", 9 * s, 13 * s}, // longer than the timeout of a step
 		{Disconnect, Agent, failpoint.Etcd, 2 * s, 15 * s},
 	}
+	clocks := []kind{{StepClock, Leader, "", s, 6 * s}, {StepClock, NextLeader, "", s, 4 * s}}
+	replicas = append(replicas, slices.Concat(clocks, clocks)...)
+	agents = append(agents, kind{StepClock, Agent, "", s, 6 * s})
+	gentle := []kind{
+		{Terminate, GentleAgent, "", 0, 8 * s}, {Kill, GentleAgent, "", 0, 8 * s}, {Kill, GentleAgent, "", 7 * s, 8 * s},
+		{SlowProbe, GentleAgent, "", 8 * s, 20 * s}, {SlowProbe, GentleAgent, "", 8 * s, 20 * s}, {StepClock, GentleAgent, "", s, 6 * s},
+	}
 	return []track{
 		{"replicas", replicas, s, 4 * s},
 		{"etcd", []kind{
@@ -66,8 +73,14 @@ func tracks(ttl time.Duration) []track {
 		}, 10 * s, 20 * s},
 		{"agents 1", agents, 300 * ms, 2 * s},
 		{"agents 2", agents, 300 * ms, 3 * s},
+		{"gentle 1", gentle, s, 4 * s},
+		{"gentle 2", gentle, s, 4 * s},
+		{"foreign", []kind{{Hostile, ForeignAgent, "", s, 6 * s}}, 500 * ms, 3 * s},
 	}
 }
+
+// A slow probe takes longer than others wait for an answer, and no longer than it may.
+const maxAnswer, maxProbe = 3 * time.Second, 9 * time.Second
 
 // Schedule returns the faults that follow from a seed, in the order of their time.
 func Schedule(seed uint64, duration, ttl time.Duration) []Fault {
@@ -94,6 +107,12 @@ func Schedule(seed uint64, duration, ttl time.Duration) []Fault {
 				}
 			case f.Action == Disconnect:
 				f.Peer = k.peerPoint
+			case f.Action == SlowProbe:
+				f.By = between(maxAnswer, maxProbe)
+			case f.Action == StepClock:
+				if f.By = between(5*time.Second, 2*time.Minute); random.IntN(2) == 0 {
+					f.By = -f.By
+				}
 			}
 			next := at + f.Lasts + between(track.min, track.max)
 			f.Lasts = min(f.Lasts, duration-at)

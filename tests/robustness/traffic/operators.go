@@ -20,7 +20,7 @@ import (
 	"github.com/replicante-io/playbooks/tests/robustness/validate"
 )
 
-//go:embed playbooks/*.yaml
+//go:embed playbooks/*.yaml playbooks/gentle/*.yaml
 var playbookFiles embed.FS
 
 const (
@@ -33,7 +33,7 @@ const (
 type Operators struct {
 	clusters  []string
 	clients   map[string]*client.Client // by cluster
-	playbooks []string
+	playbooks map[string][]string       // by cluster
 	seed      uint64
 	extra     chan struct{}
 
@@ -43,9 +43,9 @@ type Operators struct {
 	unexpected []string
 }
 
-// NewOperators makes operators of these clusters, who do nothing yet.
+// NewOperators makes operators of these clusters, who do nothing yet. In the last one they use the gentle playbooks.
 func NewOperators(servers, clusters []string, seed uint64) (*Operators, error) {
-	o := &Operators{clusters: clusters, clients: map[string]*client.Client{}, seed: seed, extra: make(chan struct{}, 1)}
+	o := &Operators{clusters: clusters, clients: map[string]*client.Client{}, playbooks: map[string][]string{}, seed: seed, extra: make(chan struct{}, 1)}
 	for i, cluster := range clusters {
 		// A client stays with a server until it fails: some of them use a follower, whichever replica leads.
 		first := i % len(servers)
@@ -54,9 +54,13 @@ func NewOperators(servers, clusters []string, seed uint64) (*Operators, error) {
 			return nil, err
 		}
 		o.clients[cluster] = c
-	}
-	for _, f := range Playbooks() {
-		o.playbooks = append(o.playbooks, strings.TrimSuffix(f.Name, ".yaml"))
+		dir := "playbooks"
+		if i == len(clusters)-1 {
+			dir = "playbooks/gentle"
+		}
+		for _, f := range playbooksIn(dir) {
+			o.playbooks[cluster] = append(o.playbooks[cluster], strings.TrimSuffix(f.Name, ".yaml"))
+		}
 	}
 	return o, nil
 }
@@ -71,13 +75,20 @@ func (o *Operators) ApplyPlaybooks(ctx context.Context) error {
 
 // Playbooks are the playbooks of the operators. Each has the name of its file.
 func Playbooks() []client.File {
-	entries, err := playbookFiles.ReadDir("playbooks")
+	return slices.Concat(playbooksIn("playbooks"), playbooksIn("playbooks/gentle"))
+}
+
+func playbooksIn(dir string) []client.File {
+	entries, err := playbookFiles.ReadDir(dir)
 	if err != nil {
 		panic(err) // they are part of the program
 	}
 	var files []client.File
 	for _, e := range entries {
-		text, err := playbookFiles.ReadFile("playbooks/" + e.Name())
+		if e.IsDir() {
+			continue
+		}
+		text, err := playbookFiles.ReadFile(dir + "/" + e.Name())
 		if err != nil {
 			panic(err)
 		}
@@ -100,8 +111,10 @@ func (o *Operators) Run(ctx context.Context) {
 			case <-ctx.Done():
 				return
 			}
+			cluster := o.clusters[n%len(o.clusters)]
+			playbooks := o.playbooks[cluster]
 			o.start(context.WithoutCancel(ctx), record.RunRequest{
-				Playbook: o.playbooks[n%len(o.playbooks)], Cluster: o.clusters[n%len(o.clusters)], Reason: fmt.Sprintf("extra %d", n),
+				Playbook: playbooks[n%len(playbooks)], Cluster: cluster, Reason: fmt.Sprintf("extra %d", n),
 			})
 		}
 	})
@@ -118,11 +131,12 @@ func (o *Operators) StartExtraRun() {
 
 // startRuns keeps a cluster busy.
 func (o *Operators) startRuns(ctx context.Context, cluster string, random *rand.Rand) {
+	playbooks := o.playbooks[cluster]
 	for n := 1; ctx.Err() == nil; {
 		open, err := o.openRuns(ctx, cluster)
 		if err == nil && len(open) < maxOpenRuns {
 			o.start(context.WithoutCancel(ctx), record.RunRequest{
-				Playbook: o.playbooks[random.IntN(len(o.playbooks))], Cluster: cluster, Reason: fmt.Sprintf("%s %d", cluster, n),
+				Playbook: playbooks[random.IntN(len(playbooks))], Cluster: cluster, Reason: fmt.Sprintf("%s %d", cluster, n),
 			})
 			n++
 			continue

@@ -12,6 +12,10 @@ type Evidence struct {
 	Executions []Execution
 	Requests   []Request
 	Commands   []Command
+	// Commits are those of each run. Without them the records are believed about times.
+	Commits map[string][]Commit
+	// Gentle are the nodes of agents that were slow, restarted, and had wrong clocks, and nothing worse.
+	Gentle []string
 }
 
 // Request is one request for a run. No other request has its reason.
@@ -33,6 +37,7 @@ type Execution struct {
 	Start        time.Time
 	End          *time.Time // nil where the command was killed
 	Code         int
+	Hostile      bool // it wrote a payload that cannot be stored
 }
 
 // Run is a document of playbook_runs.
@@ -92,6 +97,7 @@ type Node struct {
 	RunID    string      `bson:"run_id"`
 	Node     string      `bson:"node"`
 	State    string      `bson:"state"`
+	Error    *Error      `bson:"error"`
 	Newcomer bool        `bson:"newcomer"`
 	Stages   []NodeStage `bson:"stages"`
 	Actions  []Action    `bson:"actions"`
@@ -141,6 +147,7 @@ type Event struct {
 	RunID    string     `bson:"run_id"`
 	Seq      int64      `bson:"seq"`
 	TS       time.Time  `bson:"ts"`
+	Says     time.Time  `bson:"-"` // TS as it is recorded
 	Type     string     `bson:"type"`
 	Node     string     `bson:"node"`
 	Stage    string     `bson:"stage"`

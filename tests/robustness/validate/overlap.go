@@ -231,12 +231,21 @@ func (h *history) queueOrder() {
 				first.StartTS == nil || second.StartTS == nil || !first.QueuedTS.Before(*second.QueuedTS) {
 				continue
 			}
-			if second.StartTS.Before(*first.StartTS) {
+			if second.StartTS.Before(*first.StartTS) && h.created(first).Before(*second.StartTS) {
 				h.report(Violation{Run: second.ID}, "it was queued at %s and started at %s; run %s was queued at %s and started at %s",
 					clock(*second.QueuedTS), clock(*second.StartTS), first.ID, clock(*first.QueuedTS), clock(*first.StartTS))
 			}
 		}
 	}
+}
+
+// created is when a run was: a run that was not in the queue yet, or not any more, says nothing about the order of the others. Leaders
+// with different clocks number them differently.
+func (h *history) created(r *Run) time.Time {
+	if events := h.eventsOf[r.ID]; len(events) > 0 {
+		return events[0].TS
+	}
+	return time.Time{}
 }
 
 // maxFailures: once more nodes have failed than a stage allows, no step of the run starts, or none until it is resumed.

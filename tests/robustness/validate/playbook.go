@@ -29,6 +29,7 @@ type StepSpec struct {
 		Attempts int `bson:"attempts"`
 	} `bson:"retry"`
 	OnUnknown string `bson:"on_unknown"`
+	Timeout   string `bson:"timeout"`
 }
 
 func (r *Run) exclusive() bool { return r.Playbook.Spec.Concurrency != "shared" }

@@ -50,7 +50,8 @@ func readAll[T any](ctx context.Context, db *mongo.Database, collection string, 
 }
 
 // ReadExecutions reads what commands recorded about themselves in the files that match a pattern: a line
-// "S seconds action node term pid" at their start and "E seconds action node term pid code" at their end.
+// "S seconds action node term pid" at their start and "E seconds action node term pid code" at their end,
+// with "hostile" after it where they wrote a payload that cannot be stored.
 func ReadExecutions(pattern string) ([]Execution, error) {
 	files, err := filepath.Glob(pattern)
 	if err != nil {
@@ -79,7 +80,7 @@ func readExecutions(name string) ([]Execution, error) {
 	lines := bufio.NewScanner(file)
 	for lines.Scan() {
 		fields := strings.Fields(lines.Text())
-		if len(fields) < 6 || fields[0] == "E" && len(fields) != 7 {
+		if len(fields) < 6 || fields[0] == "E" && len(fields) < 7 {
 			return nil, fmt.Errorf("line %q has too few fields", lines.Text())
 		}
 		at, err := parseTime(fields[1])
@@ -97,6 +98,7 @@ func readExecutions(name string) ([]Execution, error) {
 		default:
 			executions[i].End = &at
 			executions[i].Code, _ = strconv.Atoi(fields[6])
+			executions[i].Hostile = len(fields) > 7 && fields[7] == "hostile"
 			delete(running, key)
 		}
 	}

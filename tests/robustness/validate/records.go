@@ -148,10 +148,10 @@ func (h *history) events() {
 				h.report(Violation{Run: r.ID}, "event %d is number %d of its events", e.Seq, j+1)
 				break
 			}
-			if e.TS.Before(last) {
-				h.report(Violation{Run: r.ID}, "event %d (%s) happened at %s, before the one before at %s", e.Seq, e.Type, clock(e.TS), clock(last))
+			if e.Says.Before(last) {
+				h.report(Violation{Run: r.ID}, "event %d (%s) says that it happened at %s, before the one before at %s", e.Seq, e.Type, clock(e.Says), clock(last))
 			}
-			last = e.TS
+			last = e.Says
 			switch e.Type {
 			case "run.started":
 				started++

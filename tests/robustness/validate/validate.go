@@ -54,6 +54,9 @@ var rules = []struct {
 	{"terms", (*history).terms},
 	{"states", (*history).states},
 	{"results", (*history).results},
+	{"hostile payloads", (*history).hostilePayloads},
+	{"gentle faults", (*history).gentleFaults},
+	{"timeouts", (*history).timeouts},
 }
 
 // Validate returns what is wrong.
@@ -89,6 +92,10 @@ type action struct {
 }
 
 func newHistory(evidence Evidence) *history {
+	for i := range evidence.Events {
+		evidence.Events[i].Says = evidence.Events[i].TS
+	}
+	evidence.translate()
 	h := &history{
 		Evidence: evidence, runs: map[string]*Run{}, nodesOf: map[string][]*Node{}, eventsOf: map[string][]*Event{},
 		actions: map[string]*action{}, executions: map[string][]*Execution{},

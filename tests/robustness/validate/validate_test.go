@@ -84,13 +84,13 @@ func example() *Evidence {
 		e.Events = append(e.Events, ev)
 	}
 	e.Executions = []Execution{
-		{"a-1-1-1", "n1", 1, at(20), ptr(at(90)), 1},
-		{"a-1-1-2", "n1", 1, at(120), nil, 0}, // killed
-		{"a-1-1-3", "n1", 1, at(220), ptr(at(290)), 0},
-		{"a-1-2-1", "n2", 1, at(320), ptr(at(390)), 0},
-		{"a-2-1-1", "n1", 2, at(620), ptr(at(690)), 0},
-		{"a-2-2-1", "n2", 2, at(720), ptr(at(790)), 0},
-		{"b-1-1-1", "n1", 2, at(1020), ptr(at(1090)), 1},
+		{"a-1-1-1", "n1", 1, at(20), ptr(at(90)), 1, false},
+		{"a-1-1-2", "n1", 1, at(120), nil, 0, false}, // killed
+		{"a-1-1-3", "n1", 1, at(220), ptr(at(290)), 0, false},
+		{"a-1-2-1", "n2", 1, at(320), ptr(at(390)), 0, false},
+		{"a-2-1-1", "n1", 2, at(620), ptr(at(690)), 0, false},
+		{"a-2-2-1", "n2", 2, at(720), ptr(at(790)), 0, false},
+		{"b-1-1-1", "n1", 2, at(1020), ptr(at(1090)), 1, false},
 	}
 	e.Keys = []Key{{"key-a", "a", ptr(at(1300))}, {"key-b", "b", ptr(at(1300))}, {"of an apply", "", ptr(at(0))}}
 	e.Requests = []Request{{"first", "a"}, {"second", "b"}, {"third, without an answer", ""}}
@@ -146,10 +146,10 @@ func TestEachRuleReportsItsViolationsAndOnlyThose(t *testing.T) {
 		violate    func(e *Evidence)
 	}{
 		{"started once", "an action was started again", func(e *Evidence) {
-			e.Executions = append(e.Executions, Execution{"a-1-2-1", "n2", 1, at(395), ptr(at(398)), 0})
+			e.Executions = append(e.Executions, Execution{"a-1-2-1", "n2", 1, at(395), ptr(at(398)), 0, false})
 		}},
 		{"saved before sent", "no record contains it", func(e *Evidence) {
-			e.Executions = append(e.Executions, Execution{"unsaved", "n2", 2, at(900), ptr(at(910)), 0})
+			e.Executions = append(e.Executions, Execution{"unsaved", "n2", 2, at(900), ptr(at(910)), 0, false})
 		}},
 		{"saved before sent", "it was saved after its start", func(e *Evidence) { e.action("a-2-2-1").StartTS = at(730) }},
 		{"saved before sent", "another node started it", func(e *Evidence) { e.executionOf("a-2-2-1").Node = "n1" }},
@@ -210,19 +210,22 @@ func TestEachRuleReportsItsViolationsAndOnlyThose(t *testing.T) {
 			e.Runs[1].StartTS = ptr(at(900))
 			e.event("b", "run.started").TS = at(900)
 		}},
-		{"queue order", "the run that was queued first started last", func(e *Evidence) { e.Runs[0].QueuedTS = ptr(at(60)) }},
+		{"queue order", "the run that was queued first started last", func(e *Evidence) {
+			e.Runs[0].QueuedTS = ptr(at(60))
+			e.event("b", "run.created").TS = at(-10)
+		}},
 		{"max_failures", "another node was started after the last failure allowed", func(e *Evidence) {
 			n := &e.Nodes[3]
 			n.State, n.Stages = "DONE", []NodeStage{{Name: "one", Batch: 2, State: "DONE"}}
 			n.Actions = []Action{newAction("b-1-2-1", "one", 1, 2, "DONE", "", 1110, 1190)}
-			e.Executions = append(e.Executions, Execution{"b-1-2-1", "n2", 2, at(1120), ptr(at(1180)), 0})
+			e.Executions = append(e.Executions, Execution{"b-1-2-1", "n2", 2, at(1120), ptr(at(1180)), 0, false})
 			e.Runs[1].Counts = map[string]int{"FAILED": 1, "DONE": 1}
 		}},
 		{"max_failures", "a resume after a pause that was not for the failures", func(e *Evidence) {
 			n := &e.Nodes[3]
 			n.State, n.Stages = "DONE", []NodeStage{{Name: "one", Batch: 2, State: "DONE"}}
 			n.Actions = []Action{newAction("b-1-2-1", "one", 1, 2, "DONE", "", 1150, 1190)}
-			e.Executions = append(e.Executions, Execution{"b-1-2-1", "n2", 2, at(1160), ptr(at(1180)), 0})
+			e.Executions = append(e.Executions, Execution{"b-1-2-1", "n2", 2, at(1160), ptr(at(1180)), 0, false})
 			e.Runs[1].Counts = map[string]int{"FAILED": 1, "DONE": 1}
 			e.Runs[1].Playbook.Spec.Stages[0].OnFailure = "pause"
 			last := e.Events[len(e.Events)-1]
@@ -288,13 +291,27 @@ func TestEachRuleReportsItsViolationsAndOnlyThose(t *testing.T) {
 			e.Runs[1].Playbook.Spec.Stages[0].OnFailure = "continue"
 			e.Nodes[3].Stages = []NodeStage{{Name: "one", Batch: 2, State: "NOT_REACHED"}}
 			e.Nodes[3].Actions = []Action{newAction("b-1-2-1", "one", 1, 2, "FAILED", "exit", 1110, 1190)}
-			e.Executions = append(e.Executions, Execution{"b-1-2-1", "n2", 2, at(1120), ptr(at(1180)), 1})
+			e.Executions = append(e.Executions, Execution{"b-1-2-1", "n2", 2, at(1120), ptr(at(1180)), 1, false})
 		}},
 		{"results", "DONE without a command", func(e *Evidence) {
 			e.Executions = slices.DeleteFunc(e.Executions, func(x Execution) bool { return x.Action == "a-2-2-1" })
 		}},
 		{"results", "DONE with a command that failed", func(e *Evidence) { e.executionOf("a-2-2-1").Code = 1 }},
 		{"results", "never_started with a command", func(e *Evidence) { e.action("a-1-1-1").Error.Code = "never_started" }},
+		{"hostile payloads", "DONE with a payload that cannot be stored", func(e *Evidence) { e.executionOf("a-2-2-1").Hostile = true }},
+		{"gentle faults", "a node failed", func(e *Evidence) { e.Gentle = []string{"n1"} }},
+		{"gentle faults", "the run failed without a node", func(e *Evidence) {
+			e.Gentle = []string{"n2"}
+			e.Runs[1].Error = &Error{Code: "facts_absent"}
+		}},
+		{"timeouts", "an attempt ended long before its timeout", func(e *Evidence) {
+			e.Runs[0].Playbook.Spec.Stages[0].Steps[0].Timeout = "10s"
+			e.action("a-1-1-1").Error.Code = "timeout"
+		}},
+		{"events", "a clock went back during a term", func(e *Evidence) {
+			e.Commits = map[string][]Commit{"a": {{at(0), at(0)}}}
+			e.event("a", "run.started").TS = at(-5000)
+		}},
 	}
 	tested := map[string]bool{}
 	for _, test := range tests {
@@ -375,6 +392,28 @@ func TestTheSizeOfABatchIsThatOfThePlaybook(t *testing.T) {
 	}
 }
 
+func TestTimesAreThoseOfTheStore(t *testing.T) {
+	e := example()
+	ahead := func(ms int) *time.Time { return ptr(at(ms + 60_000)) }
+	// Run b was led by a leader whose clock was a minute ahead from its start on.
+	e.Commits = map[string][]Commit{"b": {
+		{at(50), at(51)}, {*ahead(1000), at(1001)}, {*ahead(1010), at(1011)}, {*ahead(1100), at(1101)}, {*ahead(1200), at(1201)}, {*ahead(1200), at(1209)},
+	}}
+	r, a := &e.Runs[1], e.action("b-1-1-1")
+	r.StartTS, r.FinishTS, a.StartTS, a.FinishTS = ahead(1000), ahead(1200), *ahead(1010), ahead(1100)
+	for _, ev := range e.Events {
+		if ev.RunID == "b" && ev.Type != "run.created" {
+			e.event("b", ev.Type).TS = ev.TS.Add(time.Minute)
+		}
+	}
+	for _, v := range Validate(*e) {
+		t.Errorf("found %s", v)
+	}
+	if !a.StartTS.Equal(at(1011)) || !r.FinishTS.Equal(at(1201)) {
+		t.Errorf("the action is saved at %s and the run ends at %s", clock(a.StartTS), clock(*r.FinishTS))
+	}
+}
+
 func TestExecutionsAreReadFromTheirFiles(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name string, lines ...string) {
@@ -388,8 +427,8 @@ func TestExecutionsAreReadFromTheirFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []Execution{
-		{"x", "n1", 3, time.Unix(1700000000, 100_000), ptr(time.Unix(1700000000, 250_000_000)), 0},
-		{"y", "n1", 4, time.Unix(1700000000, 500_000_000), nil, 0},
+		{"x", "n1", 3, time.Unix(1700000000, 100_000), ptr(time.Unix(1700000000, 250_000_000)), 0, false},
+		{"y", "n1", 4, time.Unix(1700000000, 500_000_000), nil, 0, false},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
