@@ -37,6 +37,8 @@ func TestTenMinutesHaveEveryKindOfFault(t *testing.T) {
 		}
 		for _, kind := range []string{
 			"kill leader", "kill etcd quorum", "kill mongod quorum", "kill primary", "freeze primary", "kill agent", "kill busy agent", "disconnect leader from etcd",
+			"kill gentle agent", "terminate gentle agent", "slow probe of gentle agent", "step clock of gentle agent", "step clock of agent",
+			"step clock of leader", "step clock of next leader", "hostile foreign agent",
 		} {
 			if kinds[kind] == 0 {
 				t.Errorf("seed %d: no fault %s", seed, kind)
