@@ -31,7 +31,7 @@ func (p *Plan) vars(n *node, seen *facts) playbook.Vars {
 	if seen != nil {
 		if seen.all == nil {
 			seen.all = make([]any, 0, len(seen.nodes))
-			for _, name := range slices.Sorted(maps.Keys(seen.nodes)) {
+			for _, name := range slices.SortedFunc(maps.Keys(seen.nodes), record.CompareIDs) {
 				if removed := p.nodes[name]; removed != nil && removed.rec.Membership == record.MemberRemoved {
 					continue // it is gone: nothing of the run waits for it
 				}

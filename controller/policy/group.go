@@ -99,7 +99,7 @@ func later(t time.Time, d time.Duration) *time.Time {
 
 // addPending puts a node among those that no batch of the group has taken.
 func (p *Plan) addPending(g *group, n *node) {
-	if at, found := slices.BinarySearch(g.pending, n.rec.Node); !found {
+	if at, found := slices.BinarySearchFunc(g.pending, n.rec.Node, record.CompareIDs); !found {
 		g.pending = slices.Insert(g.pending, at, n.rec.Node)
 	}
 }

@@ -49,7 +49,7 @@ func (p *Plan) appeared(fact *record.Node) {
 			RunID: p.run.ID, Cluster: p.run.Cluster, Node: fact.NodeID, Membership: record.MemberAdded, Newcomer: true,
 		}}
 		p.nodes[fact.NodeID] = n
-		at, _ := slices.BinarySearch(p.names, fact.NodeID)
+		at, _ := slices.BinarySearchFunc(p.names, fact.NodeID, record.CompareIDs)
 		p.names = slices.Insert(p.names, at, fact.NodeID)
 		p.joined(n)
 		return

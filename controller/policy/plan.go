@@ -11,7 +11,7 @@ package policy
 
 import (
 	"fmt"
-	"sort"
+	"slices"
 	"time"
 
 	"github.com/replicante-io/playbooks/playbook"
@@ -117,7 +117,7 @@ func Load(config Config, run record.Run, nodes []record.RunNode, known []record.
 		p.nodes[rec.Node] = &node{rec: rec}
 		p.names = append(p.names, rec.Node)
 	}
-	sort.Strings(p.names)
+	slices.SortFunc(p.names, record.CompareIDs)
 	for _, fact := range known {
 		if n := p.nodes[fact.NodeID]; n != nil {
 			n.fact = fact
