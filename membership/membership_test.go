@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"sync"
 	"testing"
 	"time"
@@ -122,6 +123,8 @@ type receiver struct {
 	updates  int
 	changes  int
 	changed  chan struct{}
+
+	unreadable map[string]error // of nodes that were reported with one
 }
 
 // watch starts a watcher with its own link; it ends with the test.
@@ -159,6 +162,12 @@ func (p *receiver) take(u membership.Update) error {
 		p.changes += len(u.Changes)
 	}
 	for _, c := range u.Changes {
+		if c.Unreadable != nil {
+			if p.unreadable == nil {
+				p.unreadable = map[string]error{}
+			}
+			p.unreadable[c.Node.NodeID] = c.Unreadable
+		}
 		if c.Gone {
 			delete(p.nodes, c.Node.NodeID)
 		} else {
@@ -189,6 +198,13 @@ func (p *receiver) until(what string, holds func() bool) {
 			p.t.Fatalf("it did not happen: %s; %d nodes, %d updates, %d complete", what, len(p.nodes), p.updates, p.complete)
 		}
 	}
+}
+
+// reasons are why the keys of nodes could not be read.
+func (p *receiver) reasons() map[string]error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return maps.Clone(p.unreadable)
 }
 
 func (p *receiver) shows(want map[string]membership.Node) {

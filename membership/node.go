@@ -80,6 +80,9 @@ func checkID(id string) error {
 
 // decode reads the value of a node's key. The ids are the key's; a value that names others is an error.
 func decode(cluster, node string, value []byte) (Node, error) {
+	if !utf8.Valid(value) {
+		return Node{}, errors.New("it is not UTF-8")
+	}
 	n := Node{ClusterID: cluster, NodeID: node}
 	decoder := json.NewDecoder(bytes.NewReader(value))
 	decoder.UseNumber() // whole numbers among the attributes stay whole

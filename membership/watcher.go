@@ -13,6 +13,8 @@ import (
 type Change struct {
 	Node Node
 	Gone bool
+	// Unreadable is why the value of the node's key cannot be read; the node counts as gone.
+	Unreadable error
 }
 
 // Update is a set of changes, in order. When it is Complete they are all nodes that have a key at Revision: every other
@@ -57,7 +59,7 @@ func (w *Watcher) Run(ctx context.Context, deliver func(Update) error) error {
 		}
 		for _, e := range b.Events {
 			change, ok := w.change(e, logged)
-			if !ok || (b.Complete && change.Gone) {
+			if !ok || b.Complete && change.Gone && change.Unreadable == nil {
 				continue
 			}
 			update.Changes = append(update.Changes, change)
@@ -87,6 +89,7 @@ func (w *Watcher) change(e *clientv3.Event, logged map[string]bool) (Change, boo
 			w.log.Warn("the value of a node's key cannot be read; the node counts as absent until it is corrected", "key", key, "error", err)
 		}
 		w.unreadable[key] = true
+		gone.Unreadable = err
 		return gone, true
 	}
 	delete(w.unreadable, key)

@@ -99,8 +99,11 @@ func badValues(t *testing.T, k *nodeKeys) {
 	p.shows(map[string]membership.Node{"good": node("good")})
 	k.put("good", "no JSON")
 	p.shows(map[string]membership.Node{})
-	k.put("good", "still none")
-	k.put("early", node("another")) // names another node
+	if unreadable := p.reasons(); unreadable["good"] == nil || unreadable["early"] == nil {
+		t.Errorf("nothing says why nodes are gone: %v", unreadable)
+	}
+	k.put("good", "{\"role\":\"\xff\"}") // still not readable
+	k.put("early", node("another"))      // names another node
 	k.put("end", node("end"))
 	p.shows(map[string]membership.Node{"end": node("end")})
 	k.put("good", node("good"))

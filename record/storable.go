@@ -2,17 +2,22 @@ package record
 
 import (
 	"fmt"
+	"math"
 	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 )
 
-// MaxDepth is how deep a value from outside may be nested. Every store holds more.
-const MaxDepth = 64
+const (
+	// MaxDepth is how deep a value from outside may be nested. Every store holds more.
+	MaxDepth = 64
+	// MaxRecord bounds the record of a node in a run, in bytes of JSON.
+	MaxRecord = 1 << 20
+)
 
 // CheckStorable says why a document from outside cannot be stored: it is nested too deep, is larger than maxBytes (roughly, as JSON), or
-// has a NUL, or bytes that are not UTF-8, in a key or a text. BSON has no NUL in keys.
+// has a NUL, or bytes that are not UTF-8, in a key or a text, or a number that is not finite. BSON has no NUL in keys.
 func CheckStorable(d Document, maxBytes int) error {
 	size := 0
 	return checkStorable(map[string]any(d), "", 1, &size, maxBytes)
@@ -28,6 +33,10 @@ func checkStorable(value any, at string, depth int, size *int, most int) error {
 		*size += len(v)
 		if err := CheckText(v); err != nil {
 			return fmt.Errorf("%s %w", place(at), err)
+		}
+	case float64:
+		if math.IsNaN(v) || math.IsInf(v, 0) {
+			return fmt.Errorf("%s is not a finite number", place(at))
 		}
 	case map[string]any:
 		for key, item := range v {
@@ -50,6 +59,26 @@ func checkStorable(value any, at string, depth int, size *int, most int) error {
 		return fmt.Errorf("it is larger than %d bytes", most)
 	}
 	return nil
+}
+
+// Size is about how many bytes a document takes as JSON: 8 for each value, and the lengths of texts.
+func Size(d Document) int { return sizeOf(map[string]any(d)) }
+
+func sizeOf(value any) int {
+	size := 8
+	switch v := value.(type) {
+	case string:
+		size += len(v)
+	case map[string]any:
+		for key, item := range v {
+			size += len(key) + sizeOf(item)
+		}
+	case []any:
+		for _, item := range v {
+			size += sizeOf(item)
+		}
+	}
+	return size
 }
 
 const maxPlace = 100 // bytes

@@ -26,9 +26,23 @@ var (
 	ErrUnavailable = errors.New("the primary store cannot be reached")
 	// ErrUnusable means that the store cannot be used by this program, or is not set up for it: the message says what to do.
 	ErrUnusable = errors.New("the primary store cannot be used")
+	// ErrNotStorable means that the store never takes a record as it is, however often it is tried: it is too large, nested too deep,
+	// or has what the database cannot hold. A RecordError names the record where it is known.
+	ErrNotStorable = errors.New("a record cannot be stored")
 	// ErrKeyReused means that the idempotency key was used before, for another request.
 	ErrKeyReused = errors.New("the idempotency key was used for another request")
 )
+
+// RecordError is an ErrNotStorable that is due to what a commit has about one node.
+type RecordError struct {
+	Node string
+	Err  error
+}
+
+func (e *RecordError) Error() string { return "node " + e.Node + ": " + e.Err.Error() }
+
+// Unwrap makes it an ErrNotStorable.
+func (e *RecordError) Unwrap() []error { return []error{ErrNotStorable, e.Err} }
 
 // Store is a primary store. Its methods may be called from many goroutines; each returns when its context ends and wraps one
 // of the errors above where one fits.

@@ -19,6 +19,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"github.com/replicante-io/playbooks/agent/wire"
 	"github.com/replicante-io/playbooks/internal/failpoint"
@@ -185,6 +186,9 @@ func (c *Client) do(ctx context.Context, agentURL, method string, path []string,
 	raw, err := transport.ReadAll(response.Body, maxAnswer)
 	if err != nil {
 		return fmt.Errorf("%s: read the answer: %w", what(), err)
+	}
+	if path[0] == "info" && !utf8.Valid(raw) { // the payload of an action is checked where its end is reported
+		return fmt.Errorf("%s: the answer %q is not UTF-8", what(), quote(string(raw)))
 	}
 	decoder := json.NewDecoder(bytes.NewReader(raw))
 	decoder.UseNumber() // a whole number among the attributes stays one

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
+	"strings"
 	"sync"
 	"time"
 
@@ -68,14 +69,14 @@ func (v *Inventory) askNode(ctx context.Context, n *record.Node) {
 		err = fmt.Errorf("the agent at %s is that of node %q", n.AgentURL, info.NodeID)
 	}
 	if err != nil {
-		n.Status, n.StatusReason = record.StatusUnreachable, err.Error()
+		n.Status, n.StatusReason = record.StatusUnreachable, record.CleanText(err.Error(), record.MaxReason)
 		return
 	}
 	status, reason := wire.ParseStatus(info.NodeStatus)
 	if info.StatusReason != "" {
 		reason = info.StatusReason
 	}
-	n.Status, n.StatusReason = record.Status(status), reason
+	n.Status, n.StatusReason = record.Status(status), record.CleanText(reason, record.MaxReason)
 	n.StoreID, n.StoreVersion = info.StoreID, info.StoreVersion.Number
 	attributes := map[string]any{}
 	maps.Copy(attributes, info.Attributes)
@@ -87,7 +88,9 @@ func (v *Inventory) askNode(ctx context.Context, n *record.Node) {
 	if info.Role != "" {
 		n.Role = info.Role
 	}
-	n.Attributes = document(attributes)
+	if err := takeFacts(n, attributes); err != nil {
+		n.DropFacts("the answer of the agent at " + n.AgentURL + " cannot be used: " + err.Error())
+	}
 }
 
 // timeoutOf bounds one question to a node's agent. It may have to wait for a probe that runs already before it starts another one.
@@ -102,10 +105,11 @@ func timeoutOf(n *record.Node) time.Duration {
 // askRest asks an agent that does not answer with everything at once for the facts of its store and for its shards.
 func (v *Inventory) askRest(ctx context.Context, n *record.Node, attributes map[string]any) {
 	missing := func(what string, err error) {
+		reason := "the agent does not report " + what + ": " + err.Error()
 		if n.StatusReason != "" {
-			n.StatusReason += "; "
+			reason = n.StatusReason + "; " + reason
 		}
-		n.StatusReason += "the agent does not report " + what + ": " + err.Error()
+		n.StatusReason = record.CleanText(reason, record.MaxReason)
 	}
 	if extras, err := v.Agents.StoreInfo(ctx, n.AgentURL); err != nil {
 		missing("the facts of its store", err)
@@ -153,12 +157,16 @@ func (v *Inventory) nodeInfo(ctx context.Context, url string, timeout time.Durat
 	}
 }
 
-// keep takes over the facts that agents gave.
+// keep takes over the facts that agents gave. Those of a node whose key cannot be read say so too.
 func (v *Inventory) keep(answers []record.Node) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	changed := false
-	for _, n := range answers {
+	for i := range answers {
+		n := &answers[i]
+		if unreadable := v.unreadable[n.Key()]; unreadable != "" {
+			n.StatusReason = record.CleanText(strings.TrimSuffix(unreadable+"; "+n.StatusReason, "; "), record.MaxReason)
+		}
 		known := v.nodes[n.ClusterID][n.NodeID]
 		if known == nil {
 			continue

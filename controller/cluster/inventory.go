@@ -44,19 +44,20 @@ type Inventory struct {
 	InventoryConfig
 	limiter *Limiter // of nodes that are asked
 
-	mu    sync.Mutex
-	nodes map[string]map[string]*record.Node // by cluster, by node
-	dirty map[record.NodeKey]struct{}
-	save  chan struct{} // holds one signal
-	ready chan struct{} // closed by the first complete snapshot
-	once  sync.Once
+	mu         sync.Mutex
+	nodes      map[string]map[string]*record.Node // by cluster, by node
+	unreadable map[record.NodeKey]string          // nodes whose keys cannot be read, with why
+	dirty      map[record.NodeKey]struct{}
+	save       chan struct{} // holds one signal
+	ready      chan struct{} // closed by the first complete snapshot
+	once       sync.Once
 }
 
 // NewInventory makes an inventory that knows no node yet.
 func NewInventory(config InventoryConfig) *Inventory {
 	return &Inventory{
 		InventoryConfig: config, limiter: NewLimiter(config.Concurrency),
-		nodes: map[string]map[string]*record.Node{}, dirty: map[record.NodeKey]struct{}{},
+		nodes: map[string]map[string]*record.Node{}, unreadable: map[record.NodeKey]string{}, dirty: map[record.NodeKey]struct{}{},
 		save: make(chan struct{}, 1), ready: make(chan struct{}),
 	}
 }
@@ -123,13 +124,22 @@ func (v *Inventory) Deliver(update membership.Update) error {
 	defer v.mu.Unlock()
 	for _, change := range update.Changes {
 		key := record.NodeKey{Cluster: change.Node.ClusterID, Node: change.Node.NodeID}
-		if change.Gone {
+		known, unreadable := nodeOf(&change.Node), change.Unreadable
+		if unreadable == nil {
+			unreadable = known.CheckAddress()
+		}
+		switch {
+		case unreadable != nil:
+			seen[key] = true
+			v.setAside(key, unreadable, now)
+			gone[key.Cluster] = append(gone[key.Cluster], key.Node)
+		case change.Gone:
 			v.vanish(key, now)
 			gone[key.Cluster] = append(gone[key.Cluster], key.Node)
-			continue
+		default:
+			seen[key] = true
+			present[key.Cluster] = append(present[key.Cluster], *v.appear(known, now))
 		}
-		seen[key] = true
-		present[key.Cluster] = append(present[key.Cluster], *v.appear(&change.Node, now))
 	}
 	if update.Complete {
 		for cluster, nodes := range v.nodes {
@@ -160,65 +170,6 @@ func (v *Inventory) Deliver(update membership.Update) error {
 	return nil
 }
 
-// appear takes in a live key. The caller holds mu.
-func (v *Inventory) appear(n *membership.Node, now time.Time) *record.Node {
-	known := v.cluster(n.ClusterID)[n.NodeID]
-	if known == nil {
-		known = &record.Node{NodeID: n.NodeID, ClusterID: n.ClusterID, Status: record.StatusUnknown}
-		v.nodes[n.ClusterID][n.NodeID] = known
-	}
-	if known.Status == record.StatusUnreachable {
-		known.Status, known.StatusReason = record.StatusUnknown, ""
-	}
-	known.AgentURL, known.JournalID = n.AgentURL, n.JournalID
-	known.ProbeTimeout = n.ProbeTimeout
-	known.AgentVersion, known.StoreID, known.StoreVersion = n.AgentVersion, n.StoreID, n.StoreVersion
-	known.Attributes = document(n.Attributes)
-	known.Present, known.GoneTS = true, nil
-	if n.Status != "" {
-		known.Status = record.Status(n.Status)
-		known.ObservedTS = &now
-	}
-	known.Role, known.StatusReason, known.Shards = n.Role, n.StatusReason, nil
-	if n.Shards != nil {
-		known.Shards = []record.Shard{}
-	}
-	for _, shard := range n.Shards {
-		s := record.Shard{ID: shard.ID, Role: shard.Role}
-		if shard.Lag != nil {
-			s.Lag = &record.Lag{Value: shard.Lag.Value, Unit: shard.Lag.Unit}
-		}
-		known.Shards = append(known.Shards, s)
-	}
-	if !n.StartTS.IsZero() {
-		started := record.Time(n.StartTS)
-		known.StartTS = &started
-	}
-	v.dirty[known.Key()] = struct{}{}
-	return known
-}
-
-func document(values map[string]any) record.Document {
-	normal, err := record.Normalize(values)
-	if err != nil {
-		return nil
-	}
-	object, _ := normal.(map[string]any)
-	return object
-}
-
-// vanish notes that a node's key is gone. The caller holds mu.
-func (v *Inventory) vanish(key record.NodeKey, now time.Time) {
-	known := v.nodes[key.Cluster][key.Node]
-	if known == nil || !known.Present && known.GoneTS != nil {
-		return
-	}
-	known.Present, known.GoneTS = false, &now
-	known.Status, known.StatusReason = record.StatusUnreachable, "the node has no key in etcd: its agent has stopped or cannot reach etcd"
-	known.Role, known.Shards = "", nil
-	v.dirty[key] = struct{}{}
-}
-
 // Forget removes a node from what is known, once it is gone from the store. One that has a live key again meanwhile stays known, and
 // is saved again.
 func (v *Inventory) Forget(key record.NodeKey) {
@@ -234,6 +185,7 @@ func (v *Inventory) Forget(key record.NodeKey) {
 		delete(v.nodes, key.Cluster)
 	}
 	delete(v.dirty, key)
+	delete(v.unreadable, key)
 }
 
 // Present reports whether a node has a live key.

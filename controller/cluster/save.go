@@ -12,9 +12,10 @@ import (
 )
 
 const (
-	// saveEvery is how often known nodes are saved at most; saveMax how many by one write.
+	// saveEvery is how often known nodes are saved at most; saveMax and saveBytes how many by one write, and about how large.
 	saveEvery = 100 * time.Millisecond
 	saveMax   = 1000
+	saveBytes = 4 << 20
 	// forgetEvery is how often nodes are looked for that have had no key for too long.
 	forgetEvery = time.Minute
 )
@@ -51,7 +52,7 @@ func (v *Inventory) saveDirty(ctx context.Context) error {
 		if len(batch) == 0 {
 			return nil
 		}
-		err := v.Store.SaveNodes(ctx, v.Term, batch)
+		err := v.saveBatch(ctx, batch)
 		switch {
 		case err == nil:
 			backoff.Reset()
@@ -72,17 +73,40 @@ func (v *Inventory) saveDirty(ctx context.Context) error {
 	}
 }
 
+// saveBatch saves nodes. One that cannot be stored keeps no other from being saved: it is saved without its facts.
+func (v *Inventory) saveBatch(ctx context.Context, batch []record.Node) error {
+	err := v.Store.SaveNodes(ctx, v.Term, batch)
+	if !errors.Is(err, store.ErrNotStorable) {
+		return err
+	}
+	if half := len(batch) / 2; half > 0 {
+		if err := v.saveBatch(ctx, batch[:half]); err != nil {
+			return err
+		}
+		return v.saveBatch(ctx, batch[half:])
+	}
+	bare := batch[0]
+	v.Log.Error("what is known of a node cannot be stored; its facts are dropped", "cluster", bare.ClusterID, "node", bare.NodeID, "error", err)
+	bare.DropFacts("the facts of the node cannot be stored: " + err.Error())
+	if err := v.Store.SaveNodes(ctx, v.Term, []record.Node{bare}); !errors.Is(err, store.ErrNotStorable) {
+		return err
+	}
+	return nil // it is known in memory only
+}
+
 func (v *Inventory) takeDirty() []record.Node {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	var batch []record.Node
+	bytes := 0
 	for key := range v.dirty {
-		if len(batch) == saveMax {
+		if len(batch) == saveMax || bytes > saveBytes {
 			break
 		}
 		delete(v.dirty, key)
 		if known := v.nodes[key.Cluster][key.Node]; known != nil {
 			batch = append(batch, *known)
+			bytes += known.Size()
 		}
 	}
 	return batch
