@@ -27,13 +27,16 @@ func encodeCommit(commit *record.Commit) (encodedCommit, error) {
 		id := runNodeID(commit.Run.ID, node.Node)
 		raw, err := encode("the record of node "+node.Node, nodeDocument{ID: id, RunNode: *node})
 		if err != nil {
-			return encodedCommit{}, err
+			return encodedCommit{}, &store.RecordError{Node: node.Node, Err: err}
 		}
 		encoded.nodes = append(encoded.nodes, encodedDocument{id, raw})
 	}
 	for i := range commit.Events {
 		event := &commit.Events[i]
 		raw, err := encode(fmt.Sprintf("event %d", event.Seq), eventDocument{ID: eventID(commit.Run.ID, event.Seq), Event: *event})
+		if err != nil && event.Node != "" {
+			return encodedCommit{}, &store.RecordError{Node: event.Node, Err: err}
+		}
 		if err != nil {
 			return encodedCommit{}, err
 		}
@@ -42,6 +45,19 @@ func encodeCommit(commit *record.Commit) (encodedCommit, error) {
 	var err error
 	encoded.keys, err = encodeKeys(commit.Idempotency)
 	return encoded, err
+}
+
+// attribute names the node whose record the server does not take, where that can be told.
+func attribute(err error, commit *record.Commit, encoded encodedCommit) error {
+	if !errors.Is(err, store.ErrNotStorable) || errors.As(err, new(*store.RecordError)) {
+		return err
+	}
+	for i, doc := range encoded.nodes {
+		if len(encoded.nodes) == 1 || nesting(doc.raw) > maxNesting {
+			return &store.RecordError{Node: commit.Nodes[i].Node, Err: err}
+		}
+	}
+	return err
 }
 
 // writeParts writes what a commit has beside its run, in a transaction.
@@ -163,7 +179,7 @@ func (s *Store) commit(ctx context.Context, term int64, commit record.Commit) er
 	if commit.Fence {
 		transact = s.transactFenced
 	}
-	return s.writeOrExplain(ctx, func() error {
+	err = s.writeOrExplain(ctx, func() error {
 		return transact(ctx, func(ctx context.Context) error {
 			if result, err := s.runs.UpdateOne(ctx, filter, update); err != nil {
 				return fmt.Errorf("the run: %w", err)
@@ -196,6 +212,7 @@ func (s *Store) commit(ctx context.Context, term int64, commit record.Commit) er
 		}
 		return keyErr
 	})
+	return attribute(err, &commit, encoded)
 }
 
 // explainVersion is why the run does not take the commit; nil if it does. It returns the version of the run too.

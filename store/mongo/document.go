@@ -14,8 +14,12 @@ import (
 	"github.com/replicante-io/playbooks/store"
 )
 
-// maxDocument is the size limit of a document in MongoDB.
-const maxDocument = 16 << 20
+const (
+	// maxDocument is the size limit of a document in MongoDB.
+	maxDocument = 16 << 20
+	// maxNesting is how deep a document may be nested, less than the 200 levels of MongoDB by what a command adds.
+	maxNesting = 180
+)
 
 // registry reads whole numbers as int64, lists as []any and objects as map[string]any wherever the type leaves it open.
 var registry = func() *bson.Registry {
@@ -95,19 +99,32 @@ func belongsTo(run, after string) bson.E {
 
 func byID(id any) bson.D { return bson.D{{Key: "_id", Value: id}} }
 
-// encode makes the document that is stored. what names it in an error.
+// encode makes the document that is stored. what names it in an error, which is ErrNotStorable.
 func encode(what string, value any) (bson.Raw, error) {
 	buffer := new(bytes.Buffer)
 	encoder := bson.NewEncoder(bson.NewDocumentWriter(buffer))
 	encoder.SetRegistry(registry)
 	encoder.UseJSONStructTags()
 	if err := encoder.Encode(value); err != nil {
-		return nil, fmt.Errorf("%s cannot be stored: %w", what, err)
+		return nil, fmt.Errorf("%s: %w: %w", what, store.ErrNotStorable, err)
 	}
 	if buffer.Len() > maxDocument {
-		return nil, fmt.Errorf("%s takes %d bytes; MongoDB's documents hold at most 16 MiB", what, buffer.Len())
+		return nil, fmt.Errorf("%s: %w: it takes %d bytes; MongoDB's documents hold at most 16 MiB", what, store.ErrNotStorable, buffer.Len())
 	}
 	return buffer.Bytes(), nil
+}
+
+// nesting is how deep a document is nested.
+func nesting(raw bson.Raw) int {
+	deepest := 0
+	elements, _ := raw.Elements()
+	for _, element := range elements {
+		switch value := element.Value(); value.Type {
+		case bson.TypeEmbeddedDocument, bson.TypeArray:
+			deepest = max(deepest, nesting(value.Value))
+		}
+	}
+	return 1 + deepest
 }
 
 var mutableRunFields = store.MutableRunFields()

@@ -18,10 +18,14 @@ const (
 	labelTransient = "TransientTransactionError"
 	labelUnknown   = "UnknownTransactionCommitResult"
 
+	codeBadValue             = 2
 	codeUnauthorized         = 13
+	codeOverflow             = 15 // nested too deep
 	codeAuthenticationFailed = 18
 	codeIllegalOperation     = 20
+	codeInvalidBSON          = 22
 	codeNamespaceExists      = 48
+	codeDollarPrefixed       = 52 // of a field's name
 	codeInterrupted          = 11601
 	codeNoSuchTransaction    = 251 // it was aborted, by a new leader that ended the sessions of the one before
 	codeOutOfDiskSpace       = 14031
@@ -51,7 +55,7 @@ func translate(err error) error {
 	if err == nil {
 		return nil
 	}
-	for _, known := range []error{store.ErrStaleTerm, store.ErrConflict, store.ErrNotFound, store.ErrExists, store.ErrUnavailable, store.ErrUnusable, store.ErrKeyReused} {
+	for _, known := range []error{store.ErrStaleTerm, store.ErrConflict, store.ErrNotFound, store.ErrExists, store.ErrUnavailable, store.ErrUnusable, store.ErrNotStorable, store.ErrKeyReused} {
 		if errors.Is(err, known) {
 			return err
 		}
@@ -66,7 +70,9 @@ func translate(err error) error {
 	case hasCode(err, codeIllegalOperation):
 		return fmt.Errorf("%w: %s: %w", store.ErrUnusable, standalone, err)
 	case hasCode(err, codeDocumentTooLarge, codeUpdateTooLarge, codeReplaceTooLarge):
-		return fmt.Errorf("the record has grown over 16 MiB, the most that MongoDB's documents hold: %w", err)
+		return fmt.Errorf("%w: it has grown over 16 MiB, the most that MongoDB's documents hold: %w", store.ErrNotStorable, err)
+	case hasCode(err, codeBadValue, codeOverflow, codeInvalidBSON, codeDollarPrefixed):
+		return fmt.Errorf("%w: %w", store.ErrNotStorable, err)
 	case hasCode(err, codeOutOfDiskSpace):
 		return fmt.Errorf("the disk of MongoDB's primary is full, make room on it: %w: %w", store.ErrUnavailable, err)
 	case unavailable(err):

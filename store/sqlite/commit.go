@@ -48,13 +48,17 @@ type encodedCommit struct{ nodes, events []any }
 
 // encodeCommit does what needs no transaction.
 func encodeCommit(commit record.Commit) (encodedCommit, error) {
+	var item *itemError
 	nodes, err := encode(commit.Nodes)
-	if err != nil {
-		return encodedCommit{}, fmt.Errorf("node records: %w", err)
+	if errors.As(err, &item) {
+		return encodedCommit{}, &store.RecordError{Node: commit.Nodes[item.index].Node, Err: fmt.Errorf("its record: %w", err)}
 	}
 	events, err := encode(commit.Events)
-	if err != nil {
-		return encodedCommit{}, fmt.Errorf("events: %w", err)
+	if errors.As(err, &item) {
+		if err = fmt.Errorf("events: %w", err); commit.Events[item.index].Node != "" {
+			err = &store.RecordError{Node: commit.Events[item.index].Node, Err: err}
+		}
+		return encodedCommit{}, err
 	}
 	encoded := encodedCommit{nodes: make([]any, 0, 4*len(nodes)), events: make([]any, 0, 3*len(events))}
 	run := any(commit.Run.ID)

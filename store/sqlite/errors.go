@@ -14,7 +14,8 @@ import (
 
 // storeErrors are the errors that a caller of the store knows.
 var storeErrors = []error{
-	store.ErrStaleTerm, store.ErrConflict, store.ErrNotFound, store.ErrExists, store.ErrUnavailable, store.ErrUnusable, store.ErrKeyReused,
+	store.ErrStaleTerm, store.ErrConflict, store.ErrNotFound, store.ErrExists, store.ErrUnavailable, store.ErrUnusable, store.ErrNotStorable,
+	store.ErrKeyReused,
 }
 
 // wrap adds to err what was tried, and wraps the error of a store that fits.
@@ -48,6 +49,8 @@ func translate(path string, err error) error {
 		return fmt.Errorf("another program holds a lock on %s: %w: %w", path, store.ErrUnavailable, err)
 	case codes.SQLITE_INTERRUPT, codes.SQLITE_NOMEM:
 		return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
+	case codes.SQLITE_TOOBIG:
+		return fmt.Errorf("%w: %w", store.ErrNotStorable, err)
 	case codes.SQLITE_NOTADB:
 		return fmt.Errorf("%s is not a SQLite database, name another file: %w: %w", path, store.ErrUnusable, err)
 	case codes.SQLITE_CORRUPT:

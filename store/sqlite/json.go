@@ -7,9 +7,22 @@ import (
 	"runtime"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/replicante-io/playbooks/store"
 )
 
-// encode writes the JSON of each item.
+// itemError is why an item has no JSON.
+type itemError struct {
+	index int
+	err   error
+}
+
+func (e *itemError) Error() string { return e.err.Error() }
+
+// Unwrap makes it an ErrNotStorable.
+func (e *itemError) Unwrap() []error { return []error{store.ErrNotStorable, e.err} }
+
+// encode writes the JSON of each item. Its error is an itemError.
 func encode[T any](items []T) ([]string, error) {
 	docs := make([]string, len(items))
 	err := parallel(len(items), func(from, to int) error {
@@ -18,7 +31,7 @@ func encode[T any](items []T) ([]string, error) {
 		ends := make([]int, 0, to-from)
 		for i := from; i < to; i++ {
 			if err := encoder.Encode(&items[i]); err != nil {
-				return err
+				return &itemError{i, err}
 			}
 			ends = append(ends, all.Len())
 		}
