@@ -152,6 +152,19 @@ func init() {
 			}
 			return "cancelled" + optional(" by ", v.text("actor")) + optional(": ", v.text("reason"))
 		},
+		record.CodeBadArgs: func(v values) string {
+			return "the arguments of step " + v.text("step") + " cannot be stored: " + v.text("error")
+		},
+		record.CodeRecordTooLarge: func(v values) string {
+			return v.text("what") + " of step " + v.text("step") + " do not fit into the node's record, which holds at most " + v.text("most") +
+				" bytes, and are left out; return or pass less, or split the run"
+		},
+		record.CodeNotStorable: func(v values) string {
+			if v.text("step") != "" {
+				return "how step " + v.text("step") + " ended cannot be stored, its payload and output are left out: " + v.text("error")
+			}
+			return "the primary store does not take the record, however often it is tried: " + v.text("error")
+		},
 		record.CodeRejected: func(v values) string {
 			return "the agent rejects step " + v.text("step") + ", which is not tried again: " + v.text("error")
 		},

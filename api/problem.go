@@ -134,6 +134,8 @@ func (s *server) problem(ctx context.Context, err error) error {
 		return rejection(rejected)
 	case errors.Is(err, store.ErrNotFound):
 		return fail(http.StatusNotFound, "not_found", err.Error())
+	case errors.Is(err, store.ErrNotStorable):
+		return fail(http.StatusUnprocessableEntity, "not_storable", err.Error()+": nothing was written; send less, or something else")
 	case errors.Is(err, store.ErrKeyReused):
 		return fail(http.StatusConflict, "idempotency_key_reused",
 			"this Idempotency-Key was used for another request: use a new key")
@@ -159,7 +161,7 @@ func (s *server) problemOfWrite(ctx context.Context, err error) error {
 	if ctx.Err() != nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return errInDoubt
 	}
-	for _, known := range []error{store.ErrNotFound, store.ErrKeyReused, store.ErrUnavailable, store.ErrUnusable} {
+	for _, known := range []error{store.ErrNotFound, store.ErrKeyReused, store.ErrUnavailable, store.ErrUnusable, store.ErrNotStorable} {
 		if errors.Is(err, known) {
 			return err
 		}

@@ -47,6 +47,9 @@ func rejection(e *record.RejectedError) *Failure {
 		status, text = http.StatusUnprocessableEntity, "cluster "+v.text("cluster")+" has no known nodes"
 	case record.CodeNodePresent:
 		text = "node " + v.text("node") + " of cluster " + v.text("cluster") + " has a live key: stop its agent first"
+	case record.CodeNotStorable:
+		text = "run " + v.text("run") + " can neither be advanced nor ended: " + v.text("error") +
+			"; see \"a run that cannot be stored\" in docs/operations.md"
 	case record.CodeNotLeading:
 		status, text = http.StatusServiceUnavailable, "the leader is changing: try again in a moment"
 	}

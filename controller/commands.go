@@ -78,7 +78,7 @@ func (t *term) revive(ctx context.Context, runID string, command policy.Command)
 	if err != nil {
 		return nil, err
 	}
-	r := t.runner(c)
+	r := t.runner(c, policy.Refused{})
 	wait = r.Post(ctx, command)
 	if !t.own(r) {
 		r.Close() // the term is over

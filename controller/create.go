@@ -48,7 +48,7 @@ func (t *term) start(ctx context.Context, request record.Request, start record.R
 		return record.Run{}, fmt.Errorf("create run %s: %w", create.Run.ID, err)
 	}
 	failpoint.Point(failpoint.Created)
-	t.own(t.runner(claimed{run: run.Snapshot(create.Run), nodes: create.Nodes, isNew: true}))
+	t.own(t.runner(claimed{run: run.Snapshot(create.Run), nodes: create.Nodes, isNew: true}, policy.Refused{}))
 	return run.Snapshot(create.Run), nil
 }
 

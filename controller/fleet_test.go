@@ -18,6 +18,7 @@ import (
 	"github.com/replicante-io/playbooks/membership"
 	"github.com/replicante-io/playbooks/playbook"
 	"github.com/replicante-io/playbooks/record"
+	"github.com/replicante-io/playbooks/store"
 	"github.com/replicante-io/playbooks/store/storetest"
 )
 
@@ -30,6 +31,7 @@ type fleet struct {
 	down    map[string]bool  // refuses connections
 	fails   map[string]bool  // its actions fail
 	wild    map[string]int64 // it refuses everything for having seen this term
+	payload map[string]string
 	changed chan struct{}    // closed and replaced whenever an action ends
 }
 
@@ -45,7 +47,7 @@ type fakeAction struct {
 }
 
 func newFleet() *fleet {
-	return &fleet{agents: map[string]*fakeAgent{}, down: map[string]bool{}, fails: map[string]bool{}, wild: map[string]int64{}, changed: make(chan struct{})}
+	return &fleet{agents: map[string]*fakeAgent{}, down: map[string]bool{}, fails: map[string]bool{}, wild: map[string]int64{}, payload: map[string]string{}, changed: make(chan struct{})}
 }
 
 func (f *fleet) agent(ctx context.Context, url string) (*fakeAgent, error) {
@@ -96,7 +98,7 @@ func (f *fleet) Post(ctx context.Context, url string, request wire.ActionRequest
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		if action.state.Phase == wire.PhaseRunning {
-			action.state.Phase = wire.PhaseDone
+			action.state.Phase, action.state.Payload = wire.PhaseDone, json.RawMessage(f.payload[url])
 			if f.fails[url] {
 				action.state.Phase = wire.PhaseFailed
 				action.state.Error = json.RawMessage(`{"code":"exit","message":"exit status 1"}`)
@@ -204,6 +206,7 @@ type installation struct {
 	join    chan membership.Update
 	current *controller.Controller
 	aside   []record.NodeKey // set aside by the next leader
+	wrap    func(store.Store) store.Store
 	log     hclog.Logger     // of the next leader
 	stop    context.CancelFunc
 	ended   chan error
@@ -249,8 +252,12 @@ func (h *installation) lead() int64 {
 }
 
 func (h *installation) leadAs(term record.Term) {
+	var leads store.Store = h.store
+	if h.wrap != nil {
+		leads = h.wrap(leads)
+	}
 	h.current = controller.New(controller.Config{
-		Store: h.store, Agents: h.fleet, Grace: 30 * time.Second, ForgetAfter: 72 * time.Hour, Log: h.log,
+		Store: leads, Agents: h.fleet, Grace: 30 * time.Second, ForgetAfter: 72 * time.Hour, Log: h.log,
 		SetAside: h.aside,
 		Watch: func(ctx context.Context, deliver func(membership.Update) error) error {
 			update := membership.Update{Complete: true}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/replicante-io/playbooks/controller/policy"
 	"github.com/replicante-io/playbooks/controller/run"
 	"github.com/replicante-io/playbooks/internal/failpoint"
 	"github.com/replicante-io/playbooks/record"
@@ -33,17 +34,21 @@ func (t *term) takeOver(ctx context.Context, ready func(open int)) error {
 		if err != nil {
 			return err
 		}
-		c, err := t.claim(ctx, open[i].ID)
+		c, readable, err := t.claimOrLeave(ctx, open[i].ID)
 		if errors.Is(err, store.ErrNotFound) {
 			continue // it has expired
 		}
 		if err != nil {
 			return err
 		}
+		if !readable {
+			t.shared.Capacity.Restore(&open[i])
+			continue
+		}
 		if c.run.FinishTS == nil {
 			t.shared.Capacity.Restore(&c.run)
 		}
-		runners = append(runners, t.runner(c))
+		runners = append(runners, t.runner(c, policy.Refused{}))
 	}
 	failpoint.Point(failpoint.Claimed)
 	select {

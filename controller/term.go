@@ -182,6 +182,7 @@ func (t *term) disown(r *run.Runner) {
 func (t *term) keep(ctx context.Context, r *run.Runner) error {
 	defer func() { t.disown(r) }()
 	backoff := store.Backoff()
+	var refused refusals
 	for {
 		err := r.Run(ctx)
 		switch {
@@ -189,19 +190,30 @@ func (t *term) keep(ctx context.Context, r *run.Runner) error {
 			return nil
 		case errors.Is(err, store.ErrStaleTerm):
 			return fmt.Errorf("advance run %s: %w", r.ID(), err)
+		case !refused.note(err):
+			t.leave(r.ID(), err)
+			return nil
 		}
-		t.log.Warn("cannot tell whether the last commit of a run is stored; claiming and reading the run again", "run", r.ID(), "error", err)
+		t.log.Warn("the last commit of a run is refused, or it is in doubt whether it is stored; claiming and reading the run again",
+			"run", r.ID(), "error", err)
 		if !backoff.Wait(ctx) {
 			return nil
 		}
-		c, err := t.claim(ctx, r.ID())
-		if err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
+		c, readable, err := t.claimOrLeave(ctx, r.ID())
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, store.ErrNotFound):
+			t.log.Warn("a run has vanished from the store; nothing more is done about it", "run", r.ID())
+			t.shared.Capacity.RestoreLocks(r.Cluster(), r.ID(), nil, nil)
+			t.shared.Capacity.Leave(r.Cluster(), r.ID())
+			return nil
+		case err != nil:
 			return err
+		case !readable:
+			return nil
 		}
-		r = t.runner(c)
+		r = t.runner(c, refused.Refused)
 		t.mu.Lock()
 		t.runners[r.ID()] = r
 		t.mu.Unlock()
@@ -222,10 +234,11 @@ func (t *term) claim(ctx context.Context, id string) (claimed, error) {
 	return c, nil
 }
 
-func (t *term) runner(c claimed) *run.Runner {
+// runner makes the runner of a run of which the store has refused what refused says.
+func (t *term) runner(c claimed, refused policy.Refused) *run.Runner {
 	return run.New(run.Config{
 		Shared: t.shared, Run: c.run, Nodes: c.nodes, Log: t.log,
-		Policy: policy.Config{Grace: t.grace, Claimed: !c.isNew},
+		Policy: policy.Config{Grace: t.grace, Claimed: !c.isNew, Refused: refused},
 	})
 }
 

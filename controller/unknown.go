@@ -29,8 +29,11 @@ func (t *term) leaveUnknown(ctx context.Context, id string) (bool, error) {
 		run, err = t.shared.Store.Run(ctx, id)
 		return err
 	})
-	if err != nil {
+	if errors.Is(err, store.ErrNotFound) || ctx.Err() != nil {
 		return false, fmt.Errorf("read run %s: %w", id, err)
+	}
+	if err != nil {
+		return false, nil // the claim reports it
 	}
 	_, unknown := playbook.Load(run.Playbook.Spec)
 	rejected := unknownFeature(unknown, record.Document{"run": id})

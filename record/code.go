@@ -10,6 +10,7 @@ const (
 	CodeLost           = "lost"            // it was running when its agent's earlier life ended
 	CodeNeverStarted   = "never_started"   // it was only queued then
 	CodeBadPayload     = "bad_payload"     // its agent answered with a payload that cannot be stored
+	CodeBadArgs        = "bad_args"        // its arguments, once their expressions are resolved, cannot be stored
 	CodeRejected       = "rejected"        // the agent does not know the kind, or cannot read the arguments
 	CodeUnreachable    = "unreachable"     // the agent does not answer; nothing was sent
 	CodeUnknown        = "unknown"         // nobody knows how, or whether, it ended
@@ -22,6 +23,12 @@ const (
 	// Of nodes.
 	CodeHealthTimeout = "health_timeout" // not healthy in time after its steps
 	CodeUnsettled     = "unsettled"      // an earlier action may still be running on it
+
+	// Of actions and nodes, which keep everything but the content that is the reason.
+	CodeRecordTooLarge = "record_too_large" // the node's record would be larger than MaxRecord
+
+	// Of actions, nodes and runs.
+	CodeNotStorable = "record_not_storable" // the store does not take the record
 
 	// Of nodes, stages and runs.
 	CodeExpression  = "expression_error" // an expression failed for another reason than an absent fact

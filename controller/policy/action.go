@@ -21,6 +21,7 @@ func (p *Plan) start(n *node, e *record.NodeStage, step *playbook.Step, args rec
 	for i := range n.rec.Actions {
 		if a := &n.rec.Actions[i]; a.Stage == e.Name && a.Step == step.Name && a.Pass != record.PassRollback {
 			attempt = max(attempt, a.Attempt+1)
+			p.trim(n, a)
 		}
 	}
 	if args == nil {
@@ -32,6 +33,11 @@ func (p *Plan) start(n *node, e *record.NodeStage, step *playbook.Step, args rec
 		Kind: step.Action, Args: args, AgentURL: n.fact.AgentURL, JournalID: n.fact.JournalID,
 		Term: p.run.Term, State: record.ActionSaved, StartTS: p.now, Timeout: step.Timeout.String(), DeadlineTS: p.now.Add(step.Timeout),
 	})
+	if larger(&n.rec, record.MaxRecord-startReserve) {
+		n.rec.Actions = n.rec.Actions[:len(n.rec.Actions)-1]
+		p.endNode(n, record.NodeFailed, tooLarge("the arguments", step.Name))
+		return
+	}
 	p.setEntry(n, e, record.NodeStageActing, nil)
 	p.entered++
 	p.inFlight++
@@ -84,7 +90,7 @@ func (p *Plan) endAction(n *node, a *record.Action, in Ended) {
 		return
 	}
 	p.touch(n)
-	switch in.State {
+	switch a.State {
 	case record.ActionDone:
 		p.passStep(n, e)
 	case record.ActionFailed:
@@ -107,6 +113,7 @@ func (p *Plan) recordEnd(n *node, a *record.Action, in Ended) {
 	if a.State != record.ActionDone {
 		a.Error = actionError(a)
 	}
+	p.boundEnd(n, a)
 	p.mark(n)
 	p.expression.addResult(n, a)
 }
@@ -151,7 +158,7 @@ func (p *Plan) settle(n *node, a *record.Action, in Ended) {
 	p.touch(n)
 	switch {
 	case e.State != record.NodeStageSettling && e.State != record.NodeStageVerifying:
-	case in.State == record.ActionDone:
+	case a.State == record.ActionDone:
 		p.passStep(n, e)
 	case e.State == record.NodeStageSettling:
 		p.failedAttempt(n, e, a)

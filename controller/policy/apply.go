@@ -39,6 +39,7 @@ func (p *Plan) Resume(now time.Time) (record.Commit, Effects) {
 		if p.config.Claimed {
 			p.event(record.EventRunClaimed, "", "", "", record.Document{"term": p.run.Term})
 		}
+		p.endRefused()
 		p.advance()
 	}
 	return p.finishApply()

@@ -16,12 +16,12 @@ func (p *Plan) failedAttempt(n *node, e *record.NodeStage, a *record.Action) {
 		retry.Attempts = unknownAttempts // one attempt alone would make of on_unknown: retry a fail
 	}
 	switch {
-	case a.Error.Code == record.CodeNeverStarted && a.CancelCode == "":
+	case n.refused == "" && a.Error.Code == record.CodeNeverStarted && a.CancelCode == "":
 		if a.Attempt <= retry.Attempts+maxNeverStarted {
 			p.nextAttempt(n, e, a, retry, retry.Backoff)
 			return
 		}
-	case refusedForGood(a):
+	case n.refused != "", refusedForGood(a):
 		e.FailedAttempts++
 	default:
 		if e.FailedAttempts++; e.FailedAttempts < retry.Attempts {
@@ -37,10 +37,14 @@ func (p *Plan) failedAttempt(n *node, e *record.NodeStage, a *record.Action) {
 	p.endNode(n, state, a.Error)
 }
 
-// refusedForGood reports whether the agent did not take an attempt, for a reason that the next one would meet again: it does not know the
-// action, cannot read its arguments, or has seen a term that this installation cannot reach.
+// refusedForGood reports whether an attempt failed for a reason that the next one would meet again: the agent does not know the action,
+// cannot read its arguments, or has seen a term that this installation cannot reach; or how the attempt ended cannot be recorded.
 func refusedForGood(a *record.Action) bool {
-	return a.State == record.ActionFailed && (a.Error.Code == record.CodeRejected || a.Error.Code == record.CodeTermRefused)
+	switch a.Error.Code {
+	case record.CodeRejected, record.CodeTermRefused, record.CodeRecordTooLarge, record.CodeNotStorable:
+		return a.State == record.ActionFailed
+	}
+	return false
 }
 
 func failureData(a *record.Action) record.Document {

@@ -42,6 +42,8 @@ type Config struct {
 	Grace time.Duration
 	// Claimed is true when another leader had the run, or this one before it lost sight of it.
 	Claimed bool
+	// Refused is what the store has refused of the run.
+	Refused Refused
 }
 
 // Plan is a run with its node records and what follows from them. It is not safe for concurrent use, and is worthless
@@ -89,7 +91,8 @@ type node struct {
 	locked  bool // for this run
 	ordered bool // the effects of this Apply have its action
 	unwell  *record.Error
-	timerAt int // its place among the timers; 0 for none
+	refused string // why the store has refused its record; empty where it has not
+	timerAt int    // its place among the timers; 0 for none
 }
 
 // Load makes a plan of what a claim has read. Known are the nodes of the cluster as the inventory knows them.
@@ -123,6 +126,7 @@ func Load(config Config, run record.Run, nodes []record.RunNode, known []record.
 			n.fact = fact
 		}
 	}
+	p.refuse()
 	return p, nil
 }
 

@@ -86,6 +86,10 @@ func (p *Plan) tryStep(n *node, e *record.NodeStage, step *playbook.Step) bool {
 		p.undecidedStep(n, e, about{what: "args", step: step.Name}, err)
 		return false
 	}
+	if err := record.CheckStorable(args, record.MaxRecord); err != nil {
+		p.endNode(n, record.NodeFailed, &record.Error{Code: record.CodeBadArgs, Data: record.Document{"step": step.Name, "error": err.Error()}})
+		return false
+	}
 	if p.entered >= 2*maxEntries { // a node that enters starts in the same commit
 		p.more = true
 		p.queue.postponed = append(p.queue.postponed, n)

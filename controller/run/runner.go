@@ -96,7 +96,8 @@ func (r *Runner) ID() string { return r.id }
 func (r *Runner) Cluster() string { return r.cluster }
 
 // Run advances the run until it has ended and nothing is left to do for it (nil), ctx ends (nil), or a later leader has
-// claimed it (store.ErrStaleTerm). Any other error leaves the plan in doubt: drop the runner, claim, read again.
+// claimed it (store.ErrStaleTerm). Any other error leaves the plan in doubt: drop the runner, claim, read again. After
+// store.ErrNotStorable, the next plan must know what was refused, or it decides the same again.
 func (r *Runner) Run(ctx context.Context) error {
 	defer r.mailbox.Close()
 	run, nodes := r.committed.whole()
@@ -201,10 +202,10 @@ func (r *Runner) commitWithRetry(ctx context.Context, commit record.Commit) erro
 			break
 		}
 		err = fmt.Errorf("commit run %s: %w", r.id, err)
-		r.committed.delayed(err)
 		if ctx.Err() != nil || !errors.Is(err, store.ErrUnavailable) && !errors.Is(err, context.DeadlineExceeded) {
 			return err
 		}
+		r.committed.delayed(err)
 		if try == 1 {
 			r.log.Warn("the primary store does not answer; the run waits for it", "error", err)
 		}
