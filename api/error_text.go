@@ -156,8 +156,8 @@ func init() {
 			return "the arguments of step " + v.text("step") + " cannot be stored: " + v.text("error")
 		},
 		record.CodeRecordTooLarge: func(v values) string {
-			return v.text("what") + " of step " + v.text("step") + " do not fit into the node's record, which holds at most " + v.text("most") +
-				" bytes, and are left out; return or pass less, or split the run"
+			return "the record of the node would take more than " + v.text("most") + " bytes with " + v.text("what") + " of step " + v.text("step") +
+				", so that is left out; return or pass less"
 		},
 		record.CodeNotStorable: func(v values) string {
 			if v.text("step") != "" {

@@ -32,7 +32,7 @@ type fleet struct {
 	fails   map[string]bool  // its actions fail
 	wild    map[string]int64 // it refuses everything for having seen this term
 	payload map[string]string
-	changed chan struct{}    // closed and replaced whenever an action ends
+	changed chan struct{} // closed and replaced whenever an action ends
 }
 
 type fakeAgent struct {
@@ -207,7 +207,7 @@ type installation struct {
 	current *controller.Controller
 	aside   []record.NodeKey // set aside by the next leader
 	wrap    func(store.Store) store.Store
-	log     hclog.Logger     // of the next leader
+	log     hclog.Logger // of the next leader
 	stop    context.CancelFunc
 	ended   chan error
 }
