@@ -37,6 +37,7 @@ func (w *walk) playbook(root yamltree.Value) (p *Playbook, name yamltree.Value) 
 			p.Document = v.Decode().(map[string]any)
 		}
 	}
+	o.Ignore("x-") // a place for anchors
 	o.End(renamed)
 	p.unsupported = yamltree.Tidy(w.unsupported)
 	return p, name

@@ -184,6 +184,22 @@ func TestAliasesAreExpandedInTheDocument(t *testing.T) {
 	}
 }
 
+func TestKeysThatBeginWithXAreAPlaceForAnchors(t *testing.T) {
+	p := parse(t, `apiVersion: replicante.io/v1
+kind: Playbook
+metadata: {name: x}
+x-steps: &steps [{name: one, action: x}]
+x-empty:
+spec: {stages: [{name: a, steps: *steps}, {name: b, steps: *steps}]}
+`)[0]
+	if len(p.Spec.Stages) != 2 || p.Spec.Stages[1].Steps[0].Name != "one" || len(p.Document) != 1 {
+		t.Errorf("%+v", p)
+	}
+	if _, err := playbook.Parse("x.yaml", []byte("apiVersion: replicante.io/v1\nkind: Playbook\nmetadata: {name: x}\nspec: {x-a: 1, stages: [{name: a, steps: [{name: one, action: x}]}]}\n")); err == nil {
+		t.Error("a key x-… inside spec was accepted")
+	}
+}
+
 func TestSeveralDocumentsAreSeveralPlaybooks(t *testing.T) {
 	one := `apiVersion: replicante.io/v1
 kind: Playbook

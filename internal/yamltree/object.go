@@ -2,6 +2,7 @@ package yamltree
 
 import (
 	"slices"
+	"strings"
 
 	"gopkg.in/yaml.v3"
 )
@@ -14,6 +15,7 @@ type Object struct {
 	keys    map[string]*yaml.Node
 	values  map[string]*yaml.Node
 	asked   []string
+	ignored string // the prefix of keys that anybody may use
 }
 
 // Object starts to read a mapping. If v is not a mapping, that is reported, the object is empty and ok is false.
@@ -69,10 +71,13 @@ func (o *Object) Key(name string) Value {
 	return Value{place, join(o.mapping.path, name)}
 }
 
+// Ignore has End accept keys that begin with the prefix.
+func (o *Object) Ignore(prefix string) { o.ignored = prefix }
+
 // End reports the keys that were not read. Renamed maps former names of keys to the current ones, for the message.
 func (o *Object) End(renamed map[string]string) {
 	for _, key := range o.names {
-		if slices.Contains(o.asked, key) {
+		if slices.Contains(o.asked, key) || o.ignored != "" && strings.HasPrefix(key, o.ignored) {
 			continue
 		}
 		hint := DidYouMean(key, o.asked)
