@@ -186,7 +186,7 @@ func (a *Agent) getFinished(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (a *Agent) getKinds(w http.ResponseWriter, _ *http.Request) error {
-	return answer(w, http.StatusOK, wire.ActionsInfo{Kinds: a.kinds()})
+	return answer(w, http.StatusOK, wire.ActionsInfo{Kinds: a.Kinds()})
 }
 
 func (a *Agent) getNode(w http.ResponseWriter, r *http.Request) error {

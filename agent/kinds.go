@@ -59,8 +59,8 @@ func (a *Agent) prepare(request wire.ActionRequest) (execution, error) {
 	}, nil
 }
 
-// kinds are the kinds of actions that this agent can run, sorted.
-func (a *Agent) kinds() []string {
+// Kinds are the kinds of actions that this agent can run, sorted.
+func (a *Agent) Kinds() []string {
 	kinds := []string{wire.KindSuccess, wire.KindFail, wire.KindLoop}
 	for name := range a.cfg.Actions {
 		kinds = append(kinds, wire.KindExternalPrefix+name)

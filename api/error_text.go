@@ -112,14 +112,19 @@ func errorOf(data map[string]any) *record.Error {
 // list is a list of texts, as "a, b or c".
 func (v values) list(key, last string) string {
 	items, _ := v[key].([]any)
+	all := texts(items)
+	if len(all) < 2 {
+		return strings.Join(all, "")
+	}
+	return strings.Join(all[:len(all)-1], ", ") + " " + last + " " + all[len(all)-1]
+}
+
+func texts(items []any) []string {
 	texts := make([]string, len(items))
 	for i, item := range items {
 		texts[i] = fmt.Sprint(item)
 	}
-	if len(texts) < 2 {
-		return strings.Join(texts, "")
-	}
-	return strings.Join(texts[:len(texts)-1], ", ") + " " + last + " " + texts[len(texts)-1]
+	return texts
 }
 
 // number is a count; 0 where there is none.

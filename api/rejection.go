@@ -1,7 +1,9 @@
 package api
 
 import (
+	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/replicante-io/playbooks/record"
 )
@@ -45,6 +47,8 @@ func rejection(e *record.RejectedError) *Failure {
 		status, text = http.StatusUnprocessableEntity, record.Problems(e.Problems).Error()
 	case record.CodeNoNodes:
 		status, text = http.StatusUnprocessableEntity, "cluster "+v.text("cluster")+" has no known nodes"
+	case record.CodeUnknownAction:
+		status, text = http.StatusUnprocessableEntity, unknownActionText(v)
 	case record.CodeNodePresent:
 		text = "node " + v.text("node") + " of cluster " + v.text("cluster") + " has a live key: stop its agent first"
 	case record.CodeNotStorable:
@@ -64,4 +68,27 @@ func ending(v values) string {
 		return ""
 	}
 	return optional(" and ends ", v.text("outcome"))
+}
+
+// unknownActionText names each action that agents do not know, by whom, and what to do.
+func unknownActionText(v values) string {
+	lines, everywhere := []string{}, true
+	unknown, _ := v["unknown"].([]any)
+	for _, item := range unknown {
+		one, _ := item.(map[string]any)
+		u := values(one)
+		named, _ := u["nodes"].([]any)
+		names, count, of := u.list("nodes", "and"), u.number("count"), u.number("of")
+		if count > int64(len(named)) {
+			names = fmt.Sprintf("%s and %d more", strings.Join(texts(named), ", "), count-int64(len(named)))
+		}
+		everywhere = everywhere && count == of
+		lines = append(lines, fmt.Sprintf("action %s of step %s (stage %s) is not known to %d of %s of cluster %s: %s", u.text("action"), u.text("step"),
+			u.text("stage"), count, plural(of, "node"), v.text("cluster"), names))
+	}
+	advice := "correct its name, or add it to actions in the configuration of these agents and restart them"
+	if !everywhere {
+		advice += ", or give the stage targets that leave these nodes out"
+	}
+	return strings.Join(lines, "; ") + "; nothing was started: " + advice + optional("; known: ", v.list("known", "and"))
 }

@@ -121,6 +121,12 @@ func TestTexts(t *testing.T) {
 		"cannot decide check role: node.role of d is absent; d is UNREACHABLE: connection refused": errorText(&record.Error{Code: record.CodeFactsAbsent,
 			Data: record.Document{"what": "check", "part": "role", "check": "x", "error": "node.role of d is absent", "undecided_for": []any{
 				map[string]any{"node": "d", "status": "UNREACHABLE", "status_reason": "connection refused"}}}}),
+		"action x/a of step a (stage s) is not known to 5 of 9 nodes of cluster c: n1, n2 and 3 more; action x/b of step b (stage s) is not known to 9 of 9 nodes " +
+			"of cluster c: n1 and 8 more; nothing was started: correct its name, or add it to actions in the configuration of these agents and restart them, " +
+			"or give the stage targets that leave these nodes out; known: x/c and x/d": rejection(&record.RejectedError{Code: record.CodeUnknownAction,
+			Data: record.Document{"cluster": "c", "known": []any{"x/c", "x/d"}, "unknown": []any{
+				map[string]any{"action": "x/a", "stage": "s", "step": "a", "nodes": []any{"n1", "n2"}, "count": int64(5), "of": int64(9)},
+				map[string]any{"action": "x/b", "stage": "s", "step": "b", "nodes": []any{"n1"}, "count": int64(9), "of": int64(9)}}}}).Detail,
 		"cannot pause run r: it is DONE; it has to be RUNNING": rejection(&record.RejectedError{Code: record.CodeWrongState,
 			Data: record.Document{"verb": "pause", "run": "r", "state": "DONE", "allowed": []any{"RUNNING"}}}).Detail,
 		"cannot resolve node n of run r: it is DONE; it has to be UNKNOWN": rejection(&record.RejectedError{Code: record.CodeWrongState,

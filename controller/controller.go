@@ -45,6 +45,7 @@ type agents interface {
 	NodeInfo(ctx context.Context, agentURL string) (wire.NodeInfo, error)
 	StoreInfo(ctx context.Context, agentURL string) (wire.StoreInfo, error)
 	ShardsInfo(ctx context.Context, agentURL string) (wire.ShardsInfo, error)
+	ActionsInfo(ctx context.Context, agentURL string) (wire.ActionsInfo, error)
 }
 
 // Config is what a controller works with.

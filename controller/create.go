@@ -86,6 +86,9 @@ func (t *term) prepare(ctx context.Context, request record.Request, start record
 	if len(known) == 0 {
 		return nil, &record.RejectedError{Code: record.CodeNoNodes, Data: record.Document{"cluster": start.Cluster}}
 	}
+	if err := t.checkActions(ctx, spec, known); err != nil {
+		return nil, err
+	}
 	id, err := uuid.NewV7()
 	if err != nil {
 		return nil, err

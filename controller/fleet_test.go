@@ -33,6 +33,10 @@ type fleet struct {
 	wild    map[string]int64 // it refuses everything for having seen this term
 	payload map[string]string
 	changed chan struct{} // closed and replaced whenever an action ends
+
+	kinds      map[string][]string // of actions that it knows, if it reports any
+	hangs      map[string]bool     // it does not answer which
+	kindsAsked int
 }
 
 type fakeAgent struct {
@@ -47,7 +51,8 @@ type fakeAction struct {
 }
 
 func newFleet() *fleet {
-	return &fleet{agents: map[string]*fakeAgent{}, down: map[string]bool{}, fails: map[string]bool{}, wild: map[string]int64{}, payload: map[string]string{}, changed: make(chan struct{})}
+	return &fleet{agents: map[string]*fakeAgent{}, down: map[string]bool{}, fails: map[string]bool{}, wild: map[string]int64{},
+		payload: map[string]string{}, kinds: map[string][]string{}, hangs: map[string]bool{}, changed: make(chan struct{})}
 }
 
 func (f *fleet) agent(ctx context.Context, url string) (*fakeAgent, error) {
@@ -183,6 +188,22 @@ func (f *fleet) ShardsInfo(context.Context, string) (wire.ShardsInfo, error) {
 	return wire.ShardsInfo{}, nil
 }
 
+// ActionsInfo is what the agent reports, if it is one of ours.
+func (f *fleet) ActionsInfo(ctx context.Context, url string) (wire.ActionsInfo, error) {
+	f.mu.Lock()
+	kinds, hangs := f.kinds[url], f.hangs[url]
+	f.kindsAsked++
+	f.mu.Unlock()
+	if hangs {
+		<-ctx.Done()
+		return wire.ActionsInfo{}, ctx.Err()
+	}
+	if kinds == nil {
+		return wire.ActionsInfo{}, errors.New("status 404")
+	}
+	return wire.ActionsInfo{Kinds: kinds}, nil
+}
+
 // starts counts, by action ID, how often agents started it; and by node.
 func (f *fleet) starts() (byID map[string]int, byNode map[string]int) {
 	f.mu.Lock()
@@ -203,6 +224,7 @@ type installation struct {
 	store   *storetest.Memory
 	fleet   *fleet
 	nodes   []string
+	keys    map[string][]string // the kinds that keys report
 	join    chan membership.Update
 	current *controller.Controller
 	aside   []record.NodeKey // set aside by the next leader
@@ -284,7 +306,7 @@ func (h *installation) leadAs(term record.Term) {
 }
 
 func (h *installation) key(name string) membership.Change {
-	return membership.Change{Node: membership.Node{NodeID: name, ClusterID: "c", AgentURL: "http://" + name, JournalID: "j"}}
+	return membership.Change{Node: membership.Node{NodeID: name, ClusterID: "c", AgentURL: "http://" + name, JournalID: "j", Kinds: h.keys[name]}}
 }
 
 // kill ends the leader, whatever it is doing.

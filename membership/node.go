@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -29,6 +30,7 @@ type Node struct {
 	Role         string         `json:"role,omitempty"`
 	Shards       []Shard        `json:"shards,omitzero"`         // nil: not known
 	ProbeTimeout string         `json:"probe_timeout,omitempty"` // how long the agent's probe may take, such as 30s
+	Kinds        []string       `json:"kinds,omitempty"`         // of the actions that the agent knows; nil: not known
 	AgentVersion string         `json:"agent_version,omitempty"`
 	StartTS      time.Time      `json:"start_ts,omitzero"` // of the agent
 }
@@ -78,6 +80,13 @@ func checkID(id string) error {
 	return nil
 }
 
+// maxKinds bounds the kinds of actions in a key. Where they are not usable, they are not known: the agent may be asked.
+const maxKinds = 1000
+
+func badKind(kind string) bool {
+	return kind == "" || len(kind) > maxID || strings.ContainsFunc(kind, func(r rune) bool { return r < '!' || r > '~' })
+}
+
 // decode reads the value of a node's key. The ids are the key's; a value that names others is an error.
 func decode(cluster, node string, value []byte) (Node, error) {
 	if !utf8.Valid(value) {
@@ -91,6 +100,9 @@ func decode(cluster, node string, value []byte) (Node, error) {
 	}
 	if n.ClusterID != cluster || n.NodeID != node {
 		return Node{}, fmt.Errorf("it names node %q of cluster %q", n.NodeID, n.ClusterID)
+	}
+	if len(n.Kinds) > maxKinds || slices.ContainsFunc(n.Kinds, badKind) {
+		n.Kinds = nil
 	}
 	return n, nil
 }

@@ -77,6 +77,7 @@ const (
 	CodePlaybookNotFound = "playbook_not_found" // data.playbook, data.revision
 	CodeBadParams        = "bad_params"         // problems
 	CodeNoNodes          = "no_nodes"           // data.cluster
+	CodeUnknownAction    = "unknown_action"     // data.cluster; data.unknown: action, stage, step, nodes (some), count, of; data.known
 	CodeNodePresent      = "node_present"       // data.cluster, data.node
 	CodeNotLeading       = "no_leader"          // the leader is changing
 )

@@ -46,6 +46,7 @@ type Node struct {
 	Role         string     `json:"role,omitempty"`          // PRIMARY, SECONDARY, RECOVERING or the agent's own; "" when unknown
 	Shards       []Shard    `json:"shards,omitzero"`         // nil when unknown
 	ProbeTimeout string     `json:"probe_timeout,omitempty"` // how long the agent's probe may take, such as 30s
+	Kinds        []string   `json:"kinds,omitempty"`         // of the actions that its agent knows; nil when unknown
 	AgentVersion string     `json:"agent_version,omitempty"`
 	StartTS      *time.Time `json:"start_ts,omitempty"`    // of the agent
 	ObservedTS   *time.Time `json:"observed_ts,omitempty"` // of the facts

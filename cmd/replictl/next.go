@@ -35,6 +35,8 @@ func afterError(code, path string, args []string, cluster string) []suggestion {
 		return []suggestion{{"store it", "apply -f FILE"}, {"see what is stored", "playbook list"}}
 	case code == record.CodeNoNodes, code == notFound && (path == "node list" || path == "run list"):
 		return []suggestion{{"see the clusters with known nodes", "cluster list"}}
+	case code == record.CodeUnknownAction:
+		return []suggestion{{"see the actions that a node has", "node get NODE --cluster " + cluster}}
 	case code == notFound && group == "node":
 		return []suggestion{{"see the known nodes", "node list --cluster " + cluster}}
 	case code == notFound && path == "run resolve":

@@ -77,6 +77,9 @@ func nodeLines(n record.Node) [][]string {
 	lines := [][]string{{"Node:", n.NodeID}, {"Cluster:", n.ClusterID}, {"Status:", strings.TrimSpace(string(n.Status) + " " + n.StatusReason)},
 		{"Role:", dash(n.Role)}, {"Present:", presence(n)}, {"Agent:", n.AgentURL + " " + n.AgentVersion},
 		{"Store:", dash(strings.TrimSpace(n.StoreID + " " + n.StoreVersion))}, {"Attributes:", string(attributes)}, {"Observed:", when(n.ObservedTS)}}
+	if n.Kinds != nil {
+		lines = append(lines, []string{"Actions:", strings.Join(n.Kinds, " ")})
+	}
 	for _, shard := range n.Shards {
 		lag := ""
 		if shard.Lag != nil {

@@ -50,6 +50,10 @@ func (a *answers) ShardsInfo(context.Context, string) (wire.ShardsInfo, error) {
 	return *a.shards, nil
 }
 
+func (a *answers) ActionsInfo(context.Context, string) (wire.ActionsInfo, error) {
+	return wire.ActionsInfo{}, errors.New("no such path")
+}
+
 func ask(agent *answers) record.Node {
 	v := NewInventory(InventoryConfig{Agents: agent, Clock: record.StartClock(), Concurrency: 1})
 	n := record.Node{NodeID: "n", ClusterID: "c"}

@@ -23,6 +23,7 @@ type agents interface {
 	NodeInfo(ctx context.Context, agentURL string) (wire.NodeInfo, error)
 	StoreInfo(ctx context.Context, agentURL string) (wire.StoreInfo, error)
 	ShardsInfo(ctx context.Context, agentURL string) (wire.ShardsInfo, error)
+	ActionsInfo(ctx context.Context, agentURL string) (wire.ActionsInfo, error)
 }
 
 // InventoryConfig is what an inventory works with.
@@ -47,6 +48,7 @@ type Inventory struct {
 	mu         sync.Mutex
 	nodes      map[string]map[string]*record.Node // by cluster, by node
 	unreadable map[record.NodeKey]string          // nodes whose keys cannot be read, with why
+	kinds      []string                           // of the node that appeared last: most nodes have the same
 	dirty      map[record.NodeKey]struct{}
 	save       chan struct{} // holds one signal
 	ready      chan struct{} // closed by the first complete snapshot

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/replicante-io/playbooks/membership"
@@ -12,7 +13,7 @@ import (
 func nodeOf(n *membership.Node) record.Node {
 	node := record.Node{
 		NodeID: n.NodeID, ClusterID: n.ClusterID, AgentURL: n.AgentURL, JournalID: n.JournalID, AgentVersion: n.AgentVersion,
-		StoreID: n.StoreID, StoreVersion: n.StoreVersion, Status: record.Status(n.Status),
+		StoreID: n.StoreID, StoreVersion: n.StoreVersion, Status: record.Status(n.Status), Kinds: n.Kinds,
 		StatusReason: record.CleanText(n.StatusReason, record.MaxReason), Role: n.Role,
 	}
 	if _, err := time.ParseDuration(n.ProbeTimeout); err == nil {
@@ -55,7 +56,7 @@ func (v *Inventory) appear(fresh record.Node, now time.Time) *record.Node {
 		known = &record.Node{Status: record.StatusUnknown}
 		v.nodes[fresh.ClusterID][fresh.NodeID] = known
 	}
-	fresh.Present, fresh.ObservedTS = true, known.ObservedTS
+	fresh.Present, fresh.ObservedTS, fresh.Kinds = true, known.ObservedTS, v.sharedKinds(fresh.Kinds)
 	switch {
 	case fresh.Status != "":
 		fresh.ObservedTS = &now
@@ -71,6 +72,17 @@ func (v *Inventory) appear(fresh record.Node, now time.Time) *record.Node {
 	delete(v.unreadable, known.Key())
 	v.dirty[known.Key()] = struct{}{}
 	return known
+}
+
+// sharedKinds is the same list of kinds, in the memory of the one before where both are equal. The caller holds mu.
+func (v *Inventory) sharedKinds(kinds []string) []string {
+	if !slices.Equal(v.kinds, kinds) {
+		v.kinds = kinds
+	}
+	if kinds == nil {
+		return nil
+	}
+	return v.kinds
 }
 
 // vanish notes that a node's key is gone. The caller holds mu.

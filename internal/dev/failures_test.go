@@ -1,6 +1,8 @@
 package dev_test
 
 import (
+	"errors"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -75,6 +77,37 @@ func TestAFailedActionIsNamedWithItsExitCodeAndItsLastLine(t *testing.T) {
 			if !strings.Contains(texts[where], "step restart failed: "+why) {
 				t.Errorf("%s: %q", where, texts[where])
 			}
+		}
+	})
+}
+
+func TestAnUnknownActionIsRefusedBeforeTheRunStarts(t *testing.T) {
+	address := etcdAddress(t)
+	guest(t, address, agent.Config{NodeID: "redis-1", Actions: map[string]agent.Command{"restart": shell("true"), "promote": shell("true")}})
+	guest(t, address, agent.Config{NodeID: "redis-2", Actions: map[string]agent.Command{"restart": shell("true")}})
+	life(t, dev.Config{Etcd: address}, func(plane *client.Client) {
+		joined(t, plane, 2)
+		for name, c := range map[string]struct{ stage, refused string }{
+			"misspelled": {"steps: [{name: restart, action: external.agent.replicante.io/restrat}]", "is not known to 2 of 2 nodes of cluster own: redis-1 and redis-2"},
+			"on-one":     {"steps: [{name: promote, action: external.agent.replicante.io/promote}]", "is not known to 1 of 2 nodes of cluster own: redis-2"},
+			"targeted":   {"targets: 'node.id == \"redis-1\"'\n      steps: [{name: promote, action: external.agent.replicante.io/promote}]", ""},
+		} {
+			run, err := startOwn(t, plane, name, "    - name: one\n      health: none\n      "+c.stage+"\n")
+			var refused *client.Error
+			switch {
+			case c.refused != "" && (!errors.As(err, &refused) || refused.Code != record.CodeUnknownAction || refused.Status != http.StatusUnprocessableEntity ||
+				!strings.Contains(refused.Message, c.refused)):
+				t.Errorf("%s: %v", name, err)
+			case c.refused == "" && err != nil:
+				t.Errorf("%s: %v", name, err)
+			case c.refused == "":
+				if run = follow(t, plane, run.ID); run.State != record.RunDone {
+					t.Errorf("%s: %s %+v", name, run.State, run.Error)
+				}
+			}
+		}
+		if runs, err := plane.Runs(t.Context(), client.RunFilter{Cluster: "own"}); err != nil || len(runs) != 1 {
+			t.Errorf("%d runs, %v", len(runs), err)
 		}
 	})
 }

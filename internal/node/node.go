@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -54,8 +55,14 @@ func New(config Config) *Node {
 	config.Agent.OnInfo = n.publish
 	config.Agent.Version = wire.AgentVersion{Number: config.Version}
 	n.agent = agent.New(config.Agent)
+	if kinds := n.agent.Kinds(); len(strings.Join(kinds, "")) <= maxKinds {
+		n.said.Kinds = kinds
+	}
 	return n
 }
+
+// maxKinds is how many bytes of kinds of actions a node's key may have. An agent with more is asked for them.
+const maxKinds = 8 << 10
 
 // Handler serves the agent.
 func (n *Node) Handler() http.Handler { return n.agent.Handler() }

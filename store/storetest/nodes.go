@@ -12,7 +12,7 @@ func nodesAreSaved(t *testing.T, backend Backend) {
 	s := open(t, backend)
 	ctx := t.Context()
 	term := beginTerm(t, s)
-	node := record.Node{NodeID: "n", ClusterID: "c", AgentURL: "http://a", Status: record.StatusHealthy, Present: true}
+	node := record.Node{NodeID: "n", ClusterID: "c", AgentURL: "http://a", Status: record.StatusHealthy, Present: true, Kinds: []string{"x/a"}}
 	other := record.Node{NodeID: "n", ClusterID: "d", AgentURL: "http://b", Status: record.StatusUnknown}
 	must(t, s.SaveNodes(ctx, term, []record.Node{node, other}))
 	node.Present, node.GoneTS, node.Status = false, startPlus(0), record.StatusUnreachable
