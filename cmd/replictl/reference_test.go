@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
+
+	"github.com/replicante-io/playbooks/internal/testenv"
 )
 
 func TestTheReferenceListsEveryCommand(t *testing.T) {
@@ -28,4 +30,21 @@ func TestTheReferenceListsEveryCommand(t *testing.T) {
 		}
 	}
 	walk(root)
+}
+
+func TestCommandsOfTheDocumentsExist(t *testing.T) {
+	for place, words := range testenv.DocumentedCommands(t, "../..", "replictl") {
+		root := (&tool{}).root()
+		cmd, rest, err := root.Find(words)
+		if err != nil {
+			t.Errorf("%s: %v", place, err)
+			continue
+		}
+		if cmd.HasSubCommands() && len(rest) > 0 && rest[0] != "…" && !strings.HasPrefix(rest[0], "-") {
+			t.Errorf("%s: there is no %s %s", place, cmd.CommandPath(), rest[0])
+		}
+		if err := cmd.ParseFlags(rest); err != nil {
+			t.Errorf("%s: %v", place, err)
+		}
+	}
 }
