@@ -180,7 +180,8 @@ func init() {
 			if v.text("error") != "" {
 				return "its agent at " + v.text("agent_url") + " cannot be reached: " + v.text("error")
 			}
-			return "its agent at " + v.text("agent_url") + " did not answer when its turn came" + optional("; waited ", v.text("waited"))
+			return "its agent at " + v.text("agent_url") + " did not answer when its turn came" + optional(": ", shorten(v.text("status_reason"))) +
+				optional("; waited ", v.text("waited"))
 		},
 		record.CodeUnknown: func(v values) string {
 			return "its agent at " + v.text("agent_url") + " did not report how step " + v.text("step") + " ended, nor that it was stopped"
@@ -290,7 +291,7 @@ func absentText(v values) string {
 	if v.text("what") == "check" {
 		return undecidedText(v)
 	}
-	return "cannot decide " + decisionText(v) + ": " + v.text("error") + "; waited " + v.text("waited")
+	return "cannot decide " + decisionText(v) + ": " + v.text("error") + ownStatusText(v) + "; waited " + v.text("waited")
 }
 
 // decisionText is what an expression decides.

@@ -23,7 +23,8 @@ func waitText(w *record.Wait) string {
 		}
 		return "an operator has to resume or cancel the run"
 	case record.WaitAgent:
-		return "the agent of node " + w.Node + others(v) + " does not answer (" + v.text("agent_url") + ")" + optional(": ", v.text("error")) + until(w)
+		return "the agent of node " + w.Node + others(v) + " does not answer (" + v.text("agent_url") + ")" + optional(": ", shorten(v.or("error", v.text("status_reason")))) +
+			until(w)
 	case record.WaitNode:
 		if v.text("code") == record.CauseLocked {
 			return "run " + v.text("run") + " has node " + w.Node + " locked for a batch"
@@ -32,7 +33,7 @@ func waitText(w *record.Wait) string {
 	case record.WaitUnsettled:
 		return unsettledText(w, v)
 	case record.WaitFacts:
-		return "the fact that decides " + decisionText(v) + " is absent: " + v.text("error") + until(w)
+		return "the fact that decides " + decisionText(v) + " is absent: " + v.text("error") + ownStatusText(v) + until(w)
 	case record.WaitGate:
 		return gateText(w, v)
 	case record.WaitRetry:

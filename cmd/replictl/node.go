@@ -33,9 +33,10 @@ func (t *tool) nodeList() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return t.list(items, "NODE\tSTATUS\tROLE\tPRESENT\tVERSION\tOBSERVED\tAGENT", len(items), func(i int) []string {
+			return t.list(items, "NODE\tSTATUS\tROLE\tPRESENT\tVERSION\tOBSERVED\tAGENT\tREASON", len(items), func(i int) []string {
 				n := items[i]
-				return []string{n.NodeID, string(n.Status), dash(n.Role), presence(n), dash(n.StoreVersion), when(n.ObservedTS), dash(n.AgentURL)}
+				return []string{n.NodeID, string(n.Status), dash(n.Role), presence(n), dash(n.StoreVersion), when(n.ObservedTS), dash(n.AgentURL),
+					dash(oneLine(n.StatusReason))}
 			})
 		}}
 }
@@ -45,6 +46,14 @@ func presence(n record.Node) string {
 		return "yes"
 	}
 	return "gone since " + when(n.GoneTS)
+}
+
+// status is the status of a node with the reason for it.
+func status(n record.Node) string {
+	if n.StatusReason == "" {
+		return string(n.Status)
+	}
+	return string(n.Status) + ": " + oneLine(n.StatusReason)
 }
 
 func (t *tool) nodeGet() *cobra.Command {
@@ -74,7 +83,7 @@ func nodeLines(n record.Node) [][]string {
 	if len(n.Attributes) > 0 {
 		attributes, _ = json.Marshal(n.Attributes) // a Document holds JSON values only
 	}
-	lines := [][]string{{"Node:", n.NodeID}, {"Cluster:", n.ClusterID}, {"Status:", strings.TrimSpace(string(n.Status) + " " + n.StatusReason)},
+	lines := [][]string{{"Node:", n.NodeID}, {"Cluster:", n.ClusterID}, {"Status:", status(n)},
 		{"Role:", dash(n.Role)}, {"Present:", presence(n)}, {"Agent:", n.AgentURL + " " + n.AgentVersion},
 		{"Store:", dash(strings.TrimSpace(n.StoreID + " " + n.StoreVersion))}, {"Attributes:", string(attributes)}, {"Observed:", when(n.ObservedTS)}}
 	if n.Kinds != nil {

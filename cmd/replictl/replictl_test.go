@@ -450,6 +450,16 @@ func TestNodesClustersAndTheLeaderAreShown(t *testing.T) {
 	if out := d.ok("node", "get", "node-1"); !strings.Contains(out, "HEALTHY") {
 		t.Fatal(out)
 	}
+	if err := d.SaveNodes(t.Context(), 1, []record.Node{{ClusterID: "demo", NodeID: "node-2", Status: record.StatusUnhealthy,
+		StatusReason: "replication\nis broken", Present: true}}); err != nil {
+		t.Fatal(err)
+	}
+	if out := d.ok("node", "list"); !strings.Contains(out, "  REASON\n") || !strings.Contains(out, "  replication is broken\n") {
+		t.Error(out)
+	}
+	if out := d.ok("node", "get", "node-2"); !strings.Contains(out, "UNHEALTHY: replication is broken\n") {
+		t.Error(out)
+	}
 	if gone := read[struct{ Forgotten bool }](t, d.ok("node", "forget", "node-1", "-o", "json")); !gone.Forgotten {
 		t.Fatal("the node was not forgotten")
 	}

@@ -141,12 +141,13 @@ func TestTheStartPromptNamesWhatIsInTheWay(t *testing.T) {
 	d := newOperator(t)
 	run := d.start()
 	now := record.Now()
-	if err := d.SaveNodes(t.Context(), 1, []record.Node{{ClusterID: "demo", NodeID: "node-2", Status: record.StatusUnreachable, Present: true},
+	if err := d.SaveNodes(t.Context(), 1, []record.Node{{ClusterID: "demo", NodeID: "node-2", Status: record.StatusUnreachable,
+		StatusReason: "connection refused", Present: true},
 		{ClusterID: "demo", NodeID: "node-3", Status: record.StatusHealthy, GoneTS: &now}}); err != nil {
 		t.Fatal(err)
 	}
 	s := d.runAt(t.Context(), terminal{in: strings.NewReader("n\n"), asks: true}, "run", "start", "restart", "--cluster", "demo")
-	for _, want := range []string{"2 of them unreachable: node-2, node-3", run.ID + " of restart is RUNNING", "waits in the queue"} {
+	for _, want := range []string{"2 of them unreachable: node-2 (connection refused), node-3", run.ID + " of restart is RUNNING", "waits in the queue"} {
 		if !strings.Contains(s.err, want) {
 			t.Errorf("no %q in %q", want, s.err)
 		}

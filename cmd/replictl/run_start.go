@@ -97,7 +97,7 @@ func (t *tool) confirm(ctx context.Context, c *client.Client, applied record.Pla
 	for _, node := range nodes {
 		names = append(names, node.NodeID)
 		if !node.Present || node.Status == record.StatusUnreachable {
-			unreachable = append(unreachable, node.NodeID)
+			unreachable = append(unreachable, unreachableNode(node))
 		}
 	}
 	t.note("server:    %s", list(t.servers))
@@ -119,6 +119,14 @@ func (t *tool) confirm(ctx context.Context, c *client.Client, applied record.Pla
 		t.note("           the new run waits in the queue while one of them is in the way")
 	}
 	return t.ask(ctx, "Start it? [y/N] ")
+}
+
+// unreachableNode is a node that is unreachable, with the reason for it.
+func unreachableNode(node record.Node) string {
+	if node.StatusReason == "" {
+		return node.NodeID
+	}
+	return node.NodeID + " (" + cut(node.StatusReason, 100) + ")"
 }
 
 // ask asks a person; the error says that the answer is not yes.

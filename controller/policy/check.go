@@ -146,7 +146,7 @@ func concerned(nodes []playbook.NodeReadings, seen *facts) []any {
 
 // addStatus adds to data how a node is, with the reason that its agent gave.
 func addStatus(data record.Document, fact *record.Node) {
-	if fact == nil {
+	if fact == nil || fact.Status == "" {
 		return
 	}
 	data["status"] = string(fact.Status)

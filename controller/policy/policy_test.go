@@ -897,3 +897,32 @@ func TestARetrySaysWhichAttemptOfHowMany(t *testing.T) {
 	w.end("node-1", record.ActionFailed, record.CodeExit)
 	check(2, 4)
 }
+
+func TestWhatWaitsForANodeSaysItsStatusAndTheReasonForIt(t *testing.T) {
+	for _, c := range []struct {
+		spec   string
+		status record.Status
+		code   string
+	}{
+		{oneStep, record.StatusUnreachable, record.CodeUnreachable},
+		{strings.Replace(oneStep, "      steps", "      order_by: node.role\n      steps", 1), record.StatusUnavailable, record.CodeUndecidable},
+		{strings.Replace(oneStep, "      steps", "      targets: node.role != \"x\"\n      steps", 1), record.StatusUnavailable, record.CodeUndecidable},
+		{strings.Replace(oneStep, "timeout: 1m", "when: node.role != \"x\"", 1), record.StatusUnavailable, record.CodeFactsAbsent},
+	} {
+		w := newWorld(t, 1, c.spec)
+		change(w.known, "node-1", func(n *record.Node) { n.Status, n.StatusReason = c.status, "no answer from redis" })
+		w.members(true)
+		w.apply(policy.Admit{})
+		w.observe()
+		w.observe() // at its step
+		if data := w.run.Waiting; data == nil || data.Data["status"] != string(c.status) || data.Data["status_reason"] != "no answer from redis" {
+			t.Errorf("%s: the run waits for %+v", c.spec, data)
+		}
+		w.pass(3 * time.Minute)
+		w.observe()
+		w.ended(record.RunFailed)
+		if err := w.nodes["node-1"].Error; err.Code != c.code || err.Data["status"] != string(c.status) || err.Data["status_reason"] != "no answer from redis" {
+			t.Errorf("%s: the node failed: %+v", c.spec, err)
+		}
+	}
+}

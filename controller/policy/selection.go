@@ -147,8 +147,9 @@ func (v *view) reachable(turn []candidate) (ready []candidate, unreachable []tur
 		fact := v.seen.of(c.rec.Node)
 		switch {
 		case fact != nil && fact.Status == record.StatusUnreachable:
-			unreachable = append(unreachable, turnWait{c.node, record.WaitAgent, &record.Error{
-				Code: record.CodeUnreachable, Data: record.Document{"agent_url": c.fact.AgentURL}}})
+			data := record.Document{"agent_url": c.fact.AgentURL}
+			addStatus(data, fact)
+			unreachable = append(unreachable, turnWait{c.node, record.WaitAgent, &record.Error{Code: record.CodeUnreachable, Data: data}})
 		case fact == nil && (v.ordersByFacts() || v.asksHealth || c.rec.Absent || c.waits()):
 		default:
 			ready = append(ready, c)
@@ -201,7 +202,9 @@ func undecidable(what string, n *node, err error) *record.Error {
 	if !n.answers() {
 		code = record.CodeUndecidable
 	}
-	return &record.Error{Code: code, Data: record.Document{"what": what, "node": n.rec.Node, "error": err.Error()}}
+	data := record.Document{"what": what, "node": n.rec.Node, "error": err.Error()}
+	addStatus(data, &n.fact)
+	return &record.Error{Code: code, Data: data}
 }
 
 // answers reports whether the node's agent answers and its datastore is up, as last observed.

@@ -191,6 +191,7 @@ func (p *Plan) awaitFact(n *node, err error) bool {
 	}
 	if *wait == nil || (*wait).Node == n.rec.Node || !p.now.Before(*(*wait).Until) {
 		data := about{what: "targets", node: n.rec.Node}.data(p.stageSpec().Name, err)
+		addStatus(data, &n.fact)
 		p.replaceWait(wait, &record.Wait{For: record.WaitFacts, Since: since, Until: &until, Stage: p.stageSpec().Name, Node: n.rec.Node, Data: data})
 	}
 	return true

@@ -105,6 +105,7 @@ func (p *Plan) undecidedStep(n *node, e *record.NodeStage, a about, err error) {
 	key := nodeKey(ForStep, n)
 	p.spend(key)
 	data := a.data(e.Name, err)
+	addStatus(data, &n.fact)
 	if !errors.Is(err, playbook.ErrAbsent) {
 		p.endNode(n, record.NodeFailed, &record.Error{Code: record.CodeExpression, Data: data})
 		return
