@@ -76,11 +76,20 @@ func stageEventText(e record.Event) string {
 	case record.EventBatchStarted:
 		return batch + " started" + batchNodes(e.Data)
 	case record.EventBatchChecking:
-		return batch + " waits until its nodes are healthy"
+		return batch + " waits until its nodes are healthy" + atMost(e.Data)
 	case record.EventBatchFinished:
 		return batch + " finished"
 	}
 	return unknownEventText(e)
+}
+
+// atMost is until when something waits at most.
+func atMost(data record.Document) string {
+	end, err := time.Parse(time.RFC3339Nano, text(data, "until"))
+	if err != nil {
+		return ""
+	}
+	return ", until " + end.UTC().Format(time.RFC3339) + " at most"
 }
 
 func nodeEventText(e record.Event) string {

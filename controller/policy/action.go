@@ -7,6 +7,18 @@ import (
 	"github.com/replicante-io/playbooks/record"
 )
 
+// acts reports whether an action of the node is in flight.
+func (n *node) acts() bool {
+	a := n.lastAction()
+	return a != nil && a.State.InFlight()
+}
+
+// awaitsEnd reports whether the node waits, in its batch, for the end of an UNKNOWN action to be known or for its health to decide.
+func (n *node) awaitsEnd() bool {
+	e := n.batchEntry()
+	return e != nil && (e.State == record.NodeStageSettling || e.State == record.NodeStageVerifying)
+}
+
 // lastAction is the latest action of the node, of any stage. Only it can be in flight or unsettled.
 func (n *node) lastAction() *record.Action {
 	if len(n.rec.Actions) == 0 {

@@ -155,6 +155,9 @@ func (p *Plan) endNode(n *node, state record.NodeState, err *record.Error) {
 // leaveBatch is called when the node is no longer a member of the open batch.
 func (p *Plan) leaveBatch(n *node) {
 	delete(p.holders, n.rec.Node)
+	if !n.acts() {
+		delete(p.silent, n.rec.Node)
+	}
 	p.unlock(n)
 	p.checkGone(n)
 }

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"errors"
+	"time"
 
 	"github.com/replicante-io/playbooks/playbook"
 	"github.com/replicante-io/playbooks/record"
@@ -54,7 +55,9 @@ func (p *Plan) openGate(g *group, members []*node) {
 	rec.Waiting = &record.Wait{For: record.WaitGate, Since: p.now, Until: later(p.now, spec.Health.Timeout), Stage: spec.Name}
 	g.seen = nil
 	p.pending.run = true
-	p.event(record.EventBatchChecking, "", spec.Name, "", p.batchData(g))
+	data := p.batchData(g)
+	data["until"] = rec.Waiting.Until.Format(time.RFC3339Nano)
+	p.event(record.EventBatchChecking, "", spec.Name, "", data)
 	for _, n := range members {
 		e := n.batchEntry()
 		e.HealthyTS = nil

@@ -105,7 +105,9 @@ func (q Queue) apply(p *Plan) *record.RejectedError {
 }
 
 func (s AgentSilent) apply(p *Plan) *record.RejectedError {
-	p.silent[s.Node] = s.Reason
+	if n := p.nodes[s.Node]; n != nil && (n.acts() || n.awaitsEnd()) { // else the run does not wait for it
+		p.silent[s.Node] = s.Reason
+	}
 	return nil
 }
 

@@ -926,3 +926,69 @@ func TestWhatWaitsForANodeSaysItsStatusAndTheReasonForIt(t *testing.T) {
 		}
 	}
 }
+
+func TestEachWaitHasAnEventWithItsEnd(t *testing.T) {
+	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	const unknown = `  stages:
+    - name: restart
+      steps: [{name: restart, action: x/restart, timeout: 1m, on_unknown: ON}]
+      health: {check: 'node.status == "HEALTHY"', timeout: 30s}
+`
+	for name, c := range map[string]struct {
+		spec string
+		do   func(w *world)
+		want record.WaitReason
+		ends time.Duration // after start; 0 for a wait that has no end
+	}{
+		"a silent agent": {oneStep, func(w *world) { w.first(policy.AgentSilent{Node: "node-1", Reason: "refused"}) }, record.WaitAgent, time.Minute},
+		"a silent agent that is told to stop": {oneStep, func(w *world) {
+			w.pass(time.Minute)
+			w.first(policy.AgentSilent{Node: "node-1", Reason: "refused"})
+		}, record.WaitAgent, 80 * time.Second},
+		"a machine that may have died": {oneStep, func(w *world) {
+			change(w.known, "node-1", func(n *record.Node) { n.Present = false })
+			w.members(false, "node-1")
+			w.first(policy.AgentSilent{Node: "node-1", Reason: "refused"})
+		}, record.WaitAgent, 30 * time.Second},
+		"an unknown end": {strings.Replace(unknown, "ON", "retry", 1), func(w *world) { w.unsettle("node-1") }, record.WaitUnsettled, time.Minute},
+		"a silent agent with an unknown end": {strings.Replace(unknown, "ON", "retry", 1), func(w *world) {
+			w.unsettle("node-1")
+			w.first(policy.AgentSilent{Node: "node-1", Reason: "refused"})
+		}, record.WaitAgent, time.Minute},
+		"health that decides": {strings.Replace(unknown, "ON", "health", 1), func(w *world) { w.unsettle("node-1") }, record.WaitGate, 30 * time.Second},
+		"an ended run":        {strings.Replace(unknown, "ON", "fail", 1), func(w *world) { w.unsettle("node-1") }, record.WaitUnsettled, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 1, c.spec)
+			w.apply(policy.Admit{})
+			w.observe()
+			c.do(w)
+			wait := w.run.Waiting
+			if wait == nil || wait.For != c.want {
+				t.Fatalf("the run waits for %+v", wait)
+			}
+			if end := wait.Until; (end != nil) != (c.ends > 0) || end != nil && !end.Equal(start.Add(c.ends)) {
+				t.Errorf("the wait ends at %v", end)
+			}
+			last := w.events[len(w.events)-1]
+			if last.Type != record.EventRunWaiting || last.Data["for"] != string(c.want) || (last.Data["until"] == nil) != (c.ends == 0) {
+				t.Errorf("the last event is %+v", last)
+			}
+		})
+	}
+}
+
+// unsettle has the action of a node end without anybody knowing how, or whether.
+func (w *world) unsettle(node string) {
+	w.apply(policy.Ended{Node: node, ActionID: w.orders[node].Action.ID, State: record.ActionUnknown, Unsettled: true})
+}
+
+func TestAnAgentThatNothingWaitsForKeepsNothing(t *testing.T) {
+	w := newWorld(t, 2, strings.Replace(oneStep, "      steps", "      max_failures: 1\n      health: none\n      steps", 1))
+	w.apply(policy.Admit{})
+	w.unsettle("node-1")
+	w.first(policy.AgentSilent{Node: "node-1", Reason: "refused"})
+	if w.run.Waiting != nil {
+		t.Errorf("node-2 is %s, and the run waits for %+v", w.nodes["node-2"].State, w.run.Waiting)
+	}
+}

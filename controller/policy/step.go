@@ -125,6 +125,7 @@ func (p *Plan) undecidedStep(n *node, e *record.NodeStage, a about, err error) {
 // passStep takes the node past its step.
 func (p *Plan) passStep(n *node, e *record.NodeStage) {
 	p.cancelRequest(nodeKey(ForVerifying, n))
+	delete(p.silent, n.rec.Node)
 	e.Step++
 	e.FailedAttempts, e.HealthyTS = 0, nil
 	p.setEntry(n, e, record.NodeStageReady, nil)

@@ -28,7 +28,7 @@ func (w waits) remove(n *node, e *record.NodeStage) {
 	delete(w[waitKey{e.Waiting.For, e.State.InBatch()}], n.rec.Node)
 }
 
-// updateWaiting records what keeps the run. Every change of it is an event, until the run has ended.
+// updateWaiting records what keeps the run. Every change of it is an event.
 func (p *Plan) updateWaiting() {
 	next, old := p.currentWait(), p.run.Waiting
 	if next != nil && old != nil && next.For == old.For && next.Stage == old.Stage && next.Node == old.Node {
@@ -46,7 +46,7 @@ func (p *Plan) setWaiting(next *record.Wait) {
 	}
 	p.run.Waiting = next
 	p.pending.run = true
-	if old.Same(next) || p.ended() && next != nil { // more is known about the same wait, or the run itself waits for nothing
+	if old.Same(next) { // more is known about the same wait
 		return
 	}
 	data, stage, node := record.Document{}, "", ""
@@ -82,14 +82,34 @@ func (p *Plan) currentWait() *record.Wait {
 		}
 		return &record.Wait{For: record.WaitPause, Since: p.now, Data: data}
 	case len(p.silent) > 0:
-		name := p.firstOf(record.WaitAgent, maps.Keys(p.silent))
-		return &record.Wait{For: record.WaitAgent, Since: p.now, Node: name, Data: record.Document{
-			"error": p.silent[name], "nodes": int64(len(p.silent)), "agent_url": p.nodes[name].agentURL()}}
+		return p.silentWait()
 	}
 	if wait := p.stageWait(); wait != nil {
 		return wait
 	}
 	return p.nodeWait()
+}
+
+// silentWait is the wait for agents with an action that do not answer, by one of them: until its action is stopped or given up.
+func (p *Plan) silentWait() *record.Wait {
+	name := p.firstOf(record.WaitAgent, maps.Keys(p.silent))
+	n := p.nodes[name]
+	wait := &record.Wait{For: record.WaitAgent, Since: p.now, Node: name, Data: record.Document{
+		"error": p.silent[name], "nodes": int64(len(p.silent)), "agent_url": n.agentURL()}}
+	switch a := n.lastAction(); {
+	case n.awaitsEnd():
+		wait.Until = n.batchEntry().Waiting.Until
+	case a.State == record.ActionCancelling:
+		wait.Until = a.CancelUntil
+	default:
+		wait.Until = later(a.DeadlineTS, 0)
+		if p.decidesRemoval(n) { // its machine may have died
+			if lost := later(*n.rec.GoneTS, p.Grace()); lost.After(p.now) && lost.Before(*wait.Until) {
+				wait.Until = lost
+			}
+		}
+	}
+	return wait
 }
 
 // stageWait is what keeps the open stage, or a group of it.
