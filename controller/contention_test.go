@@ -19,7 +19,7 @@ func TestRunAfterOneThatWasCancelledBetweenTwoWaves(t *testing.T) {
 		h := newInstallation(t, 1500, "  stages: [{name: s, batch: \"100%\", health: none, steps: [{name: a, action: x/a, args: {delay: 200ms}}]}]\n")
 		h.lead()
 		defer h.kill()
-		h.store.Intercept(func(op string, do func() error) error {
+		h.memory.Intercept(func(op string, do func() error) error {
 			if op == "Commit" {
 				time.Sleep(500 * time.Millisecond)
 			}
@@ -38,7 +38,7 @@ func TestRunAfterOneThatWasCancelledBetweenTwoWaves(t *testing.T) {
 			t.Fatal(err)
 		}
 		h.await(id, record.RunCancelled)
-		h.store.Intercept(nil)
+		h.memory.Intercept(nil)
 		stats, _ := h.current.Stats()
 		t.Logf("after the run has ended: %+v", stats.Clusters["c"])
 		next := h.start(record.Request{}, record.RunRequest{}).ID
@@ -124,7 +124,7 @@ func TestTwoCommandsAtOnceToARunThatHasEnded(t *testing.T) {
 		if run.Unsettled != 0 || run.Counts[record.NodeUnknown] != 2 {
 			t.Fatalf("unsettled %d, %v", run.Unsettled, run.Counts)
 		}
-		h.store.Intercept(func(op string, do func() error) error {
+		h.memory.Intercept(func(op string, do func() error) error {
 			if op == "Claim" {
 				time.Sleep(100 * time.Millisecond) // the other command comes meanwhile
 			}
@@ -141,7 +141,7 @@ func TestTwoCommandsAtOnceToARunThatHasEnded(t *testing.T) {
 			})
 		}
 		wait.Wait()
-		h.store.Intercept(nil)
+		h.memory.Intercept(nil)
 		nodes, _, _ := h.store.RunNodes(t.Context(), id, nil, store.Page{})
 		for _, n := range nodes {
 			if n.State != record.NodeDone {

@@ -90,7 +90,7 @@ func TestCommitInDoubtLandsOnce(t *testing.T) {
 			id := h.start(record.Request{}, record.RunRequest{}).ID
 			for range 20 {
 				time.Sleep(50 * time.Millisecond)
-				h.store.FailNext("Commit", stored)
+				h.memory.FailNext("Commit", stored)
 			}
 			h.await(id, record.RunDone)
 			h.onceEach()
@@ -105,13 +105,13 @@ func TestNothingIsSentWhileTheStoreIsAway(t *testing.T) {
 		defer h.kill()
 		id := h.start(record.Request{}, record.RunRequest{}).ID
 		time.Sleep(100 * time.Millisecond)
-		h.store.Intercept(func(op string, do func() error) error { return fmt.Errorf("%s: %w", op, store.ErrUnavailable) })
+		h.memory.Intercept(func(op string, do func() error) error { return fmt.Errorf("%s: %w", op, store.ErrUnavailable) })
 		before, _ := h.fleet.starts()
 		time.Sleep(time.Minute)
 		if after, _ := h.fleet.starts(); len(after) != len(before) {
 			t.Errorf("%d actions were started while nothing could be saved", len(after)-len(before))
 		}
-		h.store.Intercept(nil)
+		h.memory.Intercept(nil)
 		h.await(id, record.RunDone)
 	})
 }

@@ -19,10 +19,10 @@ import (
 // away makes every write fail until it is called with false.
 func (h *installation) away(away bool) {
 	if !away {
-		h.store.Intercept(nil)
+		h.memory.Intercept(nil)
 		return
 	}
-	h.store.Intercept(func(op string, _ func() error) error { return fmt.Errorf("%s: %w", op, store.ErrUnavailable) })
+	h.memory.Intercept(func(op string, _ func() error) error { return fmt.Errorf("%s: %w", op, store.ErrUnavailable) })
 }
 
 func TestReadsFromMemoryAreWhatIsCommitted(t *testing.T) {

@@ -221,7 +221,8 @@ func (f *fleet) starts() (byID map[string]int, byNode map[string]int) {
 // installation is a store, agents, members, and the controllers that lead one after the other.
 type installation struct {
 	t       testing.TB
-	store   *storetest.Memory
+	store   store.Store
+	memory  *storetest.Memory // the store, where it is not another one
 	fleet   *fleet
 	nodes   []string
 	keys    map[string][]string // the kinds that keys report
@@ -235,7 +236,14 @@ type installation struct {
 }
 
 func newInstallation(t testing.TB, nodes int, spec string) *installation {
-	h := &installation{t: t, store: storetest.NewMemory(), fleet: newFleet(), log: hclog.NewNullLogger(), join: make(chan membership.Update)}
+	memory := storetest.NewMemory()
+	h := newInstallationOn(t, memory, nodes, spec)
+	h.memory = memory
+	return h
+}
+
+func newInstallationOn(t testing.TB, primary store.Store, nodes int, spec string) *installation {
+	h := &installation{t: t, store: primary, fleet: newFleet(), log: hclog.NewNullLogger(), join: make(chan membership.Update)}
 	for i := range nodes {
 		h.nodes = append(h.nodes, fmt.Sprintf("node-%d", i+1))
 	}

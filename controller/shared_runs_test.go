@@ -49,7 +49,7 @@ func chaosOnce(t *testing.T, seed uint64) {
 		var mu sync.Mutex
 		ri := rand.New(rand.NewPCG(seed, 8))
 		intercept := func() {
-			h.store.Intercept(func(op string, do func() error) error {
+			h.memory.Intercept(func(op string, do func() error) error {
 				if op != "Commit" {
 					return do()
 				}
@@ -87,7 +87,7 @@ func chaosOnce(t *testing.T, seed uint64) {
 					ids = append(ids, run.ID)
 				}
 			case x == 3:
-				h.store.Intercept(nil)
+				h.memory.Intercept(nil)
 				h.kill()
 				h.lead()
 				intercept()
@@ -115,7 +115,7 @@ func chaosOnce(t *testing.T, seed uint64) {
 				h.join <- membership.Update{Changes: []membership.Change{h.key(name)}}
 			}
 		}
-		h.store.Intercept(nil)
+		h.memory.Intercept(nil)
 		h.fleet.mu.Lock()
 		h.fleet.down = map[string]bool{}
 		h.fleet.mu.Unlock()

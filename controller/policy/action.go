@@ -39,6 +39,9 @@ func (p *Plan) start(n *node, e *record.NodeStage, step *playbook.Step, args rec
 	if args == nil {
 		args = record.Document{}
 	}
+	if n.dirty {
+		p.written += record.Size(args)
+	}
 	n.rec.Actions = append(n.rec.Actions, record.Action{
 		ID:    record.ActionID(p.run.ID, n.rec.Node, e.Name, e.Pass, step.Name, attempt),
 		Stage: e.Name, Pass: e.Pass, Step: step.Name, Attempt: attempt,

@@ -90,7 +90,7 @@ func (p *Plan) begin(now time.Time) {
 	p.forgetOrders()
 	p.effects = Effects{}
 	p.answers = map[FactKey]*facts{}
-	p.entered, p.more = 0, false
+	p.entered, p.written, p.more = 0, 0, false
 	postponed := p.queue.postponed
 	p.queue.postponed = nil
 	for _, n := range postponed {
@@ -162,6 +162,7 @@ func (p *Plan) touch(n *node) {
 func (p *Plan) mark(n *node) {
 	if !n.dirty {
 		n.dirty = true
+		p.written += n.size()
 		p.pending.nodes = append(p.pending.nodes, n)
 	}
 }

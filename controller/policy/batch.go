@@ -207,7 +207,7 @@ func (p *Plan) startBatch(g *group, names []string) {
 func (p *Plan) enterBatch(g *group) bool {
 	entered := false
 	for len(g.chosen) > 0 {
-		if p.entered >= maxEntries {
+		if p.entered >= maxEntries || !p.room() {
 			p.more = true
 			break
 		}

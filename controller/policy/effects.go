@@ -29,7 +29,7 @@ type Effects struct {
 	UnlockNodes []string
 	// WakeAt is when the plan needs a Tick at the latest; nil for never.
 	WakeAt *time.Time
-	// Continue asks for a Tick at once: there was more to start than one commit should hold.
+	// Continue asks for a Tick at once: there was more to do than one commit should hold.
 	Continue bool
 }
 

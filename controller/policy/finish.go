@@ -4,8 +4,21 @@ import (
 	"github.com/replicante-io/playbooks/record"
 )
 
-// finish ends the run. Nothing is in flight.
-func (p *Plan) finish(outcome record.RunState) {
+// finish ends the run. Nothing is in flight. It is false where the records of its nodes are more than one commit should hold.
+func (p *Plan) finish(outcome record.RunState) bool {
+	for _, name := range p.names {
+		if n := p.nodes[name]; !n.rec.State.Final() && !p.room() {
+			p.more = true
+			return false
+		}
+		p.finishNode(p.nodes[name], outcome)
+	}
+	p.endRun(outcome)
+	return true
+}
+
+// endRun ends the run, with the nodes that have not ended.
+func (p *Plan) endRun(outcome record.RunState) {
 	for _, name := range p.names {
 		p.finishNode(p.nodes[name], outcome)
 	}

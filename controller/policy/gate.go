@@ -11,10 +11,16 @@ import (
 // gate decides about the nodes of a group's batch that passed all steps: all of them must be healthy at once, for as long
 // as the stage's settle says; when the timeout is over, those that are not have failed. True means that it decided.
 func (p *Plan) gate(g *group) bool {
-	rec, health := p.groupRecord(g), p.stageSpec().Health
-	members := p.members(g)
+	rec, members := p.groupRecord(g), p.members(g)
 	if rec.State != record.GroupChecking || rec.Waiting == nil {
 		p.openGate(g, members)
+	}
+	if !p.enterGate(members) {
+		return false
+	}
+	if g.decided {
+		reasons, _ := p.checkMembers(members, g.seen)
+		return p.passMembers(g, members, reasons)
 	}
 	key := p.stageKey(ForGate, g)
 	seen := p.gateFacts(g, key, members)
@@ -30,10 +36,18 @@ func (p *Plan) gate(g *group) bool {
 		return false
 	}
 	p.cancelRequest(key)
-	rec.Waiting = nil
-	p.pending.run = true
-	left := maxExplainSteps
+	g.seen, g.decided = seen, true
+	return p.passMembers(g, members, reasons)
+}
+
+// passMembers carries out what the gate has decided. It is false while there are more nodes than one commit should hold.
+func (p *Plan) passMembers(g *group, members []*node, reasons map[*node]*unmet) bool {
+	health, seen, left := p.stageSpec().Health, g.seen, maxExplainSteps
 	for _, n := range members {
+		if !p.room() {
+			p.more = true
+			return false
+		}
 		healthy := n.batchEntry().HealthyTS
 		switch why := reasons[n]; {
 		case why != nil:
@@ -46,6 +60,8 @@ func (p *Plan) gate(g *group) bool {
 			p.passGate(n)
 		}
 	}
+	p.groupRecord(g).Waiting, g.decided = nil, false
+	p.pending.run = true
 	return true
 }
 
@@ -53,16 +69,31 @@ func (p *Plan) openGate(g *group, members []*node) {
 	rec, spec := p.groupRecord(g), p.stageSpec()
 	rec.State = record.GroupChecking
 	rec.Waiting = &record.Wait{For: record.WaitGate, Since: p.now, Until: later(p.now, spec.Health.Timeout), Stage: spec.Name}
-	g.seen = nil
+	g.seen, g.decided = nil, false
 	p.pending.run = true
 	data := p.batchData(g)
 	data["until"] = rec.Waiting.Until.Format(time.RFC3339Nano)
 	p.event(record.EventBatchChecking, "", spec.Name, "", data)
 	for _, n := range members {
-		e := n.batchEntry()
-		e.HealthyTS = nil
-		p.setEntry(n, e, record.NodeStageChecking, nil)
+		if e := n.batchEntry(); e.HealthyTS != nil {
+			e.HealthyTS = nil
+			p.mark(n)
+		}
 	}
+}
+
+// enterGate records that the members are at the gate. It is false while there are more than one commit should hold.
+func (p *Plan) enterGate(members []*node) bool {
+	for _, n := range members {
+		if e := n.batchEntry(); e.State != record.NodeStageChecking {
+			if !p.room() {
+				p.more = true
+				return false
+			}
+			p.setEntry(n, e, record.NodeStageChecking, nil)
+		}
+	}
+	return true
 }
 
 // gateFacts are the facts on which the gate decides now; nil while it has to wait for some.

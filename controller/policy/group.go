@@ -18,6 +18,7 @@ type group struct {
 	working int      // members of the open batch that have steps before them
 	passed  int      // members that passed all steps and wait for the gate
 	seen    *facts   // the last facts that the open gate has seen
+	decided bool     // the gate has decided on them, for more nodes than one commit should hold
 }
 
 func (g *group) count(state record.NodeStageState, by int) {
@@ -62,7 +63,7 @@ func (p *Plan) progressGroup(g *group) bool {
 // closeBatch ends the open batch: all its nodes have ended their part.
 func (p *Plan) closeBatch(g *group) {
 	rec := p.groupRecord(g)
-	rec.State, rec.Size, rec.Waiting, g.seen = record.GroupIdle, 0, nil, nil
+	rec.State, rec.Size, rec.Waiting, g.seen, g.decided = record.GroupIdle, 0, nil, nil, false
 	p.pending.run = true
 	p.event(record.EventBatchFinished, "", p.stageSpec().Name, "", p.batchData(g))
 	if p.dropTaken(g); len(g.pending) > 0 && p.stageSpec().BatchPause > 0 {

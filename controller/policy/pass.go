@@ -151,8 +151,7 @@ func (p *Plan) endPass() bool {
 		}
 	}
 	if !newcomers {
-		p.finish(record.RunDone)
-		return true
+		return p.finish(record.RunDone)
 	}
 	number := 1
 	if p.pass.kind == record.PassNewcomers {

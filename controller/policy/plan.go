@@ -44,6 +44,8 @@ type Config struct {
 	Claimed bool
 	// Refused is what the store has refused of the run.
 	Refused Refused
+	// CommitBytes is about how much one commit writes where a decision can be carried out node by node; 0: CommitBytes.
+	CommitBytes int
 }
 
 // Plan is a run with its node records and what follows from them. It is not safe for concurrent use, and is worthless
@@ -63,7 +65,8 @@ type Plan struct {
 	pending changes // what the next commit holds
 	queue   workQueue
 	entered int  // how many nodes entered a batch or started in this Apply
-	more    bool // there was more to start than one commit should hold
+	written int  // about how many bytes of node records its commit has
+	more    bool // there was more to do than one commit should hold
 
 	// What follows from the records.
 	timers   timers
@@ -100,6 +103,9 @@ func Load(config Config, run record.Run, nodes []record.RunNode, known []record.
 	spec, err := playbook.Load(run.Playbook.Spec)
 	if err != nil {
 		return nil, fmt.Errorf("load the playbook of run %s: %w", run.ID, err)
+	}
+	if config.CommitBytes == 0 {
+		config.CommitBytes = CommitBytes
 	}
 	p := &Plan{
 		config: config, run: run, spec: spec, nodes: make(map[string]*node, len(nodes)),

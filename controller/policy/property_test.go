@@ -50,7 +50,7 @@ func anySpec(t *rapid.T) string {
 // checks every commit (world.check, world.moved). Then everything goes well, and the run must end.
 func TestWhateverHappensBudgetsHoldAndNothingStartsTwice(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		w := newWorld(t, rapid.IntRange(1, 5).Draw(t, "nodes"), anySpec(t))
+		w := newWorld(t, rapid.IntRange(1, 5).Draw(t, "nodes"), anySpec(t)).withCommits(rapid.SampledFrom([]int{0, 1, 2000}).Draw(t, "commit"))
 		for name := range w.known {
 			w.known[name] = healthy(w, name)
 		}

@@ -41,7 +41,7 @@ func (p *Plan) endRefused() {
 	reason := notStorable(p.config.Refused.Run)
 	if p.run.State == record.RunPending || p.run.State == record.RunPendingApprove {
 		p.run.Error = reason
-		p.finish(record.RunFailed)
+		p.endRun(record.RunFailed)
 		return
 	}
 	p.fail(reason)

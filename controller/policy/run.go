@@ -30,8 +30,7 @@ func (p *Plan) progress() bool {
 	if g := p.groupAtGate(); g != nil && p.run.Outcome == record.RunFailed {
 		return p.gate(g)
 	}
-	p.finish(p.run.Outcome)
-	return true
+	return p.finish(p.run.Outcome)
 }
 
 // groupAtGate is a group with nodes that passed all steps and wait for its gate; nil when there is none.

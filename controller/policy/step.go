@@ -81,6 +81,10 @@ func (p *Plan) tryStep(n *node, e *record.NodeStage, step *playbook.Step) bool {
 			return true
 		}
 	}
+	if !p.room() {
+		p.postpone(n)
+		return false
+	}
 	args, err := step.Args.Resolve(vars)
 	if err != nil {
 		p.undecidedStep(n, e, about{what: "args", step: step.Name}, err)
@@ -91,8 +95,7 @@ func (p *Plan) tryStep(n *node, e *record.NodeStage, step *playbook.Step) bool {
 		return false
 	}
 	if p.entered >= 2*maxEntries { // a node that enters starts in the same commit
-		p.more = true
-		p.queue.postponed = append(p.queue.postponed, n)
+		p.postpone(n)
 		return false
 	}
 	p.cancelRequest(key)

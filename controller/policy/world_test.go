@@ -34,6 +34,7 @@ type world struct {
 	known map[string]record.Node
 	facts map[string]record.Node // as the plan has them
 	plan  *policy.Plan
+	bytes int // of one commit; 0: as usual
 
 	outstanding
 	events   []record.Event
@@ -142,6 +143,13 @@ func newWorld(t tb, n int, spec string) *world {
 	return w
 }
 
+// withCommits is the world, whose plan writes so many bytes by one commit.
+func (w *world) withCommits(bytes int) *world {
+	w.bytes = bytes
+	w.load(false)
+	return w
+}
+
 func (w *world) alive(name string) record.Node {
 	return record.Node{
 		NodeID: name, ClusterID: "c", AgentURL: "http://" + name, JournalID: "j-" + name, Status: record.StatusHealthy, Present: true,
@@ -174,7 +182,7 @@ func (w *world) fresh(claim bool) *policy.Plan {
 	for _, name := range slices.Sorted(maps.Keys(w.nodes)) {
 		nodes = append(nodes, clone(w.t, w.nodes[name]))
 	}
-	plan, err := policy.Load(policy.Config{Grace: 30 * time.Second, Claimed: claim, Refused: w.refused}, clone(w.t, w.run), nodes,
+	plan, err := policy.Load(policy.Config{Grace: 30 * time.Second, Claimed: claim, Refused: w.refused, CommitBytes: w.bytes}, clone(w.t, w.run), nodes,
 		slices.Collect(maps.Values(w.facts)))
 	if err != nil {
 		w.t.Fatalf("load: %v", err)

@@ -159,9 +159,9 @@ func (w *merged) take() []post {
 	return posts
 }
 
-// Drain waits for the first input and takes what is there, at most max and the merged inputs. At wake (nil: never), or at once with
-// now, it returns a Tick where there is nothing else. It is false when ctx ended.
-func (m *mailbox) Drain(ctx context.Context, clock record.Clock, wake *time.Time, now bool, max int) ([]post, bool) {
+// Drain waits for the first input and takes what is there: the merged inputs and at most maxDrain others, of which weight, in bytes, makes
+// one commit. At wake (nil: never), or at once with now, it returns a Tick where there is nothing else. It is false when ctx ended.
+func (m *mailbox) Drain(ctx context.Context, clock record.Clock, wake *time.Time, now bool, weight func(policy.Input) int) ([]post, bool) {
 	var due <-chan time.Time
 	if wake != nil {
 		timer := time.NewTimer(wake.Sub(clock.Now()))
@@ -172,7 +172,7 @@ func (m *mailbox) Drain(ctx context.Context, clock record.Clock, wake *time.Time
 		if ctx.Err() != nil {
 			return nil, false
 		}
-		if posts := m.take(max); len(posts) > 0 {
+		if posts := m.take(weight); len(posts) > 0 {
 			return posts, true
 		}
 		tick := []post{{input: policy.Tick{}}}
@@ -189,11 +189,15 @@ func (m *mailbox) Drain(ctx context.Context, clock record.Clock, wake *time.Time
 	}
 }
 
-func (m *mailbox) take(max int) []post {
+func (m *mailbox) take(weight func(policy.Input) int) []post {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	posts := m.merged.take()
-	n := min(max, len(m.queue))
+	n, taken := 0, 0
+	for n < min(maxDrain, len(m.queue)) && (n == 0 || taken < policy.CommitBytes) {
+		taken += weight(m.queue[n].input)
+		n++
+	}
 	posts = append(posts, m.queue[:n]...)
 	if m.queue = m.queue[n:]; len(m.queue) == 0 {
 		m.queue = nil

@@ -21,7 +21,7 @@ import (
 	"github.com/replicante-io/playbooks/store"
 )
 
-// maxDrain bounds the inputs of one commit.
+// maxDrain bounds the inputs of one commit; policy.CommitBytes bounds what they add to it.
 const maxDrain = 1024
 
 // CommitTimeout bounds one try of a commit; a try that is in doubt is repeated.
@@ -123,7 +123,7 @@ func (r *Runner) loop(ctx context.Context) error {
 		if done, err := r.finishIfEnded(ctx); done || err != nil {
 			return err
 		}
-		posts, ok := r.mailbox.Drain(ctx, r.Clock, effects.WakeAt, effects.Continue, maxDrain)
+		posts, ok := r.mailbox.Drain(ctx, r.Clock, effects.WakeAt, effects.Continue, r.plan.Weight)
 		if !ok {
 			return nil
 		}
