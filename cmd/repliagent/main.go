@@ -41,7 +41,12 @@ func command(hangups <-chan os.Signal) *cobra.Command {
 
 It only runs the commands in its configuration. Every key of the configuration that is a single value is also a flag and
 an environment variable: node.id is --node-id and REPLIAGENT_NODE_ID. A flag has precedence over the environment, the
-environment over the file.`,
+environment over the file. The file alone has actions (the commands), probe (how it finds out how its node is) and
+node.attributes.
+
+SIGTERM stops it, and the action that is running; SIGHUP has it read its log level again.
+
+Exit: 0 stopped by a signal, 1 error.`,
 		Version: version.Text(), Args: cobra.NoArgs, SilenceErrors: true, SilenceUsage: true,
 	}
 	cmd.SetVersionTemplate("repliagent {{.Version}}\n")

@@ -27,6 +27,10 @@ func main() {
 func command() *cobra.Command {
 	root := &cobra.Command{
 		Use: "replibench", Short: "Measure a run over a simulated fleet",
+		Long: `replibench measures a control plane over agents of simulated nodes, which do nothing. It never touches
+a real node.
+
+Exit: 0 done, 1 error.`,
 		Version: version.Text(), Args: cobra.NoArgs, SilenceErrors: true, SilenceUsage: true,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}

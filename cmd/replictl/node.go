@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -33,6 +34,7 @@ func (t *tool) nodeList() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			slices.SortFunc(items, func(a, b record.Node) int { return record.CompareIDs(a.NodeID, b.NodeID) })
 			return t.list(items, "NODE\tSTATUS\tROLE\tPRESENT\tVERSION\tOBSERVED\tAGENT\tREASON", len(items), func(i int) []string {
 				n := items[i]
 				return []string{n.NodeID, string(n.Status), dash(n.Role), presence(n), dash(n.StoreVersion), when(n.ObservedTS), dash(n.AgentURL),

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -21,6 +22,7 @@ func (t *tool) runNodes() *cobra.Command {
 					return err
 				}
 				items = cutList(t, items, limit, "nodes")
+				slices.SortFunc(items, func(a, b record.RunNode) int { return record.CompareIDs(a.Node, b.Node) })
 				return t.list(items, "NODE\tSTATE\tMEMBERSHIP\tSTAGE\tACTIONS\tREASON", len(items), func(i int) []string {
 					n := &items[i]
 					return []string{n.Node, string(n.State), string(n.Membership), dash(lastStage(n)), strconv.Itoa(len(n.Actions)),
