@@ -127,6 +127,12 @@ func TestTexts(t *testing.T) {
 			Data: record.Document{"cluster": "c", "known": []any{"x/c", "x/d"}, "unknown": []any{
 				map[string]any{"action": "x/a", "stage": "s", "step": "a", "nodes": []any{"n1", "n2"}, "count": int64(5), "of": int64(9)},
 				map[string]any{"action": "x/b", "stage": "s", "step": "b", "nodes": []any{"n1"}, "count": int64(9), "of": int64(9)}}}}).Detail,
+		"the run is paused once its running actions have ended: step stop on node a, step stop on node b and on 2 more nodes; waiting until 2026-01-01T00:01:00Z": waitText(
+			&record.Wait{For: record.WaitAction, Until: &until, Data: record.Document{"then": "PAUSED", "kill": false, "nodes": int64(4), "named": []any{
+				map[string]any{"node": "a", "step": "stop"}, map[string]any{"node": "b", "step": "stop"}}}}),
+		"the run ends CANCELLED once its running actions have been stopped: step stop on node a; waiting until 2026-01-01T00:01:00Z": waitText(
+			&record.Wait{For: record.WaitAction, Until: &until, Data: record.Document{"then": "CANCELLED", "kill": true, "nodes": int64(1), "named": []any{
+				map[string]any{"node": "a", "step": "stop"}}}}),
 		"cannot pause run r: it is DONE; it has to be RUNNING": rejection(&record.RejectedError{Code: record.CodeWrongState,
 			Data: record.Document{"verb": "pause", "run": "r", "state": "DONE", "allowed": []any{"RUNNING"}}}).Detail,
 		"cannot resolve node n of run r: it is DONE; it has to be UNKNOWN": rejection(&record.RejectedError{Code: record.CodeWrongState,

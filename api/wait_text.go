@@ -34,6 +34,8 @@ func waitText(w *record.Wait) string {
 		return unsettledText(w, v)
 	case record.WaitFacts:
 		return "the fact that decides " + decisionText(v) + " is absent: " + v.text("error") + ownStatusText(v) + until(w)
+	case record.WaitAction:
+		return actionText(w, v)
 	case record.WaitGate:
 		return gateText(w, v)
 	case record.WaitRetry:
@@ -62,6 +64,28 @@ func unsettledText(w *record.Wait, v values) string {
 		return "an action of run " + v.text("run") + " may still be running on node " + w.Node + others(v) + until(w)
 	}
 	return "the agent of node " + w.Node + others(v) + " has not reported that step " + v.text("step") + " has ended" + until(w)
+}
+
+// actionText says which actions have to end before a run pauses or ends.
+func actionText(w *record.Wait, v values) string {
+	text := "the run ends " + v.text("then") + " once its running actions have ended: "
+	switch {
+	case v.text("then") == string(record.RunPaused):
+		text = "the run is paused once its running actions have ended: "
+	case v["kill"] == true:
+		text = "the run ends " + v.text("then") + " once its running actions have been stopped: "
+	}
+	named, _ := v["named"].([]any)
+	steps := make([]string, len(named))
+	for i, item := range named {
+		one, _ := item.(map[string]any)
+		steps[i] = "step " + values(one).text("step") + " on node " + values(one).text("node")
+	}
+	text += strings.Join(steps, ", ")
+	if more := v.number("nodes") - int64(len(named)); more > 0 {
+		text += " and on " + plural(more, "more node")
+	}
+	return text + until(w)
 }
 
 func retryText(w *record.Wait, v values) string {

@@ -1,6 +1,9 @@
 package record
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // RunRequest asks for a run.
 type RunRequest struct {
@@ -35,6 +38,14 @@ type Command struct {
 	Nodes  []string  `json:"nodes,omitempty"` // of retry
 	Node   string    `json:"node,omitempty"`  // of resolve
 	State  NodeState `json:"state,omitempty"` // of resolve: DONE or FAILED
+}
+
+// LastCommand is a command that an operator gave a run as a whole.
+type LastCommand struct {
+	Verb   Verb      `json:"verb"`
+	Actor  string    `json:"actor,omitempty"`
+	Reason string    `json:"reason,omitempty"`
+	TS     time.Time `json:"ts"`
 }
 
 // Request is who asks, and how a repetition is recognised.

@@ -129,6 +129,8 @@ type Run struct {
 	StageIndex int      `json:"stage_index"`
 	// Outcome is how the run will end once nothing is in flight: FAILED or CANCELLED.
 	Outcome RunState `json:"outcome,omitempty"`
+	// LastCommand is the last pause, resume or cancel.
+	LastCommand *LastCommand `json:"last_command,omitempty"`
 	// Kill tells a cancelled run to stop the actions in flight instead of waiting for them.
 	Kill bool `json:"kill,omitempty"`
 	// Unsettled counts actions of this run that may still be running although the run does not wait for them.

@@ -20,6 +20,7 @@ const (
 	WaitStore     WaitReason = "store"     // the primary store does not answer
 	WaitRetry     WaitReason = "retry"     // the next attempt of a step is not due
 	WaitUnsettled WaitReason = "unsettled" // an action may still be running
+	WaitAction    WaitReason = "action"    // actions in flight have to end before the run pauses or ends
 )
 
 // Wait is what something waits for. It is never changed, only replaced. Message is empty in the store: the API makes it from

@@ -39,6 +39,10 @@ func (p *Plan) wrongState(c Command, right ...record.RunState) *record.RejectedE
 
 // recordCommand stores what an operator has told the run.
 func (p *Plan) recordCommand(kind record.EventType, c Command, node string, data record.Document) {
+	if node == "" {
+		p.run.LastCommand = &record.LastCommand{Verb: c.Verb, Actor: c.Actor, Reason: c.Reason, TS: p.now}
+		p.pending.run = true
+	}
 	if c.Reason != "" {
 		data["reason"] = c.Reason
 	}

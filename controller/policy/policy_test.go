@@ -2,6 +2,8 @@ package policy_test
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -990,5 +992,70 @@ func TestAnAgentThatNothingWaitsForKeepsNothing(t *testing.T) {
 	w.first(policy.AgentSilent{Node: "node-1", Reason: "refused"})
 	if w.run.Waiting != nil {
 		t.Errorf("node-2 is %s, and the run waits for %+v", w.nodes["node-2"].State, w.run.Waiting)
+	}
+}
+
+func TestARunThatPausesOrEndsSaysWhichActionsItWaitsFor(t *testing.T) {
+	fails := strings.Replace(oneStep, "      steps", "      batch: 5\n      steps", 1)
+	for name, c := range map[string]struct {
+		then record.RunState
+		tell func(w *world)
+		left int64
+	}{
+		"pause":  {record.RunPaused, func(w *world) { w.apply(command(record.VerbPause)) }, 5},
+		"cancel": {record.RunCancelled, func(w *world) { w.apply(command(record.VerbCancel)) }, 5},
+		"fail":   {record.RunFailed, func(w *world) { w.end("node-5", record.ActionFailed, record.CodeExit) }, 4},
+	} {
+		w := newWorld(t, 5, fails)
+		w.apply(policy.Admit{})
+		w.observe()
+		c.tell(w)
+		check := func(left int64, nodes ...string) {
+			t.Helper()
+			wait := w.run.Waiting
+			if wait == nil || wait.For != record.WaitAction || wait.Data["then"] != string(c.then) || wait.Data["nodes"] != left || wait.Until == nil {
+				t.Fatalf("%s: waiting %+v", name, wait)
+			}
+			named, _ := wait.Data["named"].([]any)
+			got := []string{}
+			for _, item := range named {
+				one, _ := item.(map[string]any)
+				got = append(got, fmt.Sprint(one["node"]))
+			}
+			if diff := cmp.Diff(nodes, got); diff != "" {
+				t.Errorf("%s: named: %s", name, diff)
+			}
+		}
+		check(c.left, "node-1", "node-2", "node-3")
+		w.end("node-4", record.ActionDone, "")
+		check(c.left-1, "node-1", "node-2", "node-3")
+		w.crash()
+		w.end("node-1", record.ActionDone, "")
+		waiting := 0
+		for _, e := range w.events {
+			if e.Type == record.EventRunWaiting && e.Data["for"] == string(record.WaitAction) {
+				waiting++
+			}
+		}
+		if waiting != 1 {
+			t.Errorf("%s: %d events for one wait\n%s", name, waiting, w.story())
+		}
+		for len(w.orders) > 0 {
+			w.end(slices.Sorted(maps.Keys(w.orders))[0], record.ActionDone, "")
+		}
+		if w.run.Waiting != nil && w.run.Waiting.For == record.WaitAction {
+			t.Errorf("%s: it still waits: %+v", name, w.run.Waiting)
+		}
+	}
+}
+
+func TestTheLastCommandOfARunIsKeptWithItsReason(t *testing.T) {
+	w := newWorld(t, 1, oneStep)
+	w.apply(policy.Admit{})
+	for _, verb := range []record.Verb{record.VerbPause, record.VerbResume, record.VerbCancel} {
+		w.apply(policy.Command{Command: record.Command{Verb: verb, Reason: "why " + string(verb)}, Actor: "op"})
+		if last := w.run.LastCommand; last == nil || last.Verb != verb || last.Actor != "op" || last.Reason != "why "+string(verb) || !last.TS.Equal(w.now) {
+			t.Errorf("%s: %+v", verb, last)
+		}
 	}
 }

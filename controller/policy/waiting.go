@@ -83,6 +83,8 @@ func (p *Plan) currentWait() *record.Wait {
 		return &record.Wait{For: record.WaitPause, Since: p.now, Data: data}
 	case len(p.silent) > 0:
 		return p.silentWait()
+	case p.inFlight > 0 && (p.run.State == record.RunPausing || p.run.Outcome != ""):
+		return p.inFlightWait()
 	}
 	if wait := p.stageWait(); wait != nil {
 		return wait
