@@ -165,6 +165,13 @@ func (c *Client) RunNodes(ctx context.Context, runID string, states []string, li
 	return all[record.RunNode](ctx, c, join("runs", runID, "nodes"), query, limit)
 }
 
+// RunNode reads the record of one node of a run.
+func (c *Client) RunNode(ctx context.Context, runID, node string) (record.RunNode, error) {
+	var answer record.RunNode
+	err := c.call(ctx, request{method: http.MethodGet, path: join("runs", runID, "nodes", node), want: []string{"node", "state"}}, &answer)
+	return answer, err
+}
+
 // Events lists the events of a run after the one with seq after.
 func (c *Client) Events(ctx context.Context, runID string, after int64) ([]record.Event, error) {
 	query := url.Values{"after": {strconv.FormatInt(after, 10)}}

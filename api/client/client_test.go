@@ -97,6 +97,9 @@ func TestEveryOperationIsCalled(t *testing.T) {
 	must(err)
 	events, err := c.Events(ctx, run.ID, 1)
 	must(err)
+	if one, err := c.RunNode(ctx, run.ID, "node-1"); err != nil || one.Node != "node-1" || one.State == "" {
+		t.Fatalf("%+v %v", one, err)
+	}
 	if run.State != record.RunCancelled || len(runs) != 1 || len(nodes) != 2 || len(events) != 4 || events[0].Seq != 2 {
 		t.Fatalf("%+v %+v %+v %+v", run, runs, nodes, events)
 	}

@@ -93,3 +93,27 @@ func meter(counts map[record.NodeState]int, total, width int) string {
 	}
 	return "[" + text[:width] + "] "
 }
+
+// legend says which marks the meters of a run have, and what they stand for.
+func legend(run *record.Run) string {
+	all := maps.Clone(run.Counts)
+	if all == nil {
+		all = map[record.NodeState]int{}
+	}
+	for i := range run.Stages {
+		for state, count := range run.Stages[i].Counts {
+			all[state] += count
+		}
+	}
+	parts := []string{}
+	at := map[byte]int{}
+	for _, entry := range inOrder(all) {
+		if i, known := at[entry.mark]; known {
+			parts[i] += " or " + string(entry.state)
+			continue
+		}
+		at[entry.mark] = len(parts)
+		parts = append(parts, string(entry.mark)+" "+string(entry.state))
+	}
+	return strings.Join(parts, "  ")
+}

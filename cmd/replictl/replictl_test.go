@@ -424,7 +424,9 @@ func TestRunsAreReadAndGetCommands(t *testing.T) {
 	}
 	d.ok("run", "pause", run.ID, "--reason", "lunch")
 	d.ok("run", "resume", run.ID)
-	d.ok("run", "resolve", run.ID, "node-3", "done", "--reason", "I looked")
+	if out := d.ok("run", "resolve", run.ID, "node-3", "done", "--reason", "I looked"); !strings.Contains(out, "\nnode node-3: ") {
+		t.Fatal(out)
+	}
 	d.ok("run", "cancel", run.ID, "--kill")
 	_, _, commands := d.Received()
 	want := []record.Command{{Verb: "pause", Reason: "lunch"}, {Verb: "resume"},

@@ -46,10 +46,15 @@ func (t *tool) command(ctx context.Context, name string, command record.Command)
 			return err
 		}
 		return t.one(run, func(w io.Writer) {
-			_, _ = fmt.Fprintf(w, "run %s of %s on %s: %s\n", run.ID, run.Playbook.Name, run.Cluster, run.State)
-			if run.Waiting != nil {
-				_, _ = fmt.Fprintln(w, waitingText(run.Waiting.Message, ""))
-			}
+			writeRun(w, &run)
 		})
 	})
+}
+
+// writeRun writes a run after a command.
+func writeRun(w io.Writer, run *record.Run) {
+	_, _ = fmt.Fprintf(w, "run %s of %s on %s: %s\n", run.ID, run.Playbook.Name, run.Cluster, run.State)
+	if run.Waiting != nil {
+		_, _ = fmt.Fprintln(w, waitingText(run.Waiting.Message, ""))
+	}
 }

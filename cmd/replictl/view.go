@@ -68,8 +68,14 @@ func headLines(v view, now time.Time) []string {
 		fmt.Sprintf("run %s  %s revision %d on %s", run.ID, run.Playbook.Name, run.Playbook.Revision, run.Cluster),
 		string(run.State) + age(run, now),
 	}
+	if run.Reason != "" {
+		lines = append(lines, "reason: "+run.Reason)
+	}
 	if run.Error != nil {
-		lines = append(lines, "error: "+run.Error.Message)
+		lines = append(lines, "error: "+headError(v))
+	}
+	if line := commandLine(run.LastCommand); line != "" && run.State != record.RunCancelled && run.State != record.RunCancelling {
+		lines = append(lines, line)
 	}
 	if v.streamWaits != "" {
 		lines = append(lines, waitingText(v.streamWaits, ""))
@@ -80,6 +86,32 @@ func headLines(v view, now time.Time) []string {
 		lines = append(lines, "connection lost, connecting again: "+v.lost.Error())
 	}
 	return lines
+}
+
+// headError is the error of a run without the reasons of the nodes that are shown with theirs below.
+func headError(v view) string {
+	message := v.run.Error.Message
+	for i := range v.unwell {
+		if reason := nodeReason(&v.unwell[i]); reason != "" {
+			message = strings.Replace(message, v.unwell[i].Node+" ("+reason+")", v.unwell[i].Node, 1)
+		}
+	}
+	return message
+}
+
+// commandLine is the last command that an operator gave a run. That of a cancelled run is its error.
+func commandLine(c *record.LastCommand) string {
+	if c == nil {
+		return ""
+	}
+	line := map[record.Verb]string{record.VerbPause: "paused", record.VerbResume: "resumed", record.VerbCancel: "cancelled"}[c.Verb]
+	if c.Actor != "" {
+		line += " by " + c.Actor
+	}
+	if line += " at " + c.TS.UTC().Format(time.RFC3339); c.Reason != "" {
+		line += ": " + c.Reason
+	}
+	return line
 }
 
 // waitingLine is what a run waits for, without its error, which has a line of its own.
@@ -131,7 +163,11 @@ func stageLines(run *record.Run, width int) []string {
 		}
 		lines = append(lines, line)
 	}
-	return append(lines, fmt.Sprintf("  %-*s  %-11s  %-11s %s%s", longest, "nodes", "", "", meter(run.Counts, 0, bar), counts(run.Counts)))
+	lines = append(lines, fmt.Sprintf("  %-*s  %-11s  %-11s %s%s", longest, "nodes", "", "", meter(run.Counts, 0, bar), counts(run.Counts)))
+	if marks := legend(run); bar >= minMeter && marks != "" {
+		lines = append(lines, fmt.Sprintf("  %-*s  %s", longest, "bars", marks))
+	}
+	return lines
 }
 
 // stageName is the name of a stage, with its pass where that is not the main one.

@@ -60,9 +60,10 @@ func TestARunIsDrawnToFitTheWidth(t *testing.T) {
 	failed := runningView()
 	finish := started.Add(75 * time.Second)
 	failed.run.State, failed.run.FinishTS, failed.run.Waiting = record.RunFailed, &finish, nil
-	failed.run.Error = &record.Error{Code: "max_failures", Message: "2 of 10 nodes failed; max_failures is 1"}
-	failed.run.Stages[1].State = record.StageFailed
-	failed.run.Stages[1].Error = &record.Error{Code: "max_failures", Message: "2 of 10 nodes failed; max_failures is 1"}
+	failed.run.Reason = "security update"
+	failed.run.Error = &record.Error{Code: "max_failures",
+		Message: `2 of 10 nodes failed: node-2 (step stop failed: exit code 1: "redis: cannot stop: busy"); and 1 more; max_failures is 1`}
+	failed.run.Stages[1].State, failed.run.Stages[1].Error = record.StageFailed, failed.run.Error
 	failed.run.Stages[2].State = record.StageNotReached
 
 	large := runningView()
@@ -74,6 +75,7 @@ func TestARunIsDrawnToFitTheWidth(t *testing.T) {
 	passes := runningView()
 	passes.run.State, passes.run.Waiting, passes.run.Error = record.RunPaused, &record.Wait{For: record.WaitPause,
 		Message: "an operator has to resume or cancel the run"}, nil
+	passes.run.LastCommand = &record.LastCommand{Verb: record.VerbPause, Actor: "ana@desk", Reason: "lunch", TS: started}
 	passes.run.Counts = nodeCounts{record.NodeDone: 3, record.NodeUnknown: 1, record.NodeIncomplete: 1, record.NodeWaiting: 2,
 		record.NodeRunning: 1, "SLEEPING": 2}
 	passes.run.Stages = append(passes.run.Stages,
@@ -223,6 +225,25 @@ func TestTheReasonOfANodeIsWhatItWaitsForOrWhyItEnded(t *testing.T) {
 	} {
 		if got := nodeReason(&c.node); got != c.want {
 			t.Errorf("%s: %q, wanted %q", c.node.State, got, c.want)
+		}
+	}
+}
+
+func TestADecisionAboutANodeSaysWhatFollows(t *testing.T) {
+	wait := &record.Wait{For: record.WaitRetry, Message: "attempt 2 of 3 starts at 12:00"}
+	for want, c := range map[string]struct {
+		node record.RunNode
+		run  record.RunState
+	}{
+		"node a: DONE; the run had ended and stays FAILED; other runs may use the node":    {record.RunNode{State: record.NodeDone}, record.RunFailed},
+		"node a: FAILED; nothing more is done on it in this run; other runs may use it":    {record.RunNode{State: record.NodeFailed}, record.RunRunning},
+		"node a: WAITING; it continues with its next step, in the next batch of its stage": {record.RunNode{State: record.NodeWaiting}, record.RunRunning},
+		"node a: RUNNING; it continues: attempt 2 of 3 starts at 12:00": {record.RunNode{State: record.NodeRunning,
+			Stages: []record.NodeStage{{Waiting: wait}}}, record.RunRunning},
+	} {
+		c.node.Node = "a"
+		if got := resolvedLine(&c.node, &record.Run{State: c.run}); got != want {
+			t.Errorf("%q, wanted %q", got, want)
 		}
 	}
 }
