@@ -16,6 +16,8 @@ type waiter struct {
 	runID string
 	nodes []string
 	run   run
+	// unsettled are nodes that an action of another run keeps from it. It has other nodes meanwhile, and is told when one of these is free.
+	unsettled []string
 }
 
 // Holder is a run that has a node locked, or wants it before others. Unsettled is true when only an action that may still be running
@@ -33,10 +35,17 @@ func (c *Capacity) Lock(cluster, runID string, nodes []string, by run) map[strin
 	one := c.of(cluster)
 	defer c.tidy(cluster)
 	if holders := one.holders(runID, nodes); len(holders) > 0 {
-		one.wait(&waiter{runID, nodes, by}, holders)
+		one.wait(&waiter{runID: runID, nodes: nodes, run: by}, holders)
 		return holders
 	}
-	one.waiters = slices.DeleteFunc(one.waiters, func(w *waiter) bool { return w.runID == runID })
+	one.waiters = slices.DeleteFunc(one.waiters, func(w *waiter) bool {
+		if w.runID != runID {
+			return false
+		}
+		w.nodes = nil
+		w.unsettled = slices.DeleteFunc(w.unsettled, func(node string) bool { return one.locks[node] == nil || one.locks[node].runID == runID })
+		return len(w.unsettled) == 0
+	})
 	for _, node := range nodes {
 		one.lock(node, runID)
 	}
@@ -72,13 +81,19 @@ func (one *capacity) wait(w *waiter, holders map[string]Holder) {
 		one.waiters = append(one.waiters, w)
 		at = len(one.waiters) - 1
 	}
+	w.unsettled = one.waiters[at].unsettled
 	one.waiters[at] = w
-	for _, holder := range holders {
+	busy := false
+	for node, holder := range holders {
 		if !holder.Unsettled {
-			return
+			busy = true
+		} else if !slices.Contains(w.unsettled, node) {
+			w.unsettled = append(w.unsettled, node)
 		}
 	}
-	w.nodes = nil
+	if !busy {
+		w.nodes = nil
+	}
 }
 
 func (one *capacity) lock(node, runID string) {
