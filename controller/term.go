@@ -90,7 +90,7 @@ func (t *term) run(ctx context.Context, ready func(open int)) error {
 		if err := t.takeOver(groupCtx, ready); err != nil {
 			return err
 		}
-		return inventory.Expire(groupCtx)
+		return inventory.Expire(groupCtx, t.shared.Capacity)
 	})
 	group.Go(func() error {
 		defer close(t.over)
@@ -178,7 +178,8 @@ func (t *term) disown(r *run.Runner) {
 	delete(t.runners, r.ID())
 }
 
-// keep runs a run's runner until the run needs none, and claims the run again whenever its plan is in doubt.
+// keep runs a run's runner until the run needs none, and claims the run again whenever its plan is in doubt. A run that is gone from
+// the store is over.
 func (t *term) keep(ctx context.Context, r *run.Runner) error {
 	defer func() { t.disown(r) }()
 	backoff := store.Backoff()
@@ -190,12 +191,14 @@ func (t *term) keep(ctx context.Context, r *run.Runner) error {
 			return nil
 		case errors.Is(err, store.ErrStaleTerm):
 			return fmt.Errorf("advance run %s: %w", r.ID(), err)
+		case errors.Is(err, store.ErrNotFound): // the claim finds out whether it is the run
 		case !refused.note(err):
 			t.leave(r.ID(), err)
 			return nil
+		default:
+			t.log.Warn("the last commit of a run is refused, or it is in doubt whether it is stored; claiming and reading the run again",
+				"run", r.ID(), "error", err)
 		}
-		t.log.Warn("the last commit of a run is refused, or it is in doubt whether it is stored; claiming and reading the run again",
-			"run", r.ID(), "error", err)
 		if !backoff.Wait(ctx) {
 			return nil
 		}
@@ -204,9 +207,7 @@ func (t *term) keep(ctx context.Context, r *run.Runner) error {
 		case ctx.Err() != nil:
 			return nil
 		case errors.Is(err, store.ErrNotFound):
-			t.log.Warn("a run has vanished from the store; nothing more is done about it", "run", r.ID())
-			t.shared.Capacity.RestoreLocks(r.Cluster(), r.ID(), nil, nil)
-			t.shared.Capacity.Leave(r.Cluster(), r.ID())
+			t.drop(r)
 			return nil
 		case err != nil:
 			return err
@@ -218,6 +219,14 @@ func (t *term) keep(ctx context.Context, r *run.Runner) error {
 		t.runners[r.ID()] = r
 		t.mu.Unlock()
 	}
+}
+
+// drop gives up a run that is gone from the store.
+func (t *term) drop(r *run.Runner) {
+	t.shared.Capacity.RestoreLocks(r.Cluster(), r.ID(), nil, nil)
+	t.shared.Capacity.Leave(r.Cluster(), r.ID())
+	t.log.Warn("a run is gone from the primary store: somebody deleted it; it is over, and its nodes are free for other runs",
+		"run", r.ID(), "cluster", r.Cluster())
 }
 
 // claim takes a run for this term and locks the nodes on which something of it may run.

@@ -60,7 +60,7 @@ func TestALiveNodeIsNeverForgotten(t *testing.T) {
 		t.Fatal(err)
 	}
 	ended := make(chan error, 2)
-	go func() { ended <- v.Expire(ctx) }()
+	go func() { ended <- v.Expire(ctx, NewCapacity(v.Clock)) }()
 	<-back
 	go func() { ended <- v.Save(ctx) }()
 	for {

@@ -120,12 +120,16 @@ func (v *Inventory) putBack(batch []record.Node) {
 	}
 }
 
-// Expire forgets nodes that have had no key for longer than ForgetAfter, until ctx ends (nil).
-func (v *Inventory) Expire(ctx context.Context) error {
+// Expire forgets nodes that have had no key for longer than ForgetAfter, until ctx ends (nil). Those that a run has locked stay known:
+// an action may still be running on them.
+func (v *Inventory) Expire(ctx context.Context, capacity *Capacity) error {
 	ticker := time.NewTicker(forgetEvery)
 	defer ticker.Stop()
 	for {
 		for _, key := range v.expired(v.Clock.Now()) {
+			if capacity.locked(key.Cluster)[key.Node] {
+				continue
+			}
 			err := v.Store.ForgetNode(ctx, v.Term, key, nil)
 			switch {
 			case err == nil, errors.Is(err, store.ErrNotFound):

@@ -177,7 +177,10 @@ func (s *Store) Claim(ctx context.Context, term int64, runID string) (record.Run
 		if err := w.putHead(run); err != nil {
 			return err
 		}
-		if err := w.row("SELECT doc FROM playbook_run_specs_data WHERE run_id = ?", []any{runID}, &spec); err != nil {
+		switch err := w.row("SELECT doc FROM playbook_run_specs_data WHERE run_id = ?", []any{runID}, &spec); {
+		case errors.Is(err, sql.ErrNoRows):
+			return fmt.Errorf("its playbook: %w", store.ErrNotFound)
+		case err != nil:
 			return err
 		}
 		docs, err = w.texts("SELECT doc FROM playbook_run_agents_data WHERE run_id = ? ORDER BY node", runID)

@@ -114,7 +114,7 @@ func (m *Memory) Claim(ctx context.Context, term int64, runID string) (record.Ru
 	return claimed, nodes, err
 }
 
-// StampFinished stamps everything of an ended run.
+// StampFinished stamps everything of a finished run.
 func (m *Memory) StampFinished(ctx context.Context, term int64, runID string) error {
 	return m.write(ctx, "StampFinished", func() error {
 		run, err := m.find(runID)
@@ -124,7 +124,7 @@ func (m *Memory) StampFinished(ctx context.Context, term int64, runID string) er
 		case run.run.Term > term:
 			return fmt.Errorf("term %d has claimed run %s, this is term %d: %w", run.run.Term, runID, term, store.ErrStaleTerm)
 		case run.run.FinishTS == nil:
-			return fmt.Errorf("run %s has not ended: %w", runID, store.ErrConflict)
+			return fmt.Errorf("run %s is not finished: %w", runID, store.ErrConflict)
 		}
 		finish := *run.run.FinishTS
 		for name, node := range run.nodes {
@@ -259,4 +259,11 @@ func (m *Memory) Follow(ctx context.Context, runID string, after int64, deliver 
 		case <-changed:
 		}
 	}
+}
+
+// Delete removes a run and all its records, as somebody may do with the tools of a database.
+func (m *Memory) Delete(runID string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.runs, runID)
 }
