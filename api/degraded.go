@@ -59,7 +59,7 @@ func (s *server) committedRun(id string) *committed {
 	if !found {
 		return nil
 	}
-	if !delayed && run.FinishTS == nil {
+	if !delayed && !run.State.Final() {
 		if run.Waiting = s.storeWait(); run.Waiting == nil {
 			run.Waiting = &record.Wait{For: record.WaitStore, Since: record.Now()}
 		}

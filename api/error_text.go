@@ -248,12 +248,13 @@ func init() {
 			}
 			return "it appeared during the run (membership.added: " + v.text("policy") + ")"
 		},
-		record.CauseKeyGone:  fixed("its key is gone"),
-		record.CauseLocked:   func(v values) string { return "run " + v.text("run") + " has it locked for a batch" },
-		record.CauseRemoved:  fixed("its key is gone and its agent does not answer"),
-		record.CauseReturned: fixed("it is back"),
-		record.CauseResolved: fixed("resolved by an operator"),
-		record.CauseNoAnswer: fixed("its agent did not answer in time"),
+		record.CauseKeyGone:       fixed("its key is gone"),
+		record.CauseLocked:        func(v values) string { return "run " + v.text("run") + " has it locked for a batch" },
+		record.CauseRemoved:       fixed("its key is gone and its agent does not answer"),
+		record.CauseReturned:      fixed("it is back"),
+		record.CauseResolved:      fixed("resolved by an operator"),
+		record.CauseNodeForgotten: fixed("the node was forgotten by an operator: what might still run on it is written off"),
+		record.CauseNoAnswer:      fixed("its agent did not answer in time"),
 		record.CauseStatus: func(v values) string {
 			return "its status is " + v.text("status") + optional(": ", v.text("status_reason"))
 		},

@@ -111,7 +111,7 @@ func (e *eventStream) checkFinished(ctx context.Context) (again time.Duration, e
 	defer cancel()
 	run, err := e.server.Store.Run(reading, e.id)
 	switch {
-	case errors.Is(err, store.ErrNotFound), err == nil && run.FinishTS != nil && e.seq >= run.Seq:
+	case errors.Is(err, store.ErrNotFound), err == nil && run.State.Final() && e.seq >= run.Seq:
 		if err := e.sendWaiting(nil); err != nil {
 			return 0, err
 		}
@@ -123,7 +123,7 @@ func (e *eventStream) checkFinished(ctx context.Context) (again time.Duration, e
 		return storeInterval, nil
 	case err != nil:
 		return 0, fmt.Errorf("read run %s: %w", e.id, err)
-	case run.FinishTS != nil:
+	case run.State.Final():
 		e.finished = true // and more events are about to arrive
 	case e.last == record.EventRunFinished:
 		return staleInterval, nil
@@ -174,7 +174,7 @@ func (e *eventStream) send(text string) error {
 
 // streamWait is why nothing new of a run arrives where that is the store; else nil.
 func (s *server) streamWait(id string) *record.Wait {
-	if memory := s.committedRun(id); memory != nil && memory.delayed && memory.run.FinishTS == nil {
+	if memory := s.committedRun(id); memory != nil && memory.delayed && !memory.run.State.Final() {
 		return memory.run.Waiting
 	}
 	return s.storeWait()

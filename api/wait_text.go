@@ -59,7 +59,11 @@ func shorten(text string) string {
 func unsettledText(w *record.Wait, v values) string {
 	switch {
 	case v.number("actions") > 0:
-		return plural(v.number("actions"), "action") + " may still be running although the run has ended"
+		text := "the run has ended, and step " + v.text("step") + " may still be running on node " + w.Node
+		if more := v.number("actions") - 1; more > 0 {
+			text += ", as may " + plural(more, "more action")
+		}
+		return text + "; it is kept until the agent reports the end, or an operator resolves or forgets the node"
 	case v.text("run") != "":
 		return "an action of run " + v.text("run") + " may still be running on node " + w.Node + others(v) + until(w)
 	}

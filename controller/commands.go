@@ -71,7 +71,7 @@ func (t *term) revive(ctx context.Context, runID string, command policy.Command)
 	if err != nil {
 		return nil, fmt.Errorf("read run %s: %w", runID, err)
 	}
-	if ended.FinishTS == nil {
+	if ended.FinishTS == nil { // it has a runner, or is about to have one
 		return nil, fmt.Errorf("run %s is being taken over: %w", runID, store.ErrUnavailable)
 	}
 	c, err := t.claim(ctx, runID)
@@ -86,14 +86,34 @@ func (t *term) revive(ctx context.Context, runID string, command policy.Command)
 	return wait, nil
 }
 
-// forget removes a node that has no live key.
-func (t *term) forget(ctx context.Context, node record.NodeKey, key *record.IdempotencyRecord) error {
+// forget removes a node that has no live key. First, runs write off what may still run on it: nobody could tell them of its end.
+func (t *term) forget(ctx context.Context, actor string, node record.NodeKey, key *record.IdempotencyRecord) error {
 	if t.shared.Inventory.Present(node) {
 		return &record.RejectedError{Code: record.CodeNodePresent, Data: record.Document{"cluster": node.Cluster, "node": node.Node}}
+	}
+	for _, r := range t.all() {
+		if err := t.writeOff(ctx, actor, node, r); err != nil {
+			return fmt.Errorf("write off what run %s has on node %s: %w", r.ID(), node.Node, err)
+		}
 	}
 	if err := t.shared.Store.ForgetNode(ctx, t.shared.Term.Term, node, key); err != nil {
 		return fmt.Errorf("forget node %s of cluster %s: %w", node.Node, node.Cluster, err)
 	}
 	t.shared.Inventory.Forget(node)
+	return nil
+}
+
+// writeOff settles what a run may still have running on a node. A runner that is being replaced is waited for.
+func (t *term) writeOff(ctx context.Context, actor string, node record.NodeKey, r *run.Runner) error {
+	for r != nil && r.Cluster() == node.Cluster && r.Unsettled(node.Node) {
+		err := r.Forget(ctx, node.Node, actor)
+		if !errors.Is(err, run.ErrClosed) {
+			return err
+		}
+		if !retry.Sleep(ctx, handoverPause) {
+			return ErrNotLeading
+		}
+		r, _ = t.runnerOf(r.ID())
+	}
 	return nil
 }

@@ -128,10 +128,10 @@ func (c *Controller) Command(ctx context.Context, request record.Request, runID 
 	})
 }
 
-// Forget removes a node that has no live key from what is known.
+// Forget removes a node that has no live key from what is known. What may still run on it is written off.
 func (c *Controller) Forget(ctx context.Context, request record.Request, node record.NodeKey) error {
 	_, err := c.write(ctx, request, func(ctx context.Context, t *term, key *record.IdempotencyRecord) (record.Run, error) {
-		return record.Run{}, t.forget(ctx, node, key)
+		return record.Run{}, t.forget(ctx, request.Actor, node, key)
 	})
 	return err
 }

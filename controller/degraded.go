@@ -31,7 +31,7 @@ func (c *Controller) CommittedNodes(runID string) ([]record.RunNode, bool) {
 	return owner.Nodes(), true
 }
 
-// CommittedRuns are all such runs that have not ended, without their playbooks' specs, newest first.
+// CommittedRuns are all such runs that are not finished, without their playbooks' specs, newest first.
 func (c *Controller) CommittedRuns() []record.Run {
 	t, err := c.current()
 	if err != nil {
@@ -70,7 +70,7 @@ func (c *Controller) committed(owner *run.Runner) (record.Run, bool) {
 	if since.IsZero() {
 		return r, false
 	}
-	if r.FinishTS == nil {
+	if !r.State.Final() {
 		r.Waiting = StoreWait(since, reason)
 	}
 	return r, true

@@ -10,6 +10,8 @@ import (
 type Stats struct {
 	Runs     map[record.RunState]int  // that have not ended, as their last commits left them
 	Clusters map[string]cluster.Stats // of known nodes
+	// Unsettled counts actions, of all runs, that may still be running although their ends are not known.
+	Unsettled int
 	// DelayedRuns have a commit that the store does not take; DelayReason is why the last of them says so.
 	DelayedRuns int
 	DelayReason error
@@ -26,9 +28,11 @@ func (c *Controller) Stats() (Stats, bool) {
 	}
 	stats := Stats{Runs: map[record.RunState]int{}, DispatcherQueue: t.shared.Limiter.Len()}
 	for _, r := range t.all() {
-		if state := r.State(); !state.Final() {
+		state, unsettled := r.Counted()
+		if !state.Final() {
 			stats.Runs[state]++
 		}
+		stats.Unsettled += unsettled
 		if since, reason := r.Delayed(); !since.IsZero() {
 			stats.DelayedRuns++
 			stats.DelayReason = reason

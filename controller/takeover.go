@@ -41,12 +41,15 @@ func (t *term) takeOver(ctx context.Context, ready func(open int)) error {
 		if err != nil {
 			return err
 		}
-		if !readable {
-			t.shared.Capacity.Restore(&open[i])
-			continue
+		head := &open[i]
+		if readable {
+			head = &c.run
 		}
-		if c.run.FinishTS == nil {
-			t.shared.Capacity.Restore(&c.run)
+		if !head.State.Final() { // what is unsettled of an ended one keeps its node, and no place in the queue
+			t.shared.Capacity.Restore(head)
+		}
+		if !readable {
+			continue
 		}
 		runners = append(runners, t.runner(c, policy.Refused{}))
 	}

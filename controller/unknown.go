@@ -49,7 +49,7 @@ func (t *term) leaveUnknown(ctx context.Context, id string) (bool, error) {
 		return false, fmt.Errorf("read the nodes of run %s: %w", id, err)
 	}
 	t.shared.Capacity.RestoreLocks(run.Cluster, id, policy.Busy(nodes), policy.Unsettled(nodes))
-	if run.FinishTS == nil && run.State != record.RunPending && run.State != record.RunPendingApprove {
+	if !run.State.Final() && run.State != record.RunPending && run.State != record.RunPendingApprove {
 		t.shared.Capacity.Restore(&run)
 	}
 	t.mu.Lock()

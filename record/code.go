@@ -46,15 +46,16 @@ const (
 // Causes of states that are no failures of their own: why a node's record ended as it did, why a node is not healthy, why something
 // waits.
 const (
-	CauseNoStage      = "no_stage"      // no stage was for the node
-	CauseRunFailed    = "run_failed"    // the run failed first
-	CauseRunCancelled = "run_cancelled" // the run was cancelled first
-	CauseBeforeStep   = "before_step"   // data.stage, data.step: where the node was when the run ended
-	CauseBeforeHealth = "before_health" // data.stage: the same, before the stage's health was checked
-	CauseJoined       = "joined"        // the node appeared during the run; data.policy where that left it out
-	CauseRemoved      = "removed"       // its key is gone and its agent does not answer
-	CauseReturned     = "returned"      // the node was removed and is back
-	CauseResolved     = "resolved"      // an operator decided
+	CauseNoStage       = "no_stage"       // no stage was for the node
+	CauseRunFailed     = "run_failed"     // the run failed first
+	CauseRunCancelled  = "run_cancelled"  // the run was cancelled first
+	CauseBeforeStep    = "before_step"    // data.stage, data.step: where the node was when the run ended
+	CauseBeforeHealth  = "before_health"  // data.stage: the same, before the stage's health was checked
+	CauseJoined        = "joined"         // the node appeared during the run; data.policy where that left it out
+	CauseRemoved       = "removed"        // its key is gone and its agent does not answer
+	CauseReturned      = "returned"       // the node was removed and is back
+	CauseResolved      = "resolved"       // an operator decided
+	CauseNodeForgotten = "node_forgotten" // an operator forgot the node: what might still run on it is written off
 
 	CauseNoAnswer   = "no_answer"   // the agent did not answer in time
 	CauseStatus     = "status"      // data.status

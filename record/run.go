@@ -119,7 +119,10 @@ type Run struct {
 	QueuedTS       *time.Time        `json:"queued_ts,omitempty"` // its place in the queue of the cluster, by the leader's sequence
 	StartTS        *time.Time        `json:"start_ts,omitempty"`
 	UpdateTS       time.Time         `json:"update_ts"`
-	FinishTS       *time.Time        `json:"finish_ts,omitempty"`
+	// EndTS is when the run reached its final state; FinishTS is when, after that, nothing of it was unsettled any more. What is
+	// expired is counted from FinishTS.
+	EndTS    *time.Time `json:"end_ts,omitempty"`
+	FinishTS *time.Time `json:"finish_ts,omitempty"`
 
 	// Concurrency is the playbook's, beside the run's head so that the queue needs no playbook.
 	Concurrency Concurrency `json:"concurrency,omitempty"`
@@ -140,10 +143,9 @@ type Run struct {
 	// Rev grows by one with every commit; CommitID names the last one. Claims move Rev too.
 	Rev      int64  `json:"rev"`
 	CommitID string `json:"commit_id,omitempty"`
-	// Stamped is true once every record of an ended run has its finish_ts.
+	// Stamped is true once every record of a finished run has its finish_ts.
 	Stamped bool `json:"stamped,omitempty"`
 }
 
-// Open reports whether the leader still has work with the run: it has not ended, or its records are not all stamped, or
-// an action of it is unsettled.
-func (r *Run) Open() bool { return r.FinishTS == nil || !r.Stamped || r.Unsettled > 0 }
+// Open reports whether the leader still has work with the run: it is not finished, or its records are not all stamped.
+func (r *Run) Open() bool { return r.FinishTS == nil || !r.Stamped }

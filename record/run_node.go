@@ -132,6 +132,11 @@ type RunNode struct {
 	GoneTS *time.Time `json:"gone_ts,omitempty"`
 }
 
+// Unsettled reports whether an action whose end is not known may still be running on the node.
+func (n *RunNode) Unsettled() bool {
+	return len(n.Actions) > 0 && n.Actions[len(n.Actions)-1].Unsettled // only the last one can be
+}
+
 // ActionState is the state of an action as its run knows it.
 type ActionState string
 

@@ -95,12 +95,13 @@ type Store interface {
 	// claimed it (or, for a Fence, has begun), ErrConflict where anything else changed it. After ErrUnavailable it may have
 	// been applied: repeat the same commit. ErrNotFound where there is no such run.
 	//
-	// A commit leaves Run.Stamped false, whatever its Run says. One that reopens an ended run (FinishTS is nil again) also
+	// A commit leaves Run.Stamped false, whatever its Run says. One that reopens a finished run (FinishTS is nil again) also
 	// removes, in the same write, the finish_ts that StampFinished set, so that nothing of an open run expires.
 	Commit(ctx context.Context, term int64, commit record.Commit) error
-	// StampFinished sets finish_ts (the run's) on every node record, event and idempotency record of an ended run that has
-	// none, then sets Run.Stamped without changing Rev. It is idempotent and may be interrupted; the run need not be claimed
-	// first. ErrConflict if the run has not ended, ErrStaleTerm where a later term has claimed it.
+	// StampFinished sets finish_ts (the run's) on every node record, event and idempotency record of a finished run that has
+	// none, then sets Run.Stamped without changing Rev. Only then may the run expire. It is idempotent and may be interrupted; the run
+	// need not be claimed first. ErrConflict if the run has no FinishTS, also where it has ended with something unsettled; ErrStaleTerm
+	// where a later term has claimed it.
 	StampFinished(ctx context.Context, term int64, runID string) error
 
 	// OpenRuns lists the heads (without Playbook.Spec) of runs that are Open, in the order of CompareQueued, linearizably.

@@ -314,9 +314,9 @@ func (p *Plane) move(ctx context.Context, runID string, keys []record.Idempotenc
 		}
 		run.Counts[node.State]++
 	}
-	run.FinishTS = nil
+	run.EndTS, run.FinishTS = nil, nil
 	if run.State.Final() {
-		run.FinishTS = &now
+		run.EndTS, run.FinishTS = &now, &now
 	}
 	commit.Events = []record.Event{{RunID: run.ID, Seq: run.Seq, TS: now, Type: change.Event, Data: map[string]any{"state": string(run.State)}}}
 	commit.Run = run

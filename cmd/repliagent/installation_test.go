@@ -156,7 +156,7 @@ func (c *nodes) wait(id string, state record.RunState, want string) {
 		if run = c.read(id); run.State == state {
 			break
 		}
-		if run.FinishTS != nil || time.Now().After(deadline) {
+		if run.State.Final() || time.Now().After(deadline) {
 			c.t.Errorf("the run is %s instead of %s: %+v, %+v", run.State, state, run.Error, run.Waiting)
 			break
 		}

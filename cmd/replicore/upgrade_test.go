@@ -156,7 +156,7 @@ store: {url: "%s", database: %s}
 	}
 	await(t, "the run ends", func() bool {
 		run, err = api.Run(t.Context(), run.ID)
-		return err == nil && run.FinishTS != nil
+		return err == nil && run.State.Final()
 	})
 	if run.State != record.RunDone {
 		t.Errorf("the run is %s: %+v", run.State, run.Error)

@@ -103,6 +103,8 @@ func nodeLines(n record.Node) [][]string {
 
 func (t *tool) nodeForget() *cobra.Command {
 	cmd := &cobra.Command{Use: "forget NODE --cluster C", Short: "Forget a node that is gone for good", Args: cobra.ExactArgs(1),
+		Long: "Forget a node that is gone for good. What may still run on it, of runs that have ended too, is written off: make sure that\n" +
+			"its machine is off. A node with a live key is not forgotten.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cluster, err := t.needCluster()
 			if err != nil {

@@ -253,7 +253,7 @@ func TestTheExitCodeDependsOnHowTheRunEnded(t *testing.T) {
 			d.ok("apply", "-f", d.file)
 			s := d.during(terminal{}, d.finish(state), append(startAndWait, "-o", "json")...)
 			run := read[record.Run](t, s.out)
-			if s.code != code || run.State != state || run.FinishTS == nil || s.err != "" {
+			if s.code != code || run.State != state || run.EndTS == nil || s.err != "" {
 				t.Fatalf("%+v", s)
 			}
 			if again := d.run("run", "watch", run.ID); again.code != code || !strings.Contains(again.out, "run finished: "+string(state)) {

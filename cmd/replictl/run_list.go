@@ -30,10 +30,10 @@ func (t *tool) runList() *cobra.Command {
 				return err
 			}
 			items = cutList(t, items, limit, "runs")
-			return t.list(items, "RUN\tPLAYBOOK\tREV\tCLUSTER\tSTATE\tNODES\tCREATED\tFINISHED", len(items), func(i int) []string {
+			return t.list(items, "RUN\tPLAYBOOK\tREV\tCLUSTER\tSTATE\tNODES\tCREATED\tENDED", len(items), func(i int) []string {
 				r := items[i]
 				return []string{r.ID, r.Playbook.Name, strconv.FormatInt(r.Playbook.Revision, 10), r.Cluster, string(r.State),
-					counts(r.Counts), when(&r.CreatedTS), when(r.FinishTS)}
+					counts(r.Counts), when(&r.CreatedTS), when(r.EndTS)}
 			})
 		}}
 	cmd.Flags().StringP("cluster", "c", "", "only runs on this `cluster`")

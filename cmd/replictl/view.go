@@ -131,8 +131,8 @@ func age(run *record.Run, now time.Time) string {
 	if run.StartTS != nil {
 		start, format = *run.StartTS, ", started %s ago"
 	}
-	if run.FinishTS != nil {
-		now, format = *run.FinishTS, " after %s"
+	if run.EndTS != nil {
+		now, format = *run.EndTS, " after %s"
 	}
 	return fmt.Sprintf(format, max(now.Sub(start), 0).Truncate(time.Second))
 }

@@ -59,7 +59,7 @@ func runningView() view {
 func TestARunIsDrawnToFitTheWidth(t *testing.T) {
 	failed := runningView()
 	finish := started.Add(75 * time.Second)
-	failed.run.State, failed.run.FinishTS, failed.run.Waiting = record.RunFailed, &finish, nil
+	failed.run.State, failed.run.EndTS, failed.run.Waiting = record.RunFailed, &finish, nil
 	failed.run.Reason = "security update"
 	failed.run.Error = &record.Error{Code: "max_failures",
 		Message: `2 of 10 nodes failed: node-2 (step stop failed: exit code 1: "redis: cannot stop: busy"); and 1 more; max_failures is 1`}

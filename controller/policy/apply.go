@@ -31,8 +31,15 @@ func (p *Plan) Resume(now time.Time) (record.Commit, Effects) {
 	if p.config.Claimed && !p.ended() {
 		p.forgiveAbsence()
 	}
+	unsettled := 0
 	for _, name := range p.names {
 		p.restore(p.nodes[name])
+		if p.nodes[name].rec.Unsettled() {
+			unsettled++
+		}
+	}
+	if unsettled != p.run.Unsettled { // a node's record is gone from the store: nothing would ever settle it
+		p.run.Unsettled, p.pending.run = unsettled, true
 	}
 	p.restoreGroups()
 	if !p.ended() {
@@ -176,6 +183,7 @@ func (p *Plan) event(kind record.EventType, node, stage, step string, data recor
 
 // finishApply makes the commit of what has changed.
 func (p *Plan) finishApply() (record.Commit, Effects) {
+	p.stampFinish()
 	p.updateWaiting()
 	p.effects.Continue = p.more
 	p.effects.UnlockNodes = slices.DeleteFunc(p.effects.UnlockNodes, func(name string) bool { return p.nodes[name].locked })
@@ -196,9 +204,7 @@ func (p *Plan) finishApply() (record.Commit, Effects) {
 	}
 	commit.Nodes = make([]record.RunNode, len(c.nodes))
 	for i, n := range c.nodes {
-		if p.ended() {
-			n.rec.FinishTS = p.run.FinishTS
-		}
+		n.rec.FinishTS = p.run.FinishTS
 		commit.Nodes[i] = n.rec
 		n.dirty = false
 	}

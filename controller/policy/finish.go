@@ -4,7 +4,7 @@ import (
 	"github.com/replicante-io/playbooks/record"
 )
 
-// finish ends the run. Nothing is in flight. It is false where the records of its nodes are more than one commit should hold.
+// finish ends the run. Nothing is in flight; something may be unsettled. It is false where the records of its nodes are more than one commit should hold.
 func (p *Plan) finish(outcome record.RunState) bool {
 	for _, name := range p.names {
 		if n := p.nodes[name]; !n.rec.State.Final() && !p.room() {
@@ -37,11 +37,25 @@ func (p *Plan) endRun(outcome record.RunState) {
 		p.run.Error = nil
 	}
 	p.setRun(outcome)
-	finished := p.now
-	p.run.FinishTS = &finished
+	ended := p.now
+	p.run.EndTS = &ended
 	p.cancelRequests()
 	p.setWaiting(nil)
 	p.event(record.EventRunFinished, "", "", "", withCause(record.Document{"state": string(outcome)}, p.run.Error))
+}
+
+// stampFinish makes finish_ts what the records say: an ended run is finished once nothing of it is unsettled.
+func (p *Plan) stampFinish() {
+	finished := p.ended() && p.run.Unsettled == 0
+	if finished == (p.run.FinishTS != nil) {
+		return
+	}
+	p.run.FinishTS = nil
+	if finished {
+		now := p.now
+		p.run.FinishTS = &now
+	}
+	p.pending.run = true
 }
 
 func (p *Plan) finishStage(st *record.RunStage, outcome record.RunState) {

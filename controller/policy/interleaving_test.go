@@ -71,7 +71,7 @@ func TestNodesThatDidNotEnterTheirBatchAreUnlockedAtTheEnd(t *testing.T) {
 			delete(w.orders, node)
 		}
 		w.first(inputs...)
-		if w.run.FinishTS == nil {
+		if !w.run.State.Final() {
 			t.Fatalf("%s: the run is %s", how, w.run.State)
 		}
 		if len(w.locked) > 0 {
@@ -170,7 +170,7 @@ func TestRunRecordIsBoundedUnderNewcomers(t *testing.T) {
 		name := fmt.Sprintf("new-%03d", i)
 		w.known[name] = w.alive(name)
 		w.members(true)
-		for w.nodes[name].State != record.NodeRunning && w.run.FinishTS == nil {
+		for w.nodes[name].State != record.NodeRunning && !w.run.State.Final() {
 			names := make([]string, 0, 1)
 			for node := range w.orders {
 				names = append(names, node)

@@ -169,7 +169,7 @@ func Unsettled(nodes []record.RunNode) []string {
 
 func onlyUnsettled(rec *record.RunNode) bool {
 	inBatch := len(rec.Stages) > 0 && rec.Stages[len(rec.Stages)-1].State.InBatch()
-	return !inBatch && len(rec.Actions) > 0 && rec.Actions[len(rec.Actions)-1].Unsettled
+	return !inBatch && rec.Unsettled()
 }
 
 func needsLock(rec *record.RunNode) bool {
@@ -191,4 +191,4 @@ func (p *Plan) Grace() time.Duration {
 	return p.config.Grace
 }
 
-func (p *Plan) ended() bool { return p.run.FinishTS != nil }
+func (p *Plan) ended() bool { return p.run.State.Final() }

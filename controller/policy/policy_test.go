@@ -282,7 +282,7 @@ func TestRebootIsDoneWhenItsGatePassesAndItsAgentSaysLost(t *testing.T) {
 	w.known["node-1"] = w.alive("node-1")
 	w.crash()
 	w.observe()
-	if w.run.FinishTS != nil {
+	if w.run.State.Final() {
 		t.Fatal("passed before its agent said that the step is over")
 	}
 	w.end("node-1", record.ActionUnknown, record.CodeLost)
@@ -434,7 +434,7 @@ func TestAbsentFactIsWaitedForAndThenFailsItsNodes(t *testing.T) {
 	w.observe()
 	w.pass(50 * time.Second)
 	w.observe()
-	if w.run.FinishTS != nil {
+	if w.run.State.Final() {
 		t.Fatal("failed before its patience was over")
 	}
 	w.pass(11 * time.Second)

@@ -14,7 +14,7 @@ func (p *Plan) resolve(c Command) *record.RejectedError {
 		return &record.RejectedError{Code: record.CodeBadValue, Data: record.Document{"field": "state", "allowed": []any{"DONE", "FAILED"}}}
 	}
 	a := n.lastAction()
-	unsettled := a != nil && a.Unsettled
+	unsettled := n.rec.Unsettled()
 	if n.rec.State != record.NodeUnknown && !unsettled {
 		return &record.RejectedError{Code: record.CodeWrongState, Data: record.Document{"verb": string(c.Verb), "run": p.run.ID,
 			"node": c.Node, "state": string(n.rec.State), "allowed": []any{string(record.NodeUnknown)}}}
@@ -40,6 +40,23 @@ func (p *Plan) resolve(c Command) *record.RejectedError {
 	if n.rec.State == record.NodeUnknown {
 		p.resolveNode(n, c.State)
 	}
+	return nil
+}
+
+// Forgotten reports that an operator forgets a node whose key is gone: what may still run on it is written off.
+type Forgotten struct{ Node, Actor string }
+
+func (in Forgotten) apply(p *Plan) *record.RejectedError {
+	n := p.nodes[in.Node]
+	if n == nil || !n.rec.Unsettled() {
+		return nil
+	}
+	p.abandon(n)
+	delete(p.silent, in.Node)
+	settled := len(p.pending.events)
+	p.settle(n, n.lastAction(), Ended{State: record.ActionUnknown})
+	p.pending.events[settled].Actor = in.Actor
+	p.pending.events[settled].Data["code"] = record.CauseNodeForgotten
 	return nil
 }
 

@@ -71,14 +71,14 @@ func TestACommitIsBoundedInBytesWhateverTheArguments(t *testing.T) {
 			}
 		}
 		if end == "done" {
-			for w.run.FinishTS == nil && len(w.orders) > 0 {
+			for !w.run.State.Final() && len(w.orders) > 0 {
 				ends()
 			}
 		} else {
 			apply(command(record.VerbCancel))
 			ends()
 		}
-		if w.run.FinishTS == nil || end == "done" && w.run.State != record.RunDone {
+		if !w.run.State.Final() || end == "done" && w.run.State != record.RunDone {
 			t.Fatalf("the run is %s, waiting %+v", w.run.State, w.run.Waiting)
 		}
 		if most := bound + 15_000; largest > most {

@@ -129,6 +129,8 @@ func (s *story) input(words []string) {
 		s.apply(policy.Members{Present: []record.Node{n}})
 	case "takeover":
 		s.crash()
+	case "forget":
+		s.apply(policy.Forgotten{Node: args[0], Actor: "op"})
 	case "pause", "resume", "cancel":
 		c := command(record.Verb(verb))
 		c.Kill = slices.Contains(args, "kill")
@@ -172,8 +174,14 @@ func (s *story) describe() {
 	s.changes(s.asked, asked, "? ")
 	s.orders, s.asked = orders, asked
 	fmt.Fprintf(&s.out, "  = %s", s.run.State)
-	if s.run.Outcome != "" && s.run.FinishTS == nil {
+	if s.run.Outcome != "" && !s.run.State.Final() {
 		fmt.Fprintf(&s.out, ", will end %s", s.run.Outcome)
+	}
+	if s.run.EndTS != nil {
+		fmt.Fprintf(&s.out, ", ended at %s", s.at(*s.run.EndTS))
+	}
+	if s.run.FinishTS != nil {
+		fmt.Fprintf(&s.out, ", finished at %s", s.at(*s.run.FinishTS))
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.nodes)) {
 		n := s.nodes[name]

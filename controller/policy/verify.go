@@ -51,7 +51,7 @@ func (p *Plan) unwell(n *node, e *record.NodeStage, seen *facts) *record.Error {
 		left := maxExplainSteps
 		return p.explain(u, n, seen, &left)
 	}
-	if n.lastAction().Unsettled {
+	if n.rec.Unsettled() {
 		return &record.Error{Code: record.CauseNotEnded}
 	}
 	return nil

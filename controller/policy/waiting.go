@@ -3,6 +3,7 @@ package policy
 import (
 	"maps"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/replicante-io/playbooks/record"
@@ -67,10 +68,7 @@ func (p *Plan) setWaiting(next *record.Wait) {
 func (p *Plan) currentWait() *record.Wait {
 	switch {
 	case p.ended():
-		if p.run.Unsettled > 0 {
-			return &record.Wait{For: record.WaitUnsettled, Since: p.now, Data: record.Document{"actions": int64(p.run.Unsettled)}}
-		}
-		return nil
+		return p.unsettledWait()
 	case p.run.State == record.RunPending && p.behind != "":
 		return &record.Wait{For: record.WaitQueue, Since: p.now, Data: record.Document{"run": p.behind}}
 	case p.run.State == record.RunPending:
@@ -112,6 +110,22 @@ func (p *Plan) silentWait() *record.Wait {
 		}
 	}
 	return wait
+}
+
+// unsettledWait is what keeps an ended run from being finished, by one node; nil when nothing does.
+func (p *Plan) unsettledWait() *record.Wait {
+	if p.run.Unsettled == 0 {
+		return nil
+	}
+	name := ""
+	if w := p.run.Waiting; w != nil && w.For == record.WaitUnsettled {
+		name = w.Node
+	}
+	if n := p.nodes[name]; n == nil || !n.rec.Unsettled() {
+		name = p.names[slices.IndexFunc(p.names, func(name string) bool { return p.nodes[name].rec.Unsettled() })]
+	}
+	return &record.Wait{For: record.WaitUnsettled, Since: p.now, Node: name, Data: record.Document{
+		"actions": int64(p.run.Unsettled), "step": p.nodes[name].lastAction().Step}}
 }
 
 // stageWait is what keeps the open stage, or a group of it.

@@ -207,7 +207,7 @@ func (w *world) crash() {
 		if !ok {
 			w.t.Fatalf("after a crash nothing is done about %s; before: %+v", node, p)
 		}
-		if again.Action.ID != p.Action.ID || again.Stop != "" != (p.Stop != "") && w.run.FinishTS == nil {
+		if again.Action.ID != p.Action.ID || again.Stop != "" != (p.Stop != "") && !w.run.State.Final() {
 			w.t.Fatalf("after a crash the order for %s is %+v; before: %+v", node, again, p)
 		}
 	}
@@ -465,14 +465,17 @@ func (w *world) check() {
 	if unsettled != w.run.Unsettled {
 		w.t.Fatalf("the run counts %d unsettled actions, its records %d", w.run.Unsettled, unsettled)
 	}
+	if ended := w.run.State.Final(); ended != (w.run.EndTS != nil) || (ended && unsettled == 0) != (w.run.FinishTS != nil) {
+		w.t.Fatalf("the run is %s with %d unsettled actions, end_ts %v, finish_ts %v", w.run.State, unsettled, w.run.EndTS, w.run.FinishTS)
+	}
 	for _, st := range w.run.Stages {
 		entries := stages[key{st.Name, st.Pass, st.PassNumber}]
 		for state, n := range entries {
-			if state != record.NodePending && (state != record.NodeNotReached || w.run.FinishTS == nil) && st.Counts[state] != n {
+			if state != record.NodePending && (state != record.NodeNotReached || !w.run.State.Final()) && st.Counts[state] != n {
 				w.t.Fatalf("stage %s counts %v, its nodes %v", st.Name, st.Counts, entries)
 			}
 		}
-		if total := 0; w.run.FinishTS != nil {
+		if total := 0; w.run.State.Final() {
 			for _, n := range st.Counts {
 				total += n
 			}
@@ -497,7 +500,7 @@ func (w *world) check() {
 			w.t.Fatalf("stage %s has %d nodes at work; its batch %d may hold %d", spec.Name, working[spec.Name], batch, size)
 		}
 	}
-	if w.run.FinishTS != nil {
+	if w.run.State.Final() {
 		for _, n := range w.nodes {
 			if !n.State.Final() {
 				w.t.Fatalf("the run has ended %s and %s is %s", w.run.State, n.Node, n.State)
@@ -617,7 +620,7 @@ func (w *world) endAll(states map[string]record.ActionState) {
 
 // work ends every action DONE and answers every request for facts until the run ends or nothing moves.
 func (w *world) work() {
-	for i := 0; w.run.FinishTS == nil; i++ {
+	for i := 0; !w.run.State.Final(); i++ {
 		if i > 5000 {
 			w.t.Fatalf("the run does not end: %s, waiting %+v\n%s", w.run.State, w.run.Waiting, w.story())
 		}
@@ -663,7 +666,7 @@ func (w *world) want(node string, state record.NodeState) {
 
 func (w *world) ended(state record.RunState) {
 	w.t.Helper()
-	if w.run.State != state || w.run.FinishTS == nil {
+	if w.run.State != state {
 		w.t.Fatalf("the run is %s (error %+v, waiting %+v), want %s\n%s", w.run.State, w.run.Error, w.run.Waiting, state, w.story())
 	}
 }

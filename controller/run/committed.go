@@ -63,11 +63,11 @@ func (r *Runner) Committed() record.Run {
 	return Snapshot(r.committed.run)
 }
 
-// State is that run's state.
-func (r *Runner) State() record.RunState {
+// Counted is what metrics count of that run: its state, and how many of its actions are unsettled.
+func (r *Runner) Counted() (state record.RunState, unsettled int) {
 	r.committed.mu.Lock()
 	defer r.committed.mu.Unlock()
-	return r.committed.run.State
+	return r.committed.run.State, r.committed.run.Unsettled
 }
 
 // Nodes are the run's node records as its last commit left them, by name. They must not be changed.
@@ -75,6 +75,15 @@ func (r *Runner) Nodes() []record.RunNode {
 	r.committed.mu.Lock()
 	defer r.committed.mu.Unlock()
 	return slices.Clone(r.committed.nodes)
+}
+
+// Unsettled reports whether an action of the run may still be running on a node although its end is not known, as the last commit
+// left it.
+func (r *Runner) Unsettled(node string) bool {
+	r.committed.mu.Lock()
+	defer r.committed.mu.Unlock()
+	at, found := slices.BinarySearchFunc(r.committed.nodes, node, byName)
+	return found && r.committed.nodes[at].Unsettled()
 }
 
 // Delayed is since when the run's next commit waits for the store, zero when none does, and why.

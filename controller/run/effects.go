@@ -138,6 +138,17 @@ func (r *Runner) Command(ctx context.Context, command policy.Command) (record.Ru
 	return p.wait(ctx)
 }
 
+// Forget has what may still run on a node written off, and returns once that is committed: an operator forgets the node. ErrClosed
+// means that the runner has ended first.
+func (r *Runner) Forget(ctx context.Context, node, actor string) error {
+	p := post{input: policy.Forgotten{Node: node, Actor: actor}, answer: make(chan answer, 1)}
+	if err := r.mailbox.Put(ctx, p); err != nil {
+		return err
+	}
+	_, err := p.wait(ctx)
+	return err
+}
+
 // wait waits for the answer to a command.
 func (p *post) wait(ctx context.Context) (record.Run, error) {
 	select {

@@ -95,7 +95,7 @@ func (r *Runner) ID() string { return r.id }
 // Cluster is the run's.
 func (r *Runner) Cluster() string { return r.cluster }
 
-// Run advances the run until it has ended and nothing is left to do for it (nil), ctx ends (nil), or a later leader has
+// Run advances the run until it is finished and nothing is left to do for it (nil), ctx ends (nil), or a later leader has
 // claimed it (store.ErrStaleTerm). Any other error leaves the plan in doubt: drop the runner, claim, read again. After
 // store.ErrNotStorable, the next plan must know what was refused, or it decides the same again.
 func (r *Runner) Run(ctx context.Context) error {
@@ -120,7 +120,7 @@ func (r *Runner) loop(ctx context.Context) error {
 		return err
 	}
 	for {
-		if done, err := r.finishIfEnded(ctx); done || err != nil {
+		if done, err := r.stampIfFinished(ctx); done || err != nil {
 			return err
 		}
 		posts, ok := r.mailbox.Drain(ctx, r.Clock, effects.WakeAt, effects.Continue, r.plan.Weight)
@@ -159,16 +159,17 @@ func (r *Runner) carryOut(ctx context.Context, commit record.Commit, effects pol
 	}
 }
 
-// finishIfEnded stamps the records of an ended run, and reports whether nothing is left to do for it.
-func (r *Runner) finishIfEnded(ctx context.Context) (bool, error) {
+// stampIfFinished gives up the place of a run that has ended, stamps the records of one that is finished, and reports whether nothing is
+// left to do for it.
+func (r *Runner) stampIfFinished(ctx context.Context) (bool, error) {
 	run := r.plan.Run()
-	if run.FinishTS == nil {
-		return false, nil
-	}
-	if !r.ended {
+	if run.State.Final() && !r.ended {
 		r.ended = true
 		r.Capacity.Ended(r.cluster, r.id)
 		r.Capacity.Leave(r.cluster, r.id)
+	}
+	if run.FinishTS == nil {
+		return false, nil
 	}
 	for backoff := store.Backoff(); !r.stamped; {
 		failpoint.Point(failpoint.Stamping)
@@ -184,7 +185,7 @@ func (r *Runner) finishIfEnded(ctx context.Context) (bool, error) {
 			return true, nil
 		}
 	}
-	return run.Unsettled == 0 && r.mailbox.CloseIfEmpty(), nil
+	return r.mailbox.CloseIfEmpty(), nil
 }
 
 // commitWithRetry commits, and repeats the same commit while the store does not answer: no effect is carried out before.

@@ -103,7 +103,7 @@ func TestARollingRestartSurvivesKillsOfItsControlPlane(t *testing.T) {
 
 	x.await("the end of the run", func() error {
 		run, err = x.plane.Run(t.Context(), x.run)
-		if err == nil && run.FinishTS == nil {
+		if err == nil && !run.State.Final() {
 			err = fmt.Errorf("it is %s: %+v", run.State, run.Waiting)
 		}
 		return err

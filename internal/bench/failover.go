@@ -89,7 +89,7 @@ func Failover(ctx context.Context, c FailoverConfig) (FailoverResult, error) {
 		}
 		runs++
 		err = await(ctx, pollInterval, "the run to end", func(ctx context.Context) (bool, error) {
-			if run, err = api.Run(ctx, run.ID); err != nil || run.FinishTS != nil {
+			if run, err = api.Run(ctx, run.ID); err != nil || run.State.Final() {
 				return true, err
 			}
 			// Only while the next leader still has actions to send.

@@ -215,7 +215,7 @@ func (c Config) run(ctx context.Context, api *client.Client, name, targets strin
 	}
 	err = await(ctx, pollInterval, "the run to end", func(ctx context.Context) (bool, error) {
 		run, err = api.Run(ctx, run.ID)
-		return run.FinishTS != nil, err
+		return run.State.Final(), err
 	})
 	took := time.Since(begin)
 	c.Log.Info("run", "playbook", name, "took", took, "processor", processorTime()-used)

@@ -59,7 +59,7 @@ func falseAlarm(t *testing.T, i *installation) {
 	front.stop()
 	eventually(t, "the run ends", func() bool {
 		run, err = second.plane.Run(t.Context(), run.ID)
-		return err == nil && run.FinishTS != nil
+		return err == nil && run.State.Final()
 	})
 	if run.State != record.RunDone || run.Term != 2 {
 		t.Errorf("the run ended %s in term %d", run.State, run.Term)

@@ -209,7 +209,7 @@ func ping(t *testing.T, plane *client.Client, nodes int) record.Run {
 	}
 	eventually(t, "the run ends", func() bool {
 		run, err = plane.Run(t.Context(), run.ID)
-		return err == nil && run.FinishTS != nil
+		return err == nil && run.State.Final()
 	})
 	return run
 }

@@ -21,7 +21,9 @@ type statsCollector struct {
 }
 
 var (
-	runsDesc  = prometheus.NewDesc("replicante_runs", "Unfinished runs by state, of the leader.", []string{"state"}, nil)
+	runsDesc      = prometheus.NewDesc("replicante_runs", "Runs that have not ended by state, of the leader.", []string{"state"}, nil)
+	unsettledDesc = prometheus.NewDesc("replicante_unsettled_actions",
+		"Actions of all runs, ended ones too, that may still be running although their ends are not known, of the leader.", nil, nil)
 	nodesDesc = prometheus.NewDesc("replicante_nodes", "Known nodes by cluster and status, of the leader.",
 		[]string{"cluster", "status"}, nil)
 	presentDesc = prometheus.NewDesc("replicante_nodes_present", "Known nodes with a live key in etcd by cluster, of the leader.",
@@ -44,7 +46,7 @@ var statuses = []record.Status{record.StatusHealthy, record.StatusUnhealthy, rec
 	record.StatusLeaving, record.StatusNotInCluster, record.StatusUnknown, record.StatusUnreachable}
 
 func (c statsCollector) Describe(descs chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{runsDesc, nodesDesc, presentDesc, outOfServiceDesc, mailboxDesc, dispatcherDesc, effectsDesc} {
+	for _, desc := range []*prometheus.Desc{runsDesc, unsettledDesc, nodesDesc, presentDesc, outOfServiceDesc, mailboxDesc, dispatcherDesc, effectsDesc} {
 		descs <- desc
 	}
 }
@@ -60,6 +62,7 @@ func (c statsCollector) Collect(out chan<- prometheus.Metric) {
 	for _, state := range openStates {
 		gauge(runsDesc, stats.Runs[state], string(state))
 	}
+	gauge(unsettledDesc, stats.Unsettled)
 	for cluster, counted := range stats.Clusters {
 		counts := counted.Status
 		other := 0 // agents may report any status: those that are not ours share a label

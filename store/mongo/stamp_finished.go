@@ -37,7 +37,7 @@ func (s *Store) stamp(ctx context.Context, term int64, runID string) error {
 	case stored.Term > term:
 		return staleTerm(stored, term)
 	case stored.FinishTS == nil:
-		return fmt.Errorf("%w: it has not ended", store.ErrConflict)
+		return fmt.Errorf("%w: it is not finished", store.ErrConflict)
 	}
 	unchanged := bson.D{{Key: "_id", Value: runID}, {Key: "rev", Value: stored.Rev}, {Key: "term", Value: stored.Term}, {Key: "finish_ts", Value: *stored.FinishTS}}
 	updateRun := func(ctx context.Context, update any) error {
@@ -66,8 +66,6 @@ func (s *Store) stamp(ctx context.Context, term int64, runID string) error {
 			ids = ids[len(step):]
 		}
 	}
-	// As record.Run.Open has it: a stamped run with an unsettled action is still open.
-	unsettled := bson.D{{Key: "$gt", Value: bson.A{"$unsettled", 0}}}
 	return s.transact(ctx, func(ctx context.Context) error {
 		for _, records := range s.recordsOf(runID) { // of which the reads above may have missed some
 			if err := records.collection.FindOne(ctx, bson.D{records.ofRun, withoutFinishTS}).Err(); err == nil {
@@ -76,9 +74,9 @@ func (s *Store) stamp(ctx context.Context, term int64, runID string) error {
 				return err
 			}
 		}
-		return updateRun(ctx, bson.A{
-			bson.D{{Key: "$set", Value: bson.D{{Key: "stamped", Value: true}, {Key: "open", Value: unsettled}}}},
-			bson.D{{Key: "$unset", Value: "stamps"}},
+		return updateRun(ctx, bson.D{
+			{Key: "$set", Value: bson.D{{Key: "stamped", Value: true}, {Key: "open", Value: false}}},
+			{Key: "$unset", Value: bson.D{{Key: "stamps", Value: ""}}},
 		})
 	})
 }

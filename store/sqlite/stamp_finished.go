@@ -20,7 +20,7 @@ type stamping struct {
 	runID string
 }
 
-// StampFinished stamps all records of an ended run. Its idempotency records need no stamp: they are deleted with it.
+// StampFinished stamps all records of a finished run. Its idempotency records need no stamp: they are deleted with it.
 func (s *Store) StampFinished(ctx context.Context, term int64, runID string) error {
 	st := stamping{store: s, term: term, runID: runID}
 	for {
@@ -69,7 +69,7 @@ func (st *stamping) step(ctx context.Context, do func(w *writer, run record.Run)
 		case run.Term > st.term:
 			return staleTerm(run, st.term)
 		case run.FinishTS == nil:
-			return fmt.Errorf("it has not ended: %w", store.ErrConflict)
+			return fmt.Errorf("it is not finished: %w", store.ErrConflict)
 		}
 		return do(w, run)
 	})

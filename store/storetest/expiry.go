@@ -20,6 +20,7 @@ func stampedRunExpires(t *testing.T, backend Backend) {
 		return commit.Run
 	}
 	unfinished, unstamped, stamped, reopened := withKey("unfinished"), withKey("unstamped"), withKey("stamped"), withKey("reopened")
+	unsettled, settled := withKey("unsettled"), withKey("settled")
 	must(t, s.SaveNodes(ctx, term, []record.Node{{NodeID: "n", ClusterID: "c"}}))
 	apply(t, s, revision("p", "1"))
 	must(t, s.ForgetNode(ctx, term, record.NodeKey{Cluster: "c", Node: "n"}, &record.IdempotencyRecord{Key: "no run", Digest: "d"}))
@@ -29,8 +30,11 @@ func stampedRunExpires(t *testing.T, backend Backend) {
 	must(t, s.StampFinished(ctx, term, reopened.ID))
 	again := nextCommit(reopened)
 	again.Fence = true
-	again.Run.FinishTS = nil
+	again.Run.EndTS, again.Run.FinishTS = nil, nil
 	must(t, s.Commit(ctx, term, again))
+	// Two ended long ago with something unsettled, and that of one is settled now: its time begins now.
+	unsettled = endUnsettled(t, s, term, unsettled, record.Now().Add(-2*time.Minute))
+	settled = settle(t, s, term, endUnsettled(t, s, term, settled, record.Now().Add(-2*time.Minute)), record.Now().Add(time.Minute))
 	unstamped = finish(t, s, term, unstamped, record.Now().Add(-2*time.Minute))
 	stamped = finish(t, s, term, stamped, record.Now().Add(-time.Minute))
 	must(t, s.StampFinished(ctx, term, stamped.ID))
@@ -65,16 +69,33 @@ func stampedRunExpires(t *testing.T, backend Backend) {
 		}
 		return err == nil
 	})
-	for _, run := range []record.Run{unfinished, unstamped, reopened} {
+	for _, run := range []record.Run{unfinished, unstamped, reopened, unsettled, settled} {
 		_, nodes, events := readAll(t, s, run.ID)
 		if len(nodes) != 20 || int64(len(events)) != run.Seq {
 			t.Errorf("run %s has %d nodes and %d of %d events", run.ID, len(nodes), len(events), run.Seq)
 		}
 	}
-	for _, key := range []string{"unfinished", "unstamped", "reopened"} {
+	for _, key := range []string{"unfinished", "unstamped", "reopened", "unsettled", "settled"} {
 		_, err := s.IdempotencyRecord(ctx, key, "d")
 		must(t, err)
 	}
 	_, err := s.Playbook(ctx, "p", 0)
 	must(t, err)
+
+	unsettled = settle(t, s, term, unsettled, record.Now().Add(-time.Minute))
+	eventually(t, "the run expires once it is settled", func() bool {
+		_, err := s.Run(ctx, unsettled.ID)
+		return gone(err)
+	})
+}
+
+// settle finishes a run that ended with something unsettled.
+func settle(t *testing.T, s store.Store, term int64, run record.Run, when time.Time) record.Run {
+	t.Helper()
+	commit := nextCommit(run)
+	commit.Run.Unsettled, commit.Run.FinishTS = 0, &when
+	addEvents(&commit, 1)
+	must(t, s.Commit(t.Context(), term, commit))
+	must(t, s.StampFinished(t.Context(), term, run.ID))
+	return commit.Run
 }

@@ -93,12 +93,22 @@ func busyNode(runID string, i int) record.RunNode {
 	}
 }
 
-// finish ends the run by a commit.
+// endUnsettled ends the run by a commit; an action of it is unsettled.
+func endUnsettled(tb testing.TB, s store.Store, term int64, run record.Run, when time.Time) record.Run {
+	tb.Helper()
+	commit := nextCommit(run)
+	commit.Run.State, commit.Run.EndTS, commit.Run.Unsettled = record.RunFailed, &when, 1
+	addEvents(&commit, 1)
+	must(tb, s.Commit(tb.Context(), term, commit))
+	return commit.Run
+}
+
+// finish ends the run by a commit, with nothing unsettled.
 func finish(tb testing.TB, s store.Store, term int64, run record.Run, when time.Time) record.Run {
 	tb.Helper()
 	commit := nextCommit(run)
 	commit.Run.State = record.RunDone
-	commit.Run.FinishTS = &when
+	commit.Run.EndTS, commit.Run.FinishTS = &when, &when
 	addEvents(&commit, 1)
 	must(tb, s.Commit(tb.Context(), term, commit))
 	return commit.Run

@@ -136,12 +136,15 @@ func (h *history) commit(*rapid.T) {
 	commit := nextCommit(run)
 	commit.Run.Term = term
 	commit.Run.State = rapid.SampledFrom([]record.RunState{record.RunRunning, record.RunPaused, record.RunDone}).Draw(h.tb, "state")
-	commit.Run.FinishTS = nil
+	commit.Run.Unsettled = rapid.IntRange(0, 1).Draw(h.tb, "unsettled")
+	commit.Run.EndTS, commit.Run.FinishTS = nil, nil
 	if commit.Run.State.Final() {
-		commit.Run.FinishTS = startPlus(time.Duration(rapid.IntRange(1, 9).Draw(h.tb, "finish")) * time.Hour)
+		commit.Run.EndTS = startPlus(time.Duration(rapid.IntRange(1, 9).Draw(h.tb, "end")) * time.Hour)
+		if commit.Run.Unsettled == 0 {
+			commit.Run.FinishTS = commit.Run.EndTS
+		}
 	}
 	commit.Run.QueuedTS = h.queued()
-	commit.Run.Unsettled = rapid.IntRange(0, 1).Draw(h.tb, "unsettled")
 	commit.Fence = rapid.Bool().Draw(h.tb, "fence")
 	for _, i := range rapid.SliceOfDistinct(rapid.IntRange(0, 5), rapid.ID[int]).Draw(h.tb, "nodes") {
 		commit.Nodes = append(commit.Nodes, busyNode(runID, i))

@@ -197,7 +197,7 @@ func reopeningRemovesStamps(t *testing.T, backend Backend) {
 	must(t, err)
 	reopen := nextCommit(run)
 	reopen.Fence = true
-	reopen.Run.State, reopen.Run.FinishTS, reopen.Run.Stamped = record.RunRunning, nil, false
+	reopen.Run.State, reopen.Run.EndTS, reopen.Run.FinishTS, reopen.Run.Stamped = record.RunRunning, nil, nil, false
 	reopen.Nodes = nodes[:1]
 	reopen.Nodes[0].FinishTS = nil
 	addEvents(&reopen, 1)
@@ -244,16 +244,13 @@ func openRuns(t *testing.T, backend Backend) {
 	must(t, s.StampFinished(ctx, term, runs[3].ID))
 	want("when it is stamped", 1, 5, 0, 4, 2)
 
-	unsettled := nextCommit(runs[0])
-	unsettled.Run.Unsettled = 2
-	must(t, s.Commit(ctx, term, unsettled))
-	runs[0] = finish(t, s, term, unsettled.Run, *startPlus(time.Minute))
-	must(t, s.StampFinished(ctx, term, runs[0].ID))
-	want("when one is stamped but unsettled", 1, 5, 0, 4, 2)
+	runs[0] = endUnsettled(t, s, term, runs[0], *startPlus(time.Minute))
+	wantError(t, "stamp what is unsettled", s.StampFinished(ctx, term, runs[0].ID), store.ErrConflict)
+	want("when one has ended and is unsettled", 1, 5, 0, 4, 2)
 	settled := nextCommit(runs[0])
-	settled.Run.Unsettled = 0
+	settled.Run.Unsettled, settled.Run.FinishTS = 0, startPlus(time.Hour)
 	must(t, s.Commit(ctx, term, settled))
 	want("when it is settled", 1, 5, 0, 4, 2)
 	must(t, s.StampFinished(ctx, term, runs[0].ID))
-	want("when it is stamped again", 1, 5, 4, 2)
+	want("when it is stamped", 1, 5, 4, 2)
 }

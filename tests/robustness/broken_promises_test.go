@@ -97,7 +97,7 @@ func (in *installation) awaitEnd() {
 	in.t.Helper()
 	in.await("the run ends", func() bool {
 		run, err := in.client(in.follower).Run(in.t.Context(), in.run.ID)
-		return err == nil && run.FinishTS != nil
+		return err == nil && run.State.Final()
 	})
 }
 

@@ -89,7 +89,7 @@ func TestARunEndsThoughItsLeaderIsKilledAtEveryFailpoint(t *testing.T) {
 		}
 		ended := 0
 		for _, run := range runs {
-			if run.FinishTS != nil {
+			if run.State.Final() {
 				if ended++; run.State != record.RunDone {
 					t.Fatalf("run %s ended %s", run.ID, run.State)
 				}

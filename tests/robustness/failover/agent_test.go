@@ -92,7 +92,7 @@ func (in *installation) awaitEndUnsettled(id string) record.Run {
 	var run record.Run
 	in.await("the run ends", 60*time.Second, func() bool {
 		run = in.readRun(id)
-		return run.FinishTS != nil
+		return run.State.Final()
 	})
 	if run.State != record.RunFailed || run.Unsettled != 1 || run.Counts[record.NodeUnknown] != 1 {
 		in.t.Errorf("the run ended %s with %d unsettled actions and nodes %v", run.State, run.Unsettled, run.Counts)

@@ -56,6 +56,7 @@ type Run struct {
 	Stages         []Stage        `bson:"stages"`
 	QueuedTS       *time.Time     `bson:"queued_ts"`
 	StartTS        *time.Time     `bson:"start_ts"`
+	EndTS          *time.Time     `bson:"end_ts"`
 	FinishTS       *time.Time     `bson:"finish_ts"`
 	Unsettled      int            `bson:"unsettled"`
 	Seq            int64          `bson:"seq"`

@@ -203,9 +203,9 @@ func (h *history) exclusiveRuns() {
 			if !r.exclusive() || o.ID == r.ID || o.Cluster != r.Cluster || r.StartTS == nil || o.StartTS == nil || o.exclusive() && o.ID < r.ID {
 				continue
 			}
-			if (r.FinishTS == nil || r.FinishTS.After(*o.StartTS)) && (o.FinishTS == nil || o.FinishTS.After(*r.StartTS)) {
+			if (r.EndTS == nil || r.EndTS.After(*o.StartTS)) && (o.EndTS == nil || o.EndTS.After(*r.StartTS)) {
 				h.report(Violation{Run: r.ID}, "it is exclusive and lasted from %s to %s; run %s lasted from %s to %s",
-					clock(*r.StartTS), clockOf(r.FinishTS), o.ID, clock(*o.StartTS), clockOf(o.FinishTS))
+					clock(*r.StartTS), clockOf(r.EndTS), o.ID, clock(*o.StartTS), clockOf(o.EndTS))
 			}
 		}
 	}

@@ -64,15 +64,20 @@ func (h *history) commands() {
 	}
 }
 
-// ended: every run and every action has an end.
+// ended: every run and every action has an end, and a run is finished once nothing of it is unsettled.
 func (h *history) ended() {
 	for i := range h.Runs {
 		r := &h.Runs[i]
-		if !slices.Contains(finalRuns, r.State) || r.FinishTS == nil {
-			h.report(Violation{Run: r.ID}, "it does not end: %s, finish_ts %s, waiting for %s", r.State, clockOf(r.FinishTS), r.waitingFor())
+		if !slices.Contains(finalRuns, r.State) || r.EndTS == nil {
+			h.report(Violation{Run: r.ID}, "it does not end: %s, end_ts %s, waiting for %s", r.State, clockOf(r.EndTS), r.waitingFor())
 		}
-		if r.Unsettled != 0 {
+		switch {
+		case r.Unsettled != 0 && r.FinishTS != nil:
+			h.report(Violation{Run: r.ID}, "it finished at %s, and %d of its actions are unsettled", clockOf(r.FinishTS), r.Unsettled)
+		case r.Unsettled != 0:
 			h.report(Violation{Run: r.ID}, "%d of its actions are still unsettled", r.Unsettled)
+		case r.FinishTS == nil || r.EndTS != nil && r.FinishTS.Before(*r.EndTS):
+			h.report(Violation{Run: r.ID}, "it ended at %s and finished at %s", clockOf(r.EndTS), clockOf(r.FinishTS))
 		}
 		if len(h.nodesOf[r.ID]) == 0 {
 			h.report(Violation{Run: r.ID}, "it has no node")
@@ -99,7 +104,7 @@ func (r *Run) waitingFor() string {
 	return text
 }
 
-// finishedRecords: every record of a run that has ended is final and stamped, and so are its idempotency keys.
+// finishedRecords: every record of a finished run is final and stamped, and so are its idempotency keys.
 func (h *history) finishedRecords() {
 	keys := map[string]string{}
 	for _, k := range h.Keys {
@@ -173,7 +178,7 @@ func (h *history) events() {
 		if len(events) > 0 && events[0].Type != "run.created" {
 			h.report(Violation{Run: r.ID}, "its first event is %s", events[0].Type)
 		}
-		if started > 1 || finished > 1 || r.FinishTS != nil && finished == 0 {
+		if started > 1 || finished > 1 || r.EndTS != nil && finished == 0 {
 			h.report(Violation{Run: r.ID}, "its events say %d times that it started and %d times that it ended", started, finished)
 		}
 	}

@@ -157,7 +157,7 @@ func clockOf(t *time.Time) string {
 	return clock(*t)
 }
 
-// Settled reports whether no run needs a leader: all have ended, their records are stamped, and no action is unsettled.
+// Settled reports whether no run needs a leader: all are finished, and their records are stamped.
 func (e *Evidence) Settled() bool {
-	return !slices.ContainsFunc(e.Runs, func(r Run) bool { return r.FinishTS == nil || !r.Stamped || r.Unsettled > 0 })
+	return !slices.ContainsFunc(e.Runs, func(r Run) bool { return r.FinishTS == nil || !r.Stamped })
 }

@@ -23,7 +23,7 @@ func example() *Evidence {
 	a := Run{
 		ID: "a", Cluster: "c", State: "DONE", Reason: "first", IdempotencyKey: "key-a", Term: 2, Seq: 16, Stamped: true,
 		Counts:   map[string]int{"DONE": 2},
-		QueuedTS: ptr(at(0)), StartTS: ptr(at(0)), FinishTS: ptr(at(1000)),
+		QueuedTS: ptr(at(0)), StartTS: ptr(at(0)), EndTS: ptr(at(1000)), FinishTS: ptr(at(1000)),
 		Stages: []Stage{{Name: "one", State: "DONE", Total: 2}, {Name: "two", State: "DONE", Total: 2}},
 		Playbook: Playbook{Spec: Spec{Stages: []StageSpec{
 			{Name: "one", Steps: []StepSpec{{Name: "act", OnUnknown: "retry"}}},
@@ -34,7 +34,7 @@ func example() *Evidence {
 	b := Run{
 		ID: "b", Cluster: "c", State: "FAILED", Reason: "second", IdempotencyKey: "key-b", Term: 2, Seq: 4, Stamped: true,
 		Counts: map[string]int{"FAILED": 1, "NOT_REACHED": 1}, Error: &Error{Code: "max_failures"},
-		QueuedTS: ptr(at(50)), StartTS: ptr(at(1000)), FinishTS: ptr(at(1200)),
+		QueuedTS: ptr(at(50)), StartTS: ptr(at(1000)), EndTS: ptr(at(1200)), FinishTS: ptr(at(1200)),
 		Stages:   []Stage{{Name: "one", State: "FAILED", Total: 2}},
 		Playbook: Playbook{Spec: Spec{Stages: []StageSpec{{Name: "one", Steps: []StepSpec{{Name: "act"}}}}}},
 	}
@@ -255,11 +255,14 @@ func TestEachRuleReportsItsViolationsAndOnlyThose(t *testing.T) {
 			e.twice()
 		}},
 		{"ended", "a run does not end", func(e *Evidence) {
-			e.Runs[1].State, e.Runs[1].FinishTS = "RUNNING", nil
+			e.Runs[1].State, e.Runs[1].EndTS, e.Runs[1].FinishTS = "RUNNING", nil, nil
 			e.event("b", "run.finished").Type = "run.waiting"
 		}},
 		{"ended", "an action has no end", func(e *Evidence) { e.action("b-1-1-1").FinishTS = nil }},
-		{"ended", "an action is unsettled", func(e *Evidence) { e.Runs[1].Unsettled = 1 }},
+		{"ended", "an action is unsettled", func(e *Evidence) { e.Runs[1].Unsettled, e.Runs[1].FinishTS = 1, nil }},
+		{"ended", "a run is finished with an action that is unsettled", func(e *Evidence) { e.Runs[1].Unsettled = 1 }},
+		{"ended", "a settled run is not finished", func(e *Evidence) { e.Runs[1].FinishTS = nil }},
+		{"ended", "a run is finished before its end", func(e *Evidence) { e.Runs[1].FinishTS = ptr(at(1100)) }},
 		{"finished records", "a record has no finish_ts", func(e *Evidence) { e.Nodes[3].FinishTS = nil }},
 		{"finished records", "an event has no finish_ts", func(e *Evidence) { e.Events[5].FinishTS = nil }},
 		{"finished records", "a key is gone", func(e *Evidence) { e.Keys = e.Keys[1:] }},
