@@ -280,3 +280,36 @@ func exitCodes(t *testing.T) []string {
 	})
 	return collect(t, "exit codes", found)
 }
+
+// TestTheReferenceNamesTheDataOfEvents takes the events from the transcripts of the policy, which show most of their data.
+func TestTheReferenceNamesTheDataOfEvents(t *testing.T) {
+	rows, intro := map[string]string{}, ""
+	for line := range strings.Lines(section(t, reference, "## Event types")) {
+		if cells := strings.Split(line, "|"); len(cells) > 2 {
+			for _, name := range firstColumn(line + "\n") {
+				rows[name] = line
+			}
+		} else {
+			intro += line
+		}
+	}
+	transcripts, err := filepath.Glob("../controller/policy/testdata/*.txt")
+	if err != nil || len(transcripts) == 0 {
+		t.Fatalf("no transcripts: %v", err)
+	}
+	event, key := regexp.MustCompile(`(?m)^  ([a-z]+\.[a-z]+)( .*)?$`), regexp.MustCompile(` ([a-z_]+)=`)
+	seen := map[string]bool{}
+	for _, file := range transcripts {
+		for _, m := range event.FindAllStringSubmatch(read(t, file), -1) {
+			for _, k := range key.FindAllStringSubmatch(m[2], -1) {
+				seen[m[1]+" "+k[1]] = true
+				if name := "`" + k[1] + "`"; !strings.Contains(rows[m[1]], name) && !strings.Contains(intro, name) {
+					t.Errorf("%s does not name %s of %s", reference, name, m[1])
+				}
+			}
+		}
+	}
+	if len(seen) < 10 {
+		t.Errorf("only %d kinds of data were found", len(seen))
+	}
+}
