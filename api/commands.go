@@ -74,6 +74,9 @@ func (s *server) resolve(ctx context.Context, in *resolveInput) (*runOutput, err
 }
 
 func (s *server) command(ctx context.Context, id string, command record.Command) (*runOutput, error) {
+	if err := checkReason(command.Reason); err != nil {
+		return nil, err
+	}
 	c, err := s.leading()
 	if err != nil {
 		return nil, err

@@ -17,7 +17,7 @@ func Guard(names []string) *transport.Guard {
 	return &transport.Guard{
 		Names: names,
 		MediaTypes: func(r *http.Request) []string {
-			if r.URL.Path == "/api/v1/apply" || r.URL.Path == "/api/v1/validate" {
+			if isUpload(r) {
 				return uploadTypes
 			}
 			return uploadTypes[:1]
@@ -26,6 +26,11 @@ func Guard(names []string) *transport.Guard {
 			fail(refusal.Status, refusal.Code, refusal.Message).write(w)
 		},
 	}
+}
+
+// isUpload reports whether a request sends playbooks.
+func isUpload(r *http.Request) bool {
+	return r.URL.Path == "/api/v1/apply" || r.URL.Path == "/api/v1/validate"
 }
 
 // middleware is around every request: a panic, and a path or method that is not served, are answered with a problem.

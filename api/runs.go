@@ -46,6 +46,12 @@ func (s *server) start(ctx context.Context, in *startInput) (*runOutput, error) 
 	case !slices.Contains([]string{"", "queue", "fail"}, in.Body.IfBusy):
 		return nil, fail(http.StatusBadRequest, "bad_request", "body.if_busy must be queue or fail")
 	}
+	if err := checkReason(in.Body.Reason); err != nil {
+		return nil, err
+	}
+	if err := record.CheckStorable(in.Body.Params, maxParams); err != nil {
+		return nil, fail(http.StatusBadRequest, "bad_request", "body.params: "+err.Error())
+	}
 	c, err := s.leading()
 	if err != nil {
 		return nil, err

@@ -67,6 +67,10 @@ func (s *server) toLeader(ctx huma.Context, next func(huma.Context)) {
 		failure.write(w)
 		return
 	}
+	if failure := checkBody(r, body); failure != nil {
+		failure.write(w)
+		return
+	}
 	request.Digest = digestOf(r, body)
 	if s.controller() == nil {
 		if failure := s.forward(w, r, body, request); failure != nil {

@@ -42,6 +42,9 @@ func TestReplica(t *testing.T) {
 		test func(t *testing.T, i *installation)
 	}{
 		{"ARunIsCarriedOutFromTheAPIToTheAgentAndBack", endToEnd},
+		{"WhatCannotBeStoredIsRefusedWhereItEnters", func(t *testing.T, i *installation) {
+			whatEnters(t, i, i.start(i.config("core-1", i.sqlite()), nil))
+		}},
 		{"AnEtcdThatKnowsNoStoreIsRefusedUntilItIsAdopted", newEtcd},
 		{"AnotherStoreIsRefused", otherStore},
 		{"AFreshStoreIsBoundByItsFirstLeader", freshStore},

@@ -8,6 +8,8 @@ import (
 	"unicode"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/replicante-io/playbooks/record"
 )
 
 const (
@@ -67,6 +69,9 @@ func (c *treeCheck) visit(n *yaml.Node, depth int) treeSize {
 	case yaml.ScalarNode:
 		if n.Style&yaml.TaggedStyle == 0 {
 			c.number(n)
+		}
+		if err := record.CheckText(n.Value); err != nil && !c.reported[n] {
+			c.addOnce(Value{node: n}, CodeEncoding, "the text %s, which cannot be stored", err)
 		}
 		c.checkVisible(n, false)
 	case yaml.MappingNode:
