@@ -35,8 +35,15 @@ type Registrar struct {
 
 	mu      sync.Mutex    // no other lock is taken under it
 	node    Node          // the value that the key is to have
+	since   time.Time     // when node was changed
+	next    *Node         // what node becomes at the next change, or once quietPeriod is over; nil: it stays
+	timer   *time.Timer   // ends the quiet period; nil while nothing waits for it
 	updated chan struct{} // holds one token after an update
 }
+
+// quietPeriod is how long the key keeps its value where neither status nor role changes: a probe that prints another lag each time costs
+// etcd no write each time.
+const quietPeriod = time.Minute
 
 // NewRegistrar returns a Registrar that does not register yet.
 func NewRegistrar(c RegistrarConfig) *Registrar {
@@ -51,13 +58,39 @@ func NewRegistrar(c RegistrarConfig) *Registrar {
 	}
 }
 
-// Update changes the value of the key, as soon as it can be written; of several updates the last one counts. The ids and
-// the journal stay what they were.
+// Update changes the value of the key; of several updates the last one counts. Another status or role is written as soon as it can be,
+// anything else at most once in a quietPeriod. The ids and the journal stay what they were.
 func (r *Registrar) Update(n Node) {
 	n.NodeID, n.ClusterID, n.JournalID = r.self.NodeID, r.self.ClusterID, r.self.JournalID
 	r.mu.Lock()
-	r.node = n
-	r.mu.Unlock()
+	defer r.mu.Unlock()
+	r.next = &n
+	quiet := quietPeriod - time.Since(r.since)
+	switch {
+	case n.Status != r.node.Status || n.Role != r.node.Role || quiet <= 0:
+		r.change()
+	case r.timer == nil:
+		r.timer = time.AfterFunc(quiet, func() {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.timer = nil
+			if quiet := quietPeriod - time.Since(r.since); quiet <= 0 {
+				r.change()
+			}
+		})
+	}
+}
+
+// change gives the key the value that waits for it. The caller holds mu.
+func (r *Registrar) change() {
+	if r.next == nil {
+		return
+	}
+	r.node, r.next, r.since = *r.next, nil, time.Now()
+	if r.timer != nil {
+		r.timer.Stop()
+		r.timer = nil
+	}
 	signal(r.updated)
 }
 
