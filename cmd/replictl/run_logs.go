@@ -30,7 +30,7 @@ type actionLog struct {
 func (t *tool) runLogs() *cobra.Command {
 	cmd := &cobra.Command{Use: "logs RUN [NODE]", Short: "Show what the actions of a run printed and returned", Args: cobra.RangeArgs(1, 2),
 		Long: "Show each action of a run, or of one of its nodes: how it ended, the end of its standard output and error as the agent\n" +
-			"kept it, and its payload.",
+			"kept it, and its payload. Of an attempt that another one followed, only how it ended is kept.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return t.withRun(cmd.Context(), args[0], func(c *client.Client, runID string) error {
 				nodes, err := c.RunNodes(cmd.Context(), runID, nil, 0)
@@ -68,13 +68,16 @@ func writeLogs(w io.Writer, logs []actionLog) {
 	for i := range logs {
 		log := &logs[i]
 		line := fmt.Sprintf("%s  %s/%s  attempt %d  %s", log.Node, passName(log.Stage, log.Pass, 0), log.Step, log.Attempt, log.State)
-		if log.ExitCode != nil {
+		if log.ExitCode != nil && (log.Error == nil || log.Error.Code != record.CodeExit || log.Error.Data["exit_code"] == nil) { // its error says it
 			line += fmt.Sprintf("  exit code %d", *log.ExitCode)
 		}
 		if log.Error != nil {
 			line += ": " + oneLine(log.Error.Message)
 		}
 		_, _ = fmt.Fprintln(w, line)
+		if followed(logs, i) {
+			_, _ = fmt.Fprintf(w, "  its output is not kept: attempt %d followed\n", logs[i+1].Attempt)
+		}
 		payload := ""
 		if len(log.Payload) > 0 {
 			text, _ := json.Marshal(log.Payload) // a Document holds JSON values only
@@ -90,4 +93,13 @@ func writeLogs(w io.Writer, logs []actionLog) {
 			}
 		}
 	}
+}
+
+// followed reports whether an action is an earlier attempt of its step: the record of its node then keeps how it ended, but no output.
+func followed(logs []actionLog, i int) bool {
+	if i+1 == len(logs) || logs[i].Stdout+logs[i].Stderr != "" || len(logs[i].Payload) > 0 {
+		return false
+	}
+	this, next := &logs[i], &logs[i+1]
+	return this.Node == next.Node && this.Stage == next.Stage && this.Pass == next.Pass && this.Step == next.Step
 }

@@ -90,3 +90,19 @@ func TestOutputThatCannotBeWrittenIsAnError(t *testing.T) {
 		}
 	}
 }
+
+func TestTheLogsSayThatAnEarlierAttemptKeepsNoOutput(t *testing.T) {
+	code := 3
+	var out strings.Builder
+	writeLogs(&out, []actionLog{
+		{Node: "a", Stage: "s", Step: "one", Attempt: 1, State: record.ActionFailed, ExitCode: &code, Error: &record.Error{Code: record.CodeExit, Message: `exit code 3: "no"`,
+			Data: record.Document{"exit_code": int64(3)}}},
+		{Node: "a", Stage: "s", Step: "one", Attempt: 2, State: record.ActionDone},
+		{Node: "a", Stage: "s", Step: "two", Attempt: 1, State: record.ActionDone, Stdout: "x\n"},
+	})
+	want := "a  s/one  attempt 1  FAILED: exit code 3: \"no\"\n  its output is not kept: attempt 2 followed\n" +
+		"a  s/one  attempt 2  DONE\na  s/two  attempt 1  DONE\n  stdout:\n    x\n"
+	if out.String() != want {
+		t.Errorf("%s", out.String())
+	}
+}
