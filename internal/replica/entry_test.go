@@ -30,7 +30,9 @@ spec:
 `
 
 // nested is a JSON value of so many levels.
-func nested(levels int) string { return strings.Repeat(`{"d":`, levels) + "1" + strings.Repeat("}", levels) }
+func nested(levels int) string {
+	return strings.Repeat(`{"d":`, levels) + "1" + strings.Repeat("}", levels)
+}
 
 // badValues are JSON values that cannot be stored, or would be stored as something else.
 var badValues = map[string]string{
