@@ -279,9 +279,11 @@ func (d *dispatcher) tryStop(ctx context.Context) bool {
 		return d.stopRefused(ctx, fenced)
 	case err != nil && !errors.Is(err, wire.ErrNotFound):
 		d.failed(err)
-		return false
+		if errors.Is(err, wire.ErrNotSent) || errors.Is(err, context.DeadlineExceeded) {
+			return false
+		}
 	}
-	// It is stopping, or the agent cannot cancel: its end is known in time.
+	// It is stopping, or the agent cannot cancel, which agents that others wrote say in many ways: its end is known in time.
 	if action, err := d.get(ctx, 2*time.Second); err == nil {
 		return d.reportEnd(action)
 	}

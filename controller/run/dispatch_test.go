@@ -2,6 +2,7 @@ package run
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -103,6 +104,42 @@ func TestAReplicaThatCannotCallBlamesNoAgent(t *testing.T) {
 			t.Errorf("it reported %+v", reported[0])
 		}
 	})
+}
+
+func TestAnAgentThatCannotCancelIsAskedForTheEnd(t *testing.T) {
+	for _, answer := range []string{"status 404 Not Found: 404 page not found", "status 405 Method Not Allowed", "status 501: {}"} {
+		synctest.Test(t, func(t *testing.T) {
+			agent := &oneAgent{
+				cancel: func(wire.CancelRequest) (wire.CancelAnswer, error) { return wire.CancelAnswer{}, errors.New(answer) },
+				get: func(context.Context) (wire.Action, error) {
+					return wire.Action{State: wire.State{Phase: wire.PhaseDone}}, nil
+				},
+			}
+			action := policy.ActionOrder{Node: "n", Action: record.Action{ID: "a", State: record.ActionUnknown}}
+			reported := dispatchFor(t, agent, dispatcher{ActionOrder: action, stopCode: record.CodeTimeout, sent: true}, time.Minute)
+			if len(reported) != 1 {
+				t.Fatalf("after the answer %q to a cancel it reported %+v", answer, reported)
+			}
+			if ended, ok := reported[0].(policy.Ended); !ok || ended.State != record.ActionDone {
+				t.Errorf("after the answer %q to a cancel it reported %+v", answer, reported[0])
+			}
+		})
+	}
+}
+
+func TestTheEndOfALostActionIsUnknown(t *testing.T) {
+	for code, want := range map[string]record.ActionState{wire.CodeLost: record.ActionUnknown, wire.CodeNeverStarted: record.ActionFailed} {
+		synctest.Test(t, func(t *testing.T) {
+			agent := &oneAgent{get: func(context.Context) (wire.Action, error) {
+				return wire.Action{State: wire.State{Phase: wire.PhaseFailed, Error: fmt.Appendf(nil, `{"code": %q}`, code)}}, nil
+			}}
+			action := policy.ActionOrder{Node: "n", Action: record.Action{ID: "a", State: record.ActionRunning}}
+			reported := dispatchFor(t, agent, dispatcher{ActionOrder: action, sent: true}, time.Minute)
+			if ended, ok := reported[len(reported)-1].(policy.Ended); !ok || ended.State != want || ended.Unsettled {
+				t.Errorf("of an action that ended with %s it reported %+v", code, reported)
+			}
+		})
+	}
 }
 
 func TestAnAgentWithAnotherJournalDoesNotSettleAnAction(t *testing.T) {
