@@ -90,6 +90,10 @@ func TestWhatAnotherAgentDoesNotReportIsAbsent(t *testing.T) {
 	if n.Shards == nil || len(n.Shards) != 0 {
 		t.Errorf("a node without shards: %+v", n)
 	}
+	healthy.OneProbe = true // and it could not say which shards there are
+	if n = ask(&answers{node: healthy}); n.Shards != nil {
+		t.Errorf("shards that are not known: %+v", n)
+	}
 }
 
 func TestANodeThatCannotBeAskedHasAReason(t *testing.T) {

@@ -1,6 +1,7 @@
 package policy_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -32,6 +33,47 @@ func TestTimeWithoutALeaderDoesNotFailAGate(t *testing.T) {
 		w.observe()
 		w.ended(record.RunDone)
 	}
+}
+
+const gated = "      health: {check: 'node.status == \"HEALTHY\"', timeout: 10s, interval: 1s, settle: %s}\n      steps"
+
+// report has a node report a status from now on.
+func (w *world) report(node string, status record.Status) {
+	fact := w.alive(node)
+	fact.Status = status
+	w.known[node] = fact
+}
+
+func TestANodeSettlesAgainUnderTheNextLeader(t *testing.T) {
+	w := newWorld(t, 1, strings.Replace(oneStep, "      steps", fmt.Sprintf(gated, "3s"), 1))
+	w.apply(policy.Admit{})
+	w.end("node-1", record.ActionDone, "")
+	w.observe()
+	w.pass(2 * time.Second)
+	w.observe() // healthy for two seconds
+	w.absent(5 * time.Second)
+	w.observe()
+	w.pass(2 * time.Second)
+	w.observe()
+	w.want("node-1", record.NodeRunning)
+	w.pass(2 * time.Second)
+	w.observe()
+	w.ended(record.RunDone)
+}
+
+func TestTheNextLeaderAsksOnceMoreBeforeAGateFails(t *testing.T) {
+	w := newWorld(t, 1, strings.Replace(oneStep, "      steps", fmt.Sprintf(gated, "0s"), 1))
+	w.apply(policy.Admit{})
+	w.report("node-1", record.StatusUnhealthy)
+	w.end("node-1", record.ActionDone, "")
+	w.observe()
+	w.pass(9 * time.Second)
+	w.observe()
+	w.absent(time.Second / 2)
+	w.pass(5 * time.Second) // until its agent answers
+	w.report("node-1", record.StatusHealthy)
+	w.observe()
+	w.ended(record.RunDone)
 }
 
 func TestTimeWithoutALeaderDoesNotMakeAKnownEndUnknown(t *testing.T) {
