@@ -83,6 +83,23 @@ func (p *Process) LimitFileSize(bytes uint64) error {
 	return unix.Prlimit(p.cmd.Process.Pid, unix.RLIMIT_FSIZE, &limit, nil)
 }
 
+// LimitFiles lets the program open so many more files and connections than it has open. A negative number removes the limit.
+func (p *Process) LimitFiles(more int) error {
+	var limit unix.Rlimit
+	if err := unix.Prlimit(p.cmd.Process.Pid, unix.RLIMIT_NOFILE, nil, &limit); err != nil {
+		return err
+	}
+	limit.Cur = limit.Max
+	if more >= 0 {
+		open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.cmd.Process.Pid))
+		if err != nil {
+			return err
+		}
+		limit.Cur = uint64(len(open) + more)
+	}
+	return unix.Prlimit(p.cmd.Process.Pid, unix.RLIMIT_NOFILE, &limit, nil)
+}
+
 // Frozen reports whether the program is stopped, by Freeze or at a failpoint.
 func (p *Process) Frozen() bool {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))

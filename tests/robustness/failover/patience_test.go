@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -68,6 +69,23 @@ func TestAgentsThatAreRestartedDuringARunFailNothing(t *testing.T) {
 		in.awaitStarts(run.ID, i+1)
 	}
 	in.awaitDone(run.ID, 30*time.Second)
+}
+
+// TestALeaderWithoutFreeFileDescriptorsFailsNoNode lets the leader open fewer connections than there are agents.
+func TestALeaderWithoutFreeFileDescriptorsFailsNoNode(t *testing.T) {
+	t.Parallel()
+	in := start(t, cluster.Config{Etcds: 1, Replicas: 1, Mongods: 1, Agents: 12})
+	leader := in.leader()
+	// Its idle connections to agents are none of those that it has to keep.
+	in.must(leader.LimitFiles(2))
+	run := in.startRun("wide", 2*time.Second)
+	in.await("it says that it has no free file descriptors", 30*time.Second, func() bool {
+		_, body := get(leader, "/readyz")
+		return strings.Contains(body, "file descriptors: ")
+	})
+	in.must(leader.LimitFiles(-1))
+	in.awaitDone(run.ID, time.Minute)
+	in.awaitReady(leader)
 }
 
 // away is how long etcd is away: longer than the gate, the step, the leases and the grace. AWAY replaces it.
