@@ -92,6 +92,21 @@ func TestTimeWithoutALeaderDoesNotMakeAKnownEndUnknown(t *testing.T) {
 	}
 }
 
+func TestTheNextLeaderAsksForAnEndBeforeItStopsAnAction(t *testing.T) {
+	w := newWorld(t, 1, strings.Replace(oneStep, "timeout: 1m", "timeout: 10s", 1))
+	w.apply(policy.Admit{})
+	w.observe()
+	w.pass(9 * time.Second)
+	w.absent(time.Second / 2)
+	w.pass(5 * time.Second) // until its agent answers
+	if w.orders["node-1"].Stop != "" {
+		t.Error("it was stopped before its agent could say that it has ended")
+	}
+	w.end("node-1", record.ActionDone, "")
+	w.work()
+	w.ended(record.RunDone)
+}
+
 func TestClockOfTheNextLeaderDecidesNothing(t *testing.T) {
 	w := newWorld(t, 1, strings.Replace(oneStep, "timeout: 1m", "timeout: 40s", 1))
 	w.apply(policy.Admit{})
