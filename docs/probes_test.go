@@ -62,12 +62,18 @@ func served(t *testing.T, script string, timeout time.Duration) (status, reason 
 			}
 		}})
 	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan struct{})
-	go func() { defer close(ended); _ = a.Run(ctx) }()
-	info := <-infos
-	cancel()
-	<-ended
-	return info.Status, info.StatusReason()
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- a.Run(ctx) }()
+	select {
+	case err := <-ended:
+		t.Fatalf("the agent ended: %v", err)
+		return "", ""
+	case info := <-infos:
+		cancel()
+		<-ended
+		return info.Status, info.StatusReason()
+	}
 }
 
 // cases of a datastore are what its tools print on nodes of a cluster, as recorded in testdata/probes.
