@@ -594,6 +594,36 @@ func TestNodeThatReturnsContinuesAtItsOldPlace(t *testing.T) {
 	}
 }
 
+func TestNodeThatReturnsDuringItsStageHasItsTurnInIt(t *testing.T) {
+	for _, again := range []func(w *world){func(*world) {}, (*world).crash} {
+		w := newWorld(t, 3, `  membership: {removed: ignore, grace: 2s}
+  stages:
+    - name: one
+      health: none
+      steps: [{name: a, action: x/a}]
+`)
+		w.apply(policy.Admit{})
+		w.observe()
+		there := w.known["node-3"]
+		w.members(false, "node-3")
+		delete(w.known, "node-3")
+		w.pass(3 * time.Second)
+		w.observe()
+		w.want("node-3", record.NodeRemoved)
+		w.end("node-1", record.ActionDone, "")
+		w.observe() // the next batch opens without it
+		w.known["node-3"] = there
+		w.apply(policy.Members{Present: []record.Node{there}})
+		w.want("node-3", record.NodePending)
+		again(w)
+		w.work()
+		w.ended(record.RunDone)
+		if n := w.nodes["node-3"]; n.State != record.NodeDone || n.Newcomer || len(n.Actions) != 1 {
+			t.Errorf("record %+v\n%s", n, w.story())
+		}
+	}
+}
+
 func TestGateDoesNotCountARemovedNode(t *testing.T) {
 	w := newWorld(t, 2, `  membership: {removed: ignore, grace: 2s}
   stages:

@@ -239,6 +239,11 @@ func TestProblemsOfAnAgentFileHaveAPlace(t *testing.T) {
 		{"pace of the probe", head + "probe: {command: [x], interval: 0s}\n", "the.yaml:3:23: probe.interval: must be at least"},
 		{"unknown key", head + "node2: {}\n", "the.yaml:3:1: node2: unknown key; did you mean node?"},
 		{"attributes that are not JSON", "node: {id: a, cluster: b, attributes: {x: .nan}}\netcd: {endpoints: [http://a:1]}", `the.yaml:1:43: ".nan" is not a finite number`},
+		{"an octal attribute", "node: {id: a, cluster: b, attributes: {rack: 012}}\netcd: {endpoints: [http://a:1]}", `the.yaml:1:46: YAML parsers do not agree which number "012" is`},
+		{"an attribute that loses a digit", "node: {id: a, cluster: b, attributes: {version: 7.10}}\netcd: {endpoints: [http://a:1]}",
+			"node.attributes.version: "},
+		{"an attribute that is a date", "node: {id: a, cluster: b, attributes: {built: 2026-01-02}}\netcd: {endpoints: [http://a:1]}",
+			"node.attributes.built: "},
 		{"attributes that YAML parsers disagree about", "node: {id: a, cluster: b, attributes: {x: {y: no}}}\netcd: {endpoints: [http://a:1]}",
 			"the.yaml:1:47: node.attributes.x.y: some YAML parsers read no as a boolean; quote it"},
 	}
