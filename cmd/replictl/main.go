@@ -17,15 +17,18 @@ func main() {
 		asks:     term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stderr.Fd())),
 		draws:    term.IsTerminal(int(os.Stdout.Fd())) && os.Getenv("TERM") != "dumb",
 		drawsErr: term.IsTerminal(int(os.Stderr.Fd())) && os.Getenv("TERM") != "dumb",
-		size: func() (int, int) {
-			for _, file := range []*os.File{os.Stdout, os.Stderr} {
-				if width, height, err := term.GetSize(int(file.Fd())); err == nil && width > 0 && height > 0 { // 0 is not known
-					return width, height
-				}
-			}
-			return 80, 24
-		},
+		size:     func() (int, int) { return sizeOf(os.Stdout, os.Stderr) },
 	})
 	stop()
 	os.Exit(code)
+}
+
+// sizeOf is the size of the first of these files that is a terminal and reports one.
+func sizeOf(files ...*os.File) (width, height int) {
+	for _, file := range files {
+		if width, height, err := term.GetSize(int(file.Fd())); err == nil && width > 0 && height > 0 { // 0 is not known
+			return width, height
+		}
+	}
+	return 80, 24
 }
