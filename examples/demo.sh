@@ -46,7 +46,7 @@ The demo is over, and replicore dev stops now. To continue by hand:
   $bin/replicore dev --agents 5                                   # in one terminal
   $bin/replictl apply -f examples/failing-node.yaml               # in another
   $bin/replictl run start failing-node --cluster demo --wait      # one node fails: exit code 3
-  $bin/replictl run nodes RUN                                     # shows why
+  $bin/replictl run nodes last                                    # shows why
   $bin/replictl run start rolling-restart --cluster demo -p ticks=20 --wait
                                                                   # kill replicore dev --data DIR during this, and start it again
 NEXT
