@@ -1,12 +1,14 @@
 package run
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
 	"time"
+	"unicode/utf8"
 
 	"github.com/replicante-io/playbooks/agent/wire"
 	"github.com/replicante-io/playbooks/controller/cluster"
@@ -311,15 +313,16 @@ func (d *dispatcher) stopRefused(ctx context.Context, fenced *wire.Fenced) bool 
 func (d *dispatcher) reportEnd(action wire.Action) bool {
 	d.answered()
 	if action.Kind != d.Action.Kind {
-		d.end(record.ActionFailed, record.CodeConflict, false, record.Document{"kind": action.Kind})
+		d.end(record.ActionFailed, record.CodeConflict, false, record.Document{"kind": record.CleanText(action.Kind, maxCode)})
 		return true
 	}
 	if !action.State.Phase.Ended() {
 		return false
 	}
 	failpoint.Point(failpoint.Answered)
+	content, bad := payload(action.State.Payload)
 	ended := policy.Ended{
-		Node: d.Node, ActionID: d.Action.ID, State: record.ActionDone, Payload: payload(action.State.Payload),
+		Node: d.Node, ActionID: d.Action.ID, State: record.ActionDone, Payload: content,
 		ExitCode: action.State.ExitCode, StdoutTail: record.CleanText(action.State.StdoutTail, maxTail),
 		StderrTail: record.CleanText(action.State.StderrTail, maxTail),
 	}
@@ -329,12 +332,9 @@ func (d *dispatcher) reportEnd(action wire.Action) bool {
 			ended.State = record.ActionUnknown
 		}
 	}
-	if err := record.CheckStorable(ended.Payload, maxPayload); err != nil {
-		ended.Payload = nil
-		if ended.State == record.ActionDone {
-			ended.State = record.ActionFailed
-			ended.Error = &record.Error{Code: record.CodeBadPayload, Data: record.Document{"step": d.Action.Step, "error": err.Error()}}
-		}
+	if bad != nil && ended.State == record.ActionDone {
+		ended.State = record.ActionFailed
+		ended.Error = &record.Error{Code: record.CodeBadPayload, Data: record.Document{"step": d.Action.Step, "error": bad.Error()}}
 	}
 	d.report(ended)
 	return true
@@ -347,20 +347,32 @@ func (d *dispatcher) end(state record.ActionState, code string, unsettled bool, 
 	})
 }
 
-// payload is an agent's payload as a document; what is no object stands under "value".
-func payload(raw json.RawMessage) record.Document {
+// payload is an agent's payload as a document; what is no object stands under "value". The error says why it cannot be stored.
+func payload(raw json.RawMessage) (record.Document, error) {
 	if len(raw) == 0 || string(raw) == "null" {
-		return nil
+		return nil, nil
 	}
-	var object record.Document
-	if json.Unmarshal(raw, &object) == nil {
-		return object
+	if !utf8.Valid(raw) {
+		return nil, errors.New("it is not UTF-8")
 	}
-	wrapped := append(append([]byte(`{"value":`), raw...), '}')
-	if json.Unmarshal(wrapped, &object) != nil {
-		return record.Document{"value": string(raw)}
+	decoder := json.NewDecoder(bytes.NewReader(raw))
+	decoder.UseNumber()
+	var value any
+	if err := decoder.Decode(&value); err != nil {
+		return nil, err
 	}
-	return object
+	normal, err := record.Normalize(value)
+	if err != nil {
+		return nil, err
+	}
+	object, isObject := normal.(map[string]any)
+	if !isObject {
+		object = map[string]any{"value": normal}
+	}
+	if err := record.CheckStorable(object, maxPayload); err != nil {
+		return nil, err
+	}
+	return object, nil
 }
 
 // failure is an agent's error as records have it: the agent's words are data. Agents of others put anything there.

@@ -171,7 +171,8 @@ func TestAnAgentWithAnotherJournalDoesNotSettleAnAction(t *testing.T) {
 func TestAPayloadThatCannotBeStoredFailsItsAction(t *testing.T) {
 	for text, reason := range map[string]string{
 		`{"a\u0000b":1}`: "NUL", strings.Repeat(`{"a":`, 100) + "1" + strings.Repeat("}", 100): "levels deep",
-		`{"a":"` + strings.Repeat("x", 300<<10) + `"}`: "larger than",
+		`{"a":"` + strings.Repeat("x", 300<<10) + `"}`: "larger than", `{"a":1e400}`: "1e400", "{\"a\":\"\xff\"}": "not UTF-8",
+		strings.Repeat("[", 300) + strings.Repeat("]", 300): "levels deep", `"\u0000"`: "NUL",
 	} {
 		agent := &oneAgent{get: func(context.Context) (wire.Action, error) {
 			return wire.Action{State: wire.State{Phase: wire.PhaseDone, Payload: []byte(text), StdoutTail: "a\x00b"}}, nil

@@ -98,6 +98,7 @@ func whatEnters(t *testing.T, i *installation, r *running) {
 			return err == nil && n.Status != record.StatusHealthy && strings.Contains(n.StatusReason, word)
 		})
 	}
+	hostilePayloads(t, i, r)
 	r.hostileBodies(id)
 	r.hostilePlaybooks()
 	r.hostileNames(id)
@@ -257,5 +258,70 @@ func hostileKeys(t *testing.T, i *installation, r *running) {
 			t.Fatal(err)
 		}
 		eventually(t, name+" can be forgotten", func() bool { return r.plane.Forget(t.Context(), "c", name) == nil })
+	}
+}
+
+// hostilePayloads runs an action on agents that answer with what cannot be stored. Each such node fails with that reason, and the run
+// goes to its end meanwhile; so does the next one.
+func hostilePayloads(t *testing.T, i *installation, r *running) {
+	ends := map[string]string{ // by node
+		"nul": `"payload":{"a\u0000b":1}`, "deep": `"payload":` + nested(1200), "huge": `"payload":{"n":1e400}`, "raw": "\"payload\":{\"a\":\"\xff\"}",
+		"large": `"payload":{"a":"` + strings.Repeat("x", 1<<20) + `"}`, "good": `"payload":{"$a.b":[1],"":2},"stdout_tail":"a\u0000b"`,
+	}
+	words := map[string]string{"nul": "NUL", "deep": "64 levels", "huge": "1e400", "raw": "not UTF-8", "large": "larger than", "good": ""}
+	agents := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+		name, path, _ := strings.Cut(strings.TrimPrefix(request.URL.Path, "/"), "/api/unstable/")
+		switch {
+		case request.Method == http.MethodPost:
+			var action struct{ ID string }
+			_ = json.NewDecoder(request.Body).Decode(&action)
+			_, _ = fmt.Fprintf(w, `{"id":%q}`, action.ID)
+		case strings.HasPrefix(path, "action/"):
+			_, _ = fmt.Fprintf(w, `{"id":%q,"kind":"x/x","state":{"phase":"DONE",%s}}`, strings.TrimPrefix(path, "action/"), ends[name])
+		case path == "info/node":
+			_, _ = io.WriteString(w, `{"node_status":"HEALTHY"}`)
+		case path == "info/shards":
+			_, _ = io.WriteString(w, `{"shards":[]}`)
+		default:
+			_, _ = io.WriteString(w, `{}`)
+		}
+	}))
+	t.Cleanup(agents.Close)
+	for name := range ends {
+		if _, err := i.etcd.Put(t.Context(), i.prefix+"/clusters/hostile/nodes/"+name, `{"agent_url":"`+agents.URL+"/"+name+`"}`); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "all nodes are known", func() bool {
+		known, err := r.plane.Nodes(t.Context(), "hostile")
+		return err == nil && len(known) == len(ends)
+	})
+	const text = "apiVersion: replicante.io/v1\nkind: Playbook\nmetadata: {name: hostile}\nspec:\n  stages:\n" +
+		`    - {name: s, batch: "100%", max_failures: "100%", health: none, steps: [{name: a, action: x/x}]}` + "\n"
+	if _, err := r.plane.Apply(t.Context(), []client.File{{Name: "hostile.yaml", Data: []byte(text)}}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		run, err := r.plane.Start(t.Context(), record.RunRequest{Playbook: "hostile", Cluster: "hostile"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the run ends", func() bool {
+			run, err = r.plane.Run(t.Context(), run.ID)
+			return err == nil && run.State.Final()
+		})
+		nodes, err := r.plane.RunNodes(t.Context(), run.ID, nil, 0)
+		if err != nil || len(nodes) != len(ends) {
+			t.Fatalf("%d nodes, %v", len(nodes), err)
+		}
+		for _, n := range nodes {
+			word := words[n.Node]
+			if good := word == ""; good != (n.State == record.NodeDone) || !good && (n.Error.Code != record.CodeBadPayload || !strings.Contains(n.Error.Message, word)) {
+				t.Errorf("%s is %s: %+v", n.Node, n.State, n.Error)
+			}
+			if want := map[string]any{"$a.b": []any{int64(1)}, "": int64(2)}; word == "" && !reflect.DeepEqual(map[string]any(n.Actions[0].Payload), want) {
+				t.Errorf("%s has the payload %v", n.Node, n.Actions[0].Payload)
+			}
+		}
 	}
 }
