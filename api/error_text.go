@@ -171,7 +171,7 @@ func init() {
 			return "the primary store does not take the record, however often it is tried: " + v.text("error")
 		},
 		record.CodeRejected: func(v values) string {
-			return "the agent rejects step " + v.text("step") + ", which is not tried again: " + v.text("error")
+			return "its agent" + optional(" at ", v.text("agent_url")) + " rejects step " + v.text("step") + ": " + v.text("error") + "; it is not tried again"
 		},
 		record.CodeBadPayload: func(v values) string {
 			return "the payload of step " + v.text("step") + " cannot be stored: " + v.text("error")

@@ -85,6 +85,8 @@ func TestTexts(t *testing.T) {
 			Data: record.Document{"step": "stop", "message": "disk is full"}}),
 		"step stop has an unknown end: it was running when its agent stopped": nodeErrorText(&record.Error{Code: record.CodeLost,
 			Data: record.Document{"step": "stop"}}),
+		"its agent at http://a rejects step stop: args.count is -1; it is not tried again": errorText(&record.Error{Code: record.CodeRejected,
+			Data: record.Document{"step": "stop", "agent_url": "http://a", "error": "args.count is -1"}}),
 		`step stop did not end within 3s: "still waiting"`: nodeErrorText(&record.Error{Code: record.CodeTimeout,
 			Data: record.Document{"step": "stop", "timeout": "3s", "last_stderr_line": "still waiting"}}),
 		`stage s: 1 of 3 nodes failed: node-1 (step stop failed: exit code 3: "could not connect to 10.0.0.1"); max_failures is 0`: errorText(&record.Error{Code: record.CodeMaxFailures,

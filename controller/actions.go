@@ -53,10 +53,14 @@ func (t *term) checkActions(ctx context.Context, spec *playbook.Spec, known []re
 	asking, cancel := context.WithTimeout(ctx, askPatience)
 	defer cancel()
 	answers := t.shared.Inventory.AskActions(asking, doubtful)
+	asked := map[string]bool{}
+	for i := range doubtful {
+		asked[doubtful[i].NodeID] = true
+	}
 	latest := slices.Clone(known)
 	for i := range latest {
-		if slices.ContainsFunc(doubtful, func(n record.Node) bool { return n.NodeID == latest[i].NodeID }) {
-			latest[i].Kinds = answers[latest[i].NodeID]
+		if n := &latest[i]; asked[n.NodeID] {
+			n.Kinds = answers[n.NodeID]
 		}
 	}
 	if unknown := unknownActions(uses, latest, answers); len(unknown) > 0 {
@@ -71,7 +75,7 @@ func (t *term) checkActions(ctx context.Context, spec *playbook.Spec, known []re
 func doubtfulNodes(uses []actionUse, known []record.Node) []record.Node {
 	var refusable []string
 	for _, use := range uses {
-		if use.everywhere || !slices.ContainsFunc(known, func(n record.Node) bool { return slices.Contains(n.Kinds, use.action) }) {
+		if use.everywhere || !anyKnows(known, use.action) {
 			refusable = append(refusable, use.action)
 		}
 	}
@@ -88,6 +92,15 @@ func doubtfulNodes(uses []actionUse, known []record.Node) []record.Node {
 	}
 	all := append(lacking, silent...)
 	return all[:min(len(all), maxAsked)]
+}
+
+func anyKnows(nodes []record.Node, action string) bool {
+	for i := range nodes {
+		if slices.Contains(nodes[i].Kinds, action) {
+			return true
+		}
+	}
+	return false
 }
 
 // unknownActions are the actions to refuse. Of each, a node that lacks it has just said so.

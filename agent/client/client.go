@@ -232,7 +232,7 @@ func rejection(response *http.Response, path []string) error {
 			return fenced
 		}
 	case http.StatusBadRequest:
-		return fmt.Errorf("%w: %s", wire.ErrRejected, reason)
+		return &wire.RejectedError{Reason: reason}
 	case http.StatusConflict:
 		return wire.ErrExists
 	case http.StatusNotFound:

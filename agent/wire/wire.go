@@ -21,6 +21,13 @@ var (
 	ErrRejected = errors.New("the agent rejects this action")
 )
 
+// RejectedError is ErrRejected with the agent's reason.
+type RejectedError struct{ Reason string }
+
+func (e *RejectedError) Error() string { return ErrRejected.Error() + ": " + e.Reason }
+
+func (e *RejectedError) Unwrap() error { return ErrRejected }
+
 // Base is the path of the API under an agent's URL.
 const Base = "/api/unstable"
 

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -143,6 +142,7 @@ func (d *dispatcher) tryDeliver(ctx context.Context) (done, follow bool) {
 	failpoint.Point(failpoint.Sending)
 	action, err := d.post(ctx)
 	var fenced *wire.Fenced
+	var rejected *wire.RejectedError
 	switch {
 	case err == nil:
 		d.sent, d.accepted = true, true
@@ -162,8 +162,8 @@ func (d *dispatcher) tryDeliver(ctx context.Context) (done, follow bool) {
 	case errors.Is(err, wire.ErrExists):
 		d.sent = true // what it has is looked at by the next try
 		return false, false
-	case errors.Is(err, wire.ErrRejected):
-		d.end(record.ActionFailed, record.CodeRejected, false, record.Document{"error": err.Error()})
+	case errors.As(err, &rejected):
+		d.end(record.ActionFailed, record.CodeRejected, false, record.Document{"agent_url": d.URL, "error": record.CleanText(rejected.Reason, maxMessage)})
 		return true, false
 	case errors.As(err, &fenced):
 		return d.fenced(fenced), false
@@ -189,7 +189,7 @@ func (d *dispatcher) post(ctx context.Context) (wire.Action, error) {
 	metadata[wire.MetaTimeout] = d.Action.Timeout
 	args, err := json.Marshal(d.Action.Args)
 	if err != nil {
-		return wire.Action{}, fmt.Errorf("%w: %v", wire.ErrRejected, err)
+		return wire.Action{}, &wire.RejectedError{Reason: "its arguments cannot be encoded: " + err.Error()}
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()

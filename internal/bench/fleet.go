@@ -181,7 +181,7 @@ func (f *fleet) put(ctx context.Context, client *clientv3.Client, lease clientv3
 		value, err := json.Marshal(membership.Node{
 			NodeID: id, ClusterID: f.config.Cluster, AgentURL: agentURL(url, i), JournalID: f.agents[id].JournalID(),
 			Attributes: map[string]any{"zone": string("abc"[i%3])}, StoreID: id, StoreVersion: "1.0.0", Status: wire.StatusHealthy,
-			Role: "SECONDARY", AgentVersion: f.config.Version, StartTS: f.begin,
+			Role: "SECONDARY", Kinds: f.agents[id].Kinds(), AgentVersion: f.config.Version, StartTS: f.begin,
 		})
 		if err != nil {
 			return fmt.Errorf("encode the key of node %s: %w", id, err)
