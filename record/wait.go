@@ -20,6 +20,7 @@ const (
 	WaitStore     WaitReason = "store"     // the primary store does not answer
 	WaitRetry     WaitReason = "retry"     // the next attempt of a step is not due
 	WaitUnsettled WaitReason = "unsettled" // an action may still be running
+	WaitLeader    WaitReason = "leader"    // the leader leaves the run alone: another one has to continue it
 	WaitAction    WaitReason = "action"    // actions in flight have to end before the run pauses or ends
 )
 

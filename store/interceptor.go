@@ -91,6 +91,10 @@ func (i *Interceptor) Commit(ctx context.Context, term int64, commit record.Comm
 	return i.Call(ctx, "Commit", func() error { return i.Store.Commit(ctx, term, commit) })
 }
 
+func (i *Interceptor) SetWaiting(ctx context.Context, term int64, runID string, wait record.Wait) error {
+	return i.Call(ctx, "SetWaiting", func() error { return i.Store.SetWaiting(ctx, term, runID, wait) })
+}
+
 func (i *Interceptor) StampFinished(ctx context.Context, term int64, runID string) error {
 	return i.Call(ctx, "StampFinished", func() error { return i.Store.StampFinished(ctx, term, runID) })
 }

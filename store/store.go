@@ -98,6 +98,9 @@ type Store interface {
 	// A commit leaves Run.Stamped false, whatever its Run says. One that reopens a finished run (FinishTS is nil again) also
 	// removes, in the same write, the finish_ts that StampFinished set, so that nothing of an open run expires.
 	Commit(ctx context.Context, term int64, commit record.Commit) error
+	// SetWaiting records what a run waits for that this leader does not claim: nothing else of the run changes, also nothing that this
+	// version does not know. ErrStaleTerm where a later term has claimed it.
+	SetWaiting(ctx context.Context, term int64, runID string, wait record.Wait) error
 	// StampFinished sets finish_ts (the run's) on every node record, event and idempotency record of a finished run that has
 	// none, then sets Run.Stamped without changing Rev. Only then may the run expire. It is idempotent and may be interrupted; the run
 	// need not be claimed first. ErrConflict if the run has no FinishTS, also where it has ended with something unsettled; ErrStaleTerm

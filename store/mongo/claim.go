@@ -24,17 +24,54 @@ func (s *Store) Claim(ctx context.Context, term int64, runID string) (record.Run
 	err := s.writeOrExplain(ctx, func() (err error) {
 		run, nodes, err = s.claim(ctx, term, runID)
 		return err
-	}, func(ctx context.Context) error {
+	}, s.explainTerm(term, runID))
+	if err != nil {
+		return record.Run{}, nil, fmt.Errorf("claim run %s: %w", runID, err)
+	}
+	return run, nodes, nil
+}
+
+// upTo selects a run that no later term has claimed.
+func upTo(term int64, runID string) bson.D {
+	return bson.D{{Key: "_id", Value: runID}, {Key: "term", Value: bson.D{{Key: "$lte", Value: term}}}}
+}
+
+// explainTerm is why upTo does not select the run; nil if it does.
+func (s *Store) explainTerm(term int64, runID string) func(ctx context.Context) error {
+	return func(ctx context.Context) error {
 		stored, err := s.runVersion(ctx, runID)
 		if err == nil && stored.Term > term {
 			err = staleTerm(stored, term)
 		}
 		return err
-	})
-	if err != nil {
-		return record.Run{}, nil, fmt.Errorf("claim run %s: %w", runID, err)
 	}
-	return run, nodes, nil
+}
+
+// SetWaiting implements store.Store.
+func (s *Store) SetWaiting(ctx context.Context, term int64, runID string, wait record.Wait) error {
+	ctx, cancel := withTimeout(ctx)
+	defer cancel()
+	err := s.setWaiting(ctx, term, runID, wait)
+	if err != nil {
+		return fmt.Errorf("record what run %s waits for: %w", runID, err)
+	}
+	return nil
+}
+
+func (s *Store) setWaiting(ctx context.Context, term int64, runID string, wait record.Wait) error {
+	raw, err := encode("what run "+runID+" waits for", wait)
+	if err != nil {
+		return err
+	}
+	return s.writeOrExplain(ctx, func() error {
+		return s.transact(ctx, func(ctx context.Context) error {
+			result, err := s.runs.UpdateOne(ctx, upTo(term, runID), bson.D{{Key: "$set", Value: bson.D{{Key: "waiting", Value: raw}}}})
+			if err == nil && result.MatchedCount == 0 {
+				err = errRefused
+			}
+			return err
+		})
+	}, s.explainTerm(term, runID))
 }
 
 func (s *Store) claim(ctx context.Context, term int64, runID string) (record.Run, []record.RunNode, error) {
@@ -42,7 +79,7 @@ func (s *Store) claim(ctx context.Context, term int64, runID string) (record.Run
 	var nodes []record.RunNode
 	err := s.transactNotifying(ctx, func(ctx context.Context) error {
 		var doc runDocument
-		err := s.runs.FindOneAndUpdate(ctx, bson.D{{Key: "_id", Value: runID}, {Key: "term", Value: bson.D{{Key: "$lte", Value: term}}}},
+		err := s.runs.FindOneAndUpdate(ctx, upTo(term, runID),
 			bson.D{{Key: "$set", Value: bson.D{{Key: "term", Value: term}}}, {Key: "$inc", Value: bson.D{{Key: "rev", Value: 1}}}},
 			options.FindOneAndUpdate().SetReturnDocument(options.After)).Decode(&doc)
 		if errors.Is(err, mongo.ErrNoDocuments) {

@@ -196,6 +196,26 @@ func (s *Store) Claim(ctx context.Context, term int64, runID string) (record.Run
 	return run, nodes, s.wrap(what, err)
 }
 
+// SetWaiting records what a run waits for. The rest of its document stays as it is, whoever wrote it.
+func (s *Store) SetWaiting(ctx context.Context, term int64, runID string, wait record.Wait) error {
+	what := "record what run " + runID + " waits for"
+	doc, err := json.Marshal(wait)
+	if err != nil {
+		return s.wrap(what, err)
+	}
+	return s.write(ctx, what, func(w *writer) error {
+		run, err := w.head(runID)
+		switch {
+		case err != nil:
+			return err
+		case run.Term > term:
+			return staleTerm(run, term)
+		}
+		_, err = w.exec("UPDATE playbook_runs_data SET doc = json_set(doc, '$.waiting', json(?)) WHERE id = ?", string(doc), runID)
+		return err
+	})
+}
+
 // staleTerm is the error of a write of an earlier term than the one that has claimed the run.
 func staleTerm(run record.Run, term int64) error {
 	return fmt.Errorf("term %d has claimed the run, this is term %d: %w", run.Term, term, store.ErrStaleTerm)

@@ -51,6 +51,29 @@ func claimMayBeRepeated(t *testing.T, backend Backend) {
 	must(t, s.Commit(t.Context(), term, nextCommit(second)))
 }
 
+func waitingIsSet(t *testing.T, backend Backend) {
+	s := open(t, backend)
+	first := beginTerm(t, s)
+	want := create(t, s, first, 3)
+	term := beginTerm(t, s)
+	_, nodes, events := readAll(t, s, want.ID)
+	for _, text := range []string{"one", "two"} {
+		want.Waiting = &record.Wait{For: record.WaitLeader, Since: start, Data: record.Document{"code": "unknown_feature", "error": text}}
+		must(t, s.SetWaiting(t.Context(), term, want.ID, *want.Waiting))
+		run, sameNodes, sameEvents := readAll(t, s, want.ID)
+		same(t, "run", run, want)
+		same(t, "nodes", sameNodes, nodes)
+		same(t, "events", sameEvents, events)
+	}
+	must(t, s.Commit(t.Context(), first, nextCommit(want))) // its owner has lost nothing
+	claimed, _, err := s.Claim(t.Context(), term, want.ID)
+	must(t, err)
+	same(t, "waiting", claimed.Waiting, want.Waiting)
+	unchanged(t, s, want.ID, func() {
+		wantError(t, "of an earlier term", s.SetWaiting(t.Context(), first, want.ID, record.Wait{For: record.WaitQueue, Since: start}), store.ErrStaleTerm)
+	})
+}
+
 func claimReturnsNodesByName(t *testing.T, backend Backend) {
 	s := open(t, backend)
 	term := beginTerm(t, s)

@@ -98,6 +98,7 @@ func missingRunsAreNotFound(t *testing.T, backend Backend) {
 	wantError(t, "claim", err, store.ErrNotFound)
 	wantError(t, "commit", s.Commit(ctx, term, nextCommit(newRun(term, 1).Run)), store.ErrNotFound)
 	wantError(t, "stamp", s.StampFinished(ctx, term, "none"), store.ErrNotFound)
+	wantError(t, "waiting", s.SetWaiting(ctx, term, "none", record.Wait{For: record.WaitLeader, Since: start}), store.ErrNotFound)
 	_, err = s.RunNode(ctx, "none", "node")
 	wantError(t, "node of no run", err, store.ErrNotFound)
 	_, err = s.RunNode(ctx, run.ID, "node")

@@ -58,7 +58,7 @@ func newEmptyMemory() *Memory {
 	}
 }
 
-// Intercept passes every later call of a method that writes (BeginTerm, Apply, Create, Claim, Commit, StampFinished, SaveNodes,
+// Intercept passes every later call of a method that writes (BeginTerm, Apply, Create, Claim, Commit, SetWaiting, StampFinished, SaveNodes,
 // ForgetNode) through interceptor, in the caller's goroutine. It gets the method's name and do, which makes the call: it may
 // run do before or after waiting for something, or not at all, and returns the error of the method. nil removes it.
 func (m *Memory) Intercept(interceptor func(method string, do func() error) error) {

@@ -114,6 +114,22 @@ func (m *Memory) Claim(ctx context.Context, term int64, runID string) (record.Ru
 	return claimed, nodes, err
 }
 
+// SetWaiting records what a run waits for.
+func (m *Memory) SetWaiting(ctx context.Context, term int64, runID string, wait record.Wait) error {
+	wait = clone(wait)
+	return m.write(ctx, "SetWaiting", func() error {
+		run, err := m.find(runID)
+		switch {
+		case err != nil:
+			return err
+		case run.run.Term > term:
+			return fmt.Errorf("term %d has claimed run %s, this is term %d: %w", run.run.Term, runID, term, store.ErrStaleTerm)
+		}
+		run.run.Waiting = &wait
+		return nil
+	})
+}
+
 // StampFinished stamps everything of a finished run.
 func (m *Memory) StampFinished(ctx context.Context, term int64, runID string) error {
 	return m.write(ctx, "StampFinished", func() error {

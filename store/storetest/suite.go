@@ -55,6 +55,7 @@ var tests = []struct {
 	{"a claim increments the revision and refuses earlier terms", claimRefusesEarlierTerms},
 	{"a claim may be repeated in its term", claimMayBeRepeated},
 	{"a claim returns the run with its nodes by name", claimReturnsNodesByName},
+	{"what an unclaimed run waits for is recorded, and nothing else changes", waitingIsSet},
 	{"records that do not exist are not found", missingRunsAreNotFound},
 
 	{"a commit is applied once when it is repeated", commitIsAppliedOnce},
