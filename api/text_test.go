@@ -135,6 +135,12 @@ func TestTexts(t *testing.T) {
 		"the run ends CANCELLED once its running actions have been stopped: step stop on node a; waiting until 2026-01-01T00:01:00Z": waitText(
 			&record.Wait{For: record.WaitAction, Until: &until, Data: record.Document{"then": "CANCELLED", "kill": true, "nodes": int64(1), "named": []any{
 				map[string]any{"node": "a", "step": "stop"}}}}),
+		"the run has ended, and step stop may still be running on node a, as may 2 more actions; it is kept until the agent reports the end, " +
+			"or an operator resolves or forgets the node": waitText(&record.Wait{For: record.WaitUnsettled, Node: "a",
+			Data: record.Document{"actions": int64(3), "step": "stop"}}),
+		"the leader is of a version that does not know all that the run needs, and leaves it alone: spec.x: unknown key; upgrade all replicas, " +
+			"or let a newer one lead": waitText(&record.Wait{For: record.WaitLeader,
+			Data: record.Document{"code": record.CodeUnknownFeature, "error": "spec.x: unknown key"}}),
 		"cannot pause run r: it is DONE; it has to be RUNNING": rejection(&record.RejectedError{Code: record.CodeWrongState,
 			Data: record.Document{"verb": "pause", "run": "r", "state": "DONE", "allowed": []any{"RUNNING"}}}).Detail,
 		"cannot resolve node n of run r: it is DONE; it has to be UNKNOWN": rejection(&record.RejectedError{Code: record.CodeWrongState,

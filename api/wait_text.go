@@ -34,6 +34,13 @@ func waitText(w *record.Wait) string {
 		return unsettledText(w, v)
 	case record.WaitFacts:
 		return "the fact that decides " + decisionText(v) + " is absent: " + v.text("error") + ownStatusText(v) + until(w)
+	case record.WaitLeader:
+		if v.text("code") == record.CodeNotStorable {
+			return "the leader can neither advance nor end the run, and leaves it alone: " + v.text("error") +
+				"; see \"a run that cannot be stored\" in docs/operations.md"
+		}
+		return "the leader is of a version that does not know all that the run needs, and leaves it alone: " + v.text("error") +
+			"; upgrade all replicas, or let a newer one lead"
 	case record.WaitAction:
 		return actionText(w, v)
 	case record.WaitGate:

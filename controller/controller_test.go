@@ -263,8 +263,12 @@ func TestARunThatNeedsAnUnknownFeatureIsLeftAlone(t *testing.T) {
 			}
 		}
 		time.Sleep(time.Minute)
-		if run, err := h.store.Run(t.Context(), "newer"); err != nil || run.Rev != 1 || run.Term != term.Term {
+		run, err := h.store.Run(t.Context(), "newer")
+		if err != nil || run.Rev != 1 || run.Term != term.Term {
 			t.Errorf("its record has changed: %+v, %v", run, err)
+		}
+		if w := run.Waiting; w == nil || w.For != record.WaitLeader || w.Data["code"] != record.CodeUnknownFeature {
+			t.Errorf("it waits for %+v", w)
 		}
 		if run, err := h.store.Run(t.Context(), behind.ID); err != nil || run.State != record.RunPending {
 			t.Errorf("a run beside it is %s, %v", run.State, err)

@@ -271,7 +271,7 @@ func (h *installation) lead() int64 {
 		h.t.Fatal(err)
 	}
 	h.leadAs(term)
-	for range 1000 {
+	for range 10_000 { // ms: claims that fail are repeated
 		if _, err := h.current.Command(h.t.Context(), record.Request{}, "nosuch", record.Command{}); !errors.Is(err, controller.ErrNotLeading) {
 			return term.Term
 		}

@@ -61,12 +61,13 @@ func (f *refusals) note(err error) bool {
 
 // leave has this leader do nothing more about a run: it can be neither advanced nor ended. The run keeps what it has locked, and its
 // place among the runs of its cluster, until another leader can do more.
-func (t *term) leave(id string, err error) {
+func (t *term) leave(ctx context.Context, id string, err error) {
 	t.mu.Lock()
 	t.left[id] = &record.RejectedError{Code: record.CodeNotStorable, Data: record.Document{"run": id, "error": err.Error()}}
 	t.mu.Unlock()
 	t.log.Error("a run can neither be advanced nor ended; this leader leaves it alone, and others of its cluster may wait for it: "+
 		"see \"a run that cannot be stored\" in docs/operations.md", "run", id, "error", err)
+	t.recordLeft(ctx, id, record.CodeNotStorable, err)
 }
 
 // claimOrLeave claims a run; it leaves one whose records cannot be read, which is false.
@@ -80,7 +81,7 @@ func (t *term) claimOrLeave(ctx context.Context, id string) (claimed, bool, erro
 		case ctx.Err() != nil, errors.Is(err, store.ErrStaleTerm), errors.Is(err, store.ErrNotFound):
 			return c, false, err
 		case try == maxRefusals:
-			t.leave(id, err)
+			t.leave(ctx, id, err)
 			return c, false, nil
 		case !backoff.Wait(ctx):
 			return c, false, fmt.Errorf("claim run %s: %w", id, ctx.Err())

@@ -193,7 +193,7 @@ func (t *term) keep(ctx context.Context, r *run.Runner) error {
 			return fmt.Errorf("advance run %s: %w", r.ID(), err)
 		case errors.Is(err, store.ErrNotFound): // the claim finds out whether it is the run
 		case !refused.note(err):
-			t.leave(r.ID(), err)
+			t.leave(ctx, r.ID(), err)
 			return nil
 		default:
 			t.log.Warn("the last commit of a run is refused, or it is in doubt whether it is stored; claiming and reading the run again",

@@ -21,7 +21,7 @@ func unknownFeature(err error, about record.Document) error {
 }
 
 // leaveUnknown leaves a run alone whose playbook this version does not know all of, and reports whether it did. The run is not
-// claimed: nothing of its records changes. Until a later leader knows it, its nodes stay locked where it may have begun something on
+// claimed: nothing of its records changes but what it waits for. Until a later leader knows it, its nodes stay locked where it may have begun something on
 // them; and if it has begun, it keeps its place among the runs of its cluster.
 func (t *term) leaveUnknown(ctx context.Context, id string) (bool, error) {
 	var run record.Run
@@ -57,5 +57,19 @@ func (t *term) leaveUnknown(ctx context.Context, id string) (bool, error) {
 	t.mu.Unlock()
 	t.log.Error("this version does not know all that a run needs, and leaves it alone; upgrade this replica, or let another lead",
 		"run", id, "cluster", run.Cluster, "error", unknown)
+	if w := run.Waiting; w == nil || w.For != record.WaitLeader || w.Data["code"] != record.CodeUnknownFeature { // not since a leader before
+		t.recordLeft(ctx, id, record.CodeUnknownFeature, unknown)
+	}
 	return true, nil
+}
+
+// recordLeft records in a run that this leader leaves alone what it waits for, so that every replica shows it. Where that cannot be
+// stored, the log alone says it.
+func (t *term) recordLeft(ctx context.Context, id, code string, reason error) {
+	wait := record.Wait{For: record.WaitLeader, Since: t.shared.Clock.Now(), Data: record.Document{
+		"code": code, "error": record.CleanText(reason.Error(), record.MaxReason)}}
+	err := retryUnavailable(ctx, func() error { return t.shared.Store.SetWaiting(ctx, t.shared.Term.Term, id, wait) })
+	if err != nil && ctx.Err() == nil && !errors.Is(err, store.ErrNotFound) {
+		t.log.Warn("cannot record in a run that this leader leaves it alone", "run", id, "error", err)
+	}
 }

@@ -1089,3 +1089,34 @@ func TestTheLastCommandOfARunIsKeptWithItsReason(t *testing.T) {
 		}
 	}
 }
+
+// TestALeaderContinuesARunThatTheOneBeforeLeftAlone: what that one has recorded as its wait is over.
+func TestALeaderContinuesARunThatTheOneBeforeLeftAlone(t *testing.T) {
+	w := newWorld(t, 1, oneStep)
+	w.apply(policy.Admit{})
+	w.observe()
+	w.run.Waiting = &record.Wait{For: record.WaitLeader, Since: w.now}
+	w.crash()
+	if w.run.Waiting != nil {
+		t.Errorf("it waits for %+v", w.run.Waiting)
+	}
+}
+
+// TestARunWithoutTheRecordOfItsUnsettledNodeIsFinished: somebody deleted the record, and nothing would ever settle it.
+func TestARunWithoutTheRecordOfItsUnsettledNodeIsFinished(t *testing.T) {
+	w := newWorld(t, 2, oneStep)
+	w.apply(policy.Admit{})
+	w.observe()
+	w.pass(90 * time.Second)
+	w.ended(record.RunFailed)
+	if w.run.Unsettled != 1 || w.run.FinishTS != nil {
+		t.Fatalf("%d unsettled, finished at %v", w.run.Unsettled, w.run.FinishTS)
+	}
+	delete(w.nodes, "node-1")
+	w.run.Term++
+	w.run.Rev++
+	commit, _ := w.fresh(true).Resume(w.now)
+	if commit.Run.Unsettled != 0 || commit.Run.FinishTS == nil || commit.Run.Waiting != nil {
+		t.Errorf("%d unsettled, finished at %v, waiting %+v", commit.Run.Unsettled, commit.Run.FinishTS, commit.Run.Waiting)
+	}
+}
