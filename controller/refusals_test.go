@@ -122,6 +122,41 @@ func TestARecordThatCannotBeStoredEndsItsOwnNode(t *testing.T) {
 	}
 }
 
+// TestACommandIsCarriedOutAlthoughANodeIsRefusedWithIt: it comes while a commit takes long, with the end of an action.
+func TestACommandIsCarriedOutAlthoughANodeIsRefusedWithIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newInstallation(t, 3, "  stages: [{name: s, max_failures: 1, health: none, steps: [{name: a, action: x/a, args: {delay: 100ms}}]}]\n")
+		h.fleet.payload["http://node-1"] = `{"bad":1}`
+		refused := 0
+		h.wrap = func(s store.Store) store.Store {
+			return refusingStore{Store: s, commit: func(commit *record.Commit) error {
+				if node := badPayload(commit); node != "" {
+					if commit.Run.State != record.RunPaused && commit.Run.State != record.RunPausing {
+						t.Errorf("the command is not in the commit: the run is %s", commit.Run.State)
+					}
+					refused++
+					return &store.RecordError{Node: node, Err: errors.New("it takes 17 MiB")}
+				}
+				if len(commit.Nodes) > 0 && len(commit.Nodes[0].Actions) > 0 && commit.Nodes[0].Actions[0].State == record.ActionRunning {
+					time.Sleep(time.Second)
+				}
+				return nil
+			}}
+		}
+		h.lead()
+		defer h.kill()
+		id := h.start(record.Request{}, record.RunRequest{}).ID
+		time.Sleep(500 * time.Millisecond)
+		if _, err := h.current.Command(t.Context(), record.Request{}, id, record.Command{Verb: record.VerbPause}); err != nil {
+			t.Fatal(err)
+		}
+		h.await(id, record.RunPaused)
+		if refused != 1 {
+			t.Errorf("%d commits were refused", refused)
+		}
+	})
+}
+
 // TestARunThatCannotEvenBeEndedIsLeft, and its cluster's nodes with it; runs of other clusters continue, and the leader leads.
 func TestARunThatCannotEvenBeEndedIsLeft(t *testing.T) {
 	for _, what := range []string{"Commit", "Claim"} {

@@ -133,7 +133,11 @@ func (r *Runner) loop(ctx context.Context) error {
 		}
 		commit, next, rejected := r.plan.Apply(r.Clock.Now(), inputs)
 		if err := r.commitWithRetry(ctx, commit); err != nil {
-			answerAll(posts, answer{err: err})
+			if errors.As(err, new(*store.RecordError)) {
+				answerAll(posts, answer{err: ErrClosed}) // it is a node's fault: the next runner can carry the commands out
+			} else {
+				answerAll(posts, answer{err: err})
+			}
 			return err
 		}
 		r.answer(posts, rejected)
