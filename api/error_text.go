@@ -237,10 +237,13 @@ func init() {
 		record.CauseRunFailed:    endedText("failed"),
 		record.CauseRunCancelled: endedText("was cancelled"),
 		record.CauseBeforeStep: func(v values) string {
-			return "the run ended before step " + v.text("step") + " of stage " + v.text("stage")
+			return "the run ended before step " + v.text("step") + " of stage " + v.text("stage") + doneText(v)
 		},
 		record.CauseBeforeHealth: func(v values) string {
-			return "the run ended before the health of stage " + v.text("stage") + " was checked"
+			return "the run ended before the health of stage " + v.text("stage") + " was checked" + doneText(v)
+		},
+		record.CauseBetween: func(v values) string {
+			return "it has passed stage " + v.text("after") + " and waits for its next stage"
 		},
 		record.CauseJoined: func(v values) string {
 			if v.text("policy") == "" {
@@ -282,10 +285,19 @@ func onResume(v values, text string) string {
 func endedText(how string) func(values) string {
 	return func(v values) string {
 		if v.text("after") != "" {
-			return "the run " + how + " after stage " + v.text("after") + " of this node"
+			return "the run " + how + " after stage " + v.text("after") + " of this node" + doneText(v)
 		}
 		return "the run " + how + " before its turn came"
 	}
+}
+
+// doneText is what was done on a node.
+func doneText(v values) string {
+	done := v.list("done", "and")
+	if done == v.text("after") {
+		return ""
+	}
+	return optional("; done on it: ", done)
 }
 
 func absentText(v values) string {

@@ -120,6 +120,11 @@ func TestTexts(t *testing.T) {
 			&record.Error{Code: record.CodeHealthTimeout, Data: record.Document{"timeout": "20s", "why": map[string]any{"code": "check_false", "data": othersFail}}}),
 		`nodes.all(n, n.role == "x") is false: nodes is []; so are checks a and b`: errorText(&record.Error{Code: record.CauseCheckFalse, Data: record.Document{
 			"check": `nodes.all(n, n.role == "x")`, "values": []any{reading("nodes", "[]")}, "also_false": []any{"a", "b"}}}),
+		"the run ended before step start of stage restart; done on it: drain and restart/stop": errorText(&record.Error{Code: record.CauseBeforeStep,
+			Data: record.Document{"stage": "restart", "step": "start", "done": []any{"drain", "restart/stop"}}}),
+		"the run failed after stage drain of this node": errorText(&record.Error{Code: record.CauseRunFailed,
+			Data: record.Document{"after": "drain", "done": []any{"drain"}}}),
+		"it has passed stage drain and waits for its next stage": errorText(&record.Error{Code: record.CauseBetween, Data: record.Document{"after": "drain"}}),
 		"cannot decide check role: node.role of d is absent; d is UNREACHABLE: connection refused": errorText(&record.Error{Code: record.CodeFactsAbsent,
 			Data: record.Document{"what": "check", "part": "role", "check": "x", "error": "node.role of d is absent", "undecided_for": []any{
 				map[string]any{"node": "d", "status": "UNREACHABLE", "status_reason": "connection refused"}}}}),

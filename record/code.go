@@ -51,6 +51,7 @@ const (
 	CauseRunCancelled  = "run_cancelled"  // the run was cancelled first
 	CauseBeforeStep    = "before_step"    // data.stage, data.step: where the node was when the run ended
 	CauseBeforeHealth  = "before_health"  // data.stage: the same, before the stage's health was checked
+	CauseBetween       = "between_stages" // data.after: it has passed that stage, and waits for its next
 	CauseJoined        = "joined"         // the node appeared during the run; data.policy where that left it out
 	CauseRemoved       = "removed"        // its key is gone and its agent does not answer
 	CauseReturned      = "returned"       // the node was removed and is back

@@ -22,23 +22,31 @@ type view struct {
 // maxUnwell is how many nodes that are not well are shown.
 const maxUnwell = 8
 
-var unwellStates = []record.NodeState{record.NodeFailed, record.NodeUnknown, record.NodeRollbackFailed}
+// unwellStates are the states of nodes that are not well: of those that failed, and of those that the run left halfway.
+var unwellStates = []record.NodeState{record.NodeFailed, record.NodeUnknown, record.NodeRollbackFailed, record.NodeIncomplete}
 
 // readUnwell reads the nodes that are not well, if there are any.
 func (v *view) readUnwell(ctx context.Context, c *client.Client) error {
 	v.unwell = nil
-	states := []string{}
-	for _, state := range unwellStates {
-		if v.run.Counts[state] > 0 {
-			states = append(states, string(state))
+	halfway := len(unwellStates) - 1
+	for _, states := range [][]record.NodeState{unwellStates[:halfway], unwellStates[halfway:]} {
+		names := []string{}
+		for _, state := range states {
+			if v.run.Counts[state] > 0 {
+				names = append(names, string(state))
+			}
 		}
+		left := maxUnwell - len(v.unwell)
+		if len(names) == 0 || left == 0 {
+			continue
+		}
+		nodes, err := c.RunNodes(ctx, v.run.ID, names, left)
+		if err != nil {
+			return err
+		}
+		v.unwell = append(v.unwell, nodes...)
 	}
-	if len(states) == 0 {
-		return nil
-	}
-	nodes, err := c.RunNodes(ctx, v.run.ID, states, maxUnwell)
-	v.unwell = nodes
-	return err
+	return nil
 }
 
 // draw is the picture of a run: lines of at most width characters.
@@ -257,6 +265,9 @@ func workReason(node *record.RunNode) string {
 		if w := node.Stages[len(node.Stages)-1].Waiting; w != nil {
 			return w.Message
 		}
+	}
+	if node.State == record.NodeWaiting && len(node.History) > 0 {
+		return node.History[len(node.History)-1].Reason
 	}
 	last := len(node.Actions) - 1
 	if last < 1 || node.Actions[last].FinishTS != nil {

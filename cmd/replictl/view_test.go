@@ -84,7 +84,9 @@ func TestARunIsDrawnToFitTheWidth(t *testing.T) {
 		record.RunStage{Name: "restart", Pass: record.PassNewcomers, PassNumber: 2, State: record.StageCancelled, Batch: 1, Batches: 1,
 			Counts: nodeCounts{record.NodeCancelled: 1}})
 	passes.unwell = []record.RunNode{{Node: "node-2", State: record.NodeUnknown, Error: &record.Error{Code: record.CodeUnknown,
-		Message: "its agent did not report how step stop ended"}}}
+		Message: "its agent did not report how step stop ended"}},
+		{Node: "node-1", State: record.NodeIncomplete, History: []record.NodeChange{{State: record.NodeIncomplete,
+			Reason: "the run ended before step start of stage restart; done on it: drain and restart/stop"}}}}
 
 	for name, c := range map[string]struct {
 		view  view

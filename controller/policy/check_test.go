@@ -116,3 +116,48 @@ func TestACheckThatCannotBeDecidedNamesTheNodesOnWhichItDepends(t *testing.T) {
 		t.Error(text)
 	}
 }
+
+func TestTheStateOfANodeSaysWhatWasDoneOnIt(t *testing.T) {
+	w := newWorld(t, 2, `  stages:
+    - {name: drain, batch: 2, health: none, steps: [{name: drain, action: x/drain}]}
+    - name: restart
+      batch: 2
+      health: none
+      steps: [{name: stop, action: x/stop}, {name: start, action: x/start}]
+    - {name: enable, batch: 2, health: none, targets: 'node.id == "node-1"', steps: [{name: enable, action: x/enable}]}
+`)
+	w.apply(policy.Admit{})
+	w.end("node-1", record.ActionDone, "")
+	last := func(node string) string {
+		history := w.nodes[node].History
+		return asJSON(t, history[len(history)-1].Cause)
+	}
+	w.want("node-1", record.NodeWaiting)
+	if want := `{"code":"between_stages","data":{"after":"drain"}}`; last("node-1") != want {
+		t.Errorf("node-1 is WAITING for %s", last("node-1"))
+	}
+	w.end("node-2", record.ActionDone, "")
+	w.end("node-1", record.ActionDone, "") // its stop
+	w.end("node-2", record.ActionFailed, "exit")
+	w.end("node-1", record.ActionDone, "") // its start
+	w.ended(record.RunFailed)
+	w.want("node-1", record.NodeIncomplete)
+	if want := `{"code":"run_failed","data":{"after":"restart","done":["drain","restart"]}}`; last("node-1") != want {
+		t.Errorf("node-1 is INCOMPLETE for %s", last("node-1"))
+	}
+
+	w = newWorld(t, 2, `  stages:
+    - {name: drain, batch: 2, health: none, steps: [{name: drain, action: x/drain}]}
+    - {name: restart, batch: 2, steps: [{name: stop, action: x/stop}, {name: start, action: x/start}]}
+`)
+	w.apply(policy.Admit{})
+	w.end("node-1", record.ActionDone, "")
+	w.end("node-2", record.ActionDone, "")
+	w.observe()
+	w.end("node-2", record.ActionFailed, "exit")
+	w.end("node-1", record.ActionDone, "")
+	w.ended(record.RunFailed)
+	if want := `{"code":"before_step","data":{"done":["drain","restart/stop"],"stage":"restart","step":"start"}}`; last("node-1") != want {
+		t.Errorf("node-1 is %s for %s", w.nodes["node-1"].State, last("node-1"))
+	}
+}

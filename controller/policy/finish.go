@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"slices"
+
 	"github.com/replicante-io/playbooks/record"
 )
 
@@ -96,7 +98,7 @@ func (p *Plan) finishNode(n *node, outcome record.RunState) {
 	case n.rec.State == record.NodeWaiting && outcome == record.RunDone:
 		p.setNode(n, record.NodeDone, nil)
 	case n.rec.State == record.NodeWaiting:
-		p.setNode(n, record.NodeIncomplete, &record.Error{Code: cause.Code, Data: record.Document{"after": n.lastDone()}})
+		p.setNode(n, record.NodeIncomplete, n.withDone(&record.Error{Code: cause.Code, Data: record.Document{"after": n.lastDone()}}))
 	case outcome == record.RunDone:
 		p.setNode(n, record.NodeSkipped, &record.Error{Code: record.CauseNoStage})
 	default:
@@ -106,7 +108,7 @@ func (p *Plan) finishNode(n *node, outcome record.RunState) {
 
 // finishMember ends the record of a node that is in an open batch.
 func (p *Plan) finishMember(n *node, e *record.NodeStage, outcome record.RunState) {
-	where := p.position(e)
+	where := n.withDone(p.position(e))
 	switch {
 	case e.State == record.NodeStageVerifying || e.State == record.NodeStageSettling:
 		p.endNode(n, record.NodeUnknown, n.lastAction().Error)
@@ -141,4 +143,33 @@ func (n *node) lastDone() string {
 		}
 	}
 	return ""
+}
+
+// maxDone bounds how much of what was done on a node the reason for its state names.
+const maxDone = 20
+
+// withDone adds to an error what was done on the node: the stages that it has passed and, of one that it has not, the steps, as
+// stage/step; the last ones where those are many.
+func (n *node) withDone(err *record.Error) *record.Error {
+	passed := map[string]bool{}
+	for i := range n.rec.Stages {
+		if n.rec.Stages[i].State == record.NodeStageDone {
+			passed[n.rec.Stages[i].Name] = true
+		}
+	}
+	var done []any
+	for i := range n.rec.Actions {
+		a := &n.rec.Actions[i]
+		what := a.Stage
+		if !passed[a.Stage] {
+			what += "/" + a.Step
+		}
+		if a.State == record.ActionDone && !slices.Contains(done, any(what)) {
+			done = append(done, what)
+		}
+	}
+	if len(done) > 0 {
+		err.Data["done"] = done[max(0, len(done)-maxDone):]
+	}
+	return err
 }

@@ -154,7 +154,7 @@ func (p *Plan) passGate(n *node) {
 	if p.run.StageIndex == len(p.pass.stages)-1 {
 		p.setNode(n, record.NodeDone, nil)
 	} else {
-		p.setNode(n, record.NodeWaiting, nil)
+		p.setNode(n, record.NodeWaiting, &record.Error{Code: record.CauseBetween, Data: record.Document{"after": p.stageSpec().Name}})
 	}
 	p.leaveBatch(n)
 }
