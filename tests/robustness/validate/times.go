@@ -146,7 +146,7 @@ func (e *Evidence) translate() {
 	}
 	for i := range e.Runs {
 		if r := &e.Runs[i]; len(timelines[r.ID]) > 0 {
-			timelines[r.ID].translate(r.StartTS, r.FinishTS)
+			timelines[r.ID].translate(r.StartTS, r.EndTS, r.FinishTS)
 		}
 	}
 	for i := range e.Nodes {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -403,7 +404,7 @@ func TestTimesAreThoseOfTheStore(t *testing.T) {
 		{at(50), at(51)}, {*ahead(1000), at(1001)}, {*ahead(1010), at(1011)}, {*ahead(1100), at(1101)}, {*ahead(1200), at(1201)}, {*ahead(1200), at(1209)},
 	}}
 	r, a := &e.Runs[1], e.action("b-1-1-1")
-	r.StartTS, r.FinishTS, a.StartTS, a.FinishTS = ahead(1000), ahead(1200), *ahead(1010), ahead(1100)
+	r.StartTS, r.EndTS, r.FinishTS, a.StartTS, a.FinishTS = ahead(1000), ahead(1200), ahead(1200), *ahead(1010), ahead(1100)
 	for _, ev := range e.Events {
 		if ev.RunID == "b" && ev.Type != "run.created" {
 			e.event("b", ev.Type).TS = ev.TS.Add(time.Minute)
@@ -414,6 +415,25 @@ func TestTimesAreThoseOfTheStore(t *testing.T) {
 	}
 	if !a.StartTS.Equal(at(1011)) || !r.FinishTS.Equal(at(1201)) {
 		t.Errorf("the action is saved at %s and the run ends at %s", clock(a.StartTS), clock(*r.FinishTS))
+	}
+}
+
+func TestEveryTimeOfARunIsThatOfTheStore(t *testing.T) {
+	run := Run{ID: "a"}
+	fields := reflect.ValueOf(&run).Elem()
+	for i := range fields.NumField() {
+		if ts, ok := fields.Field(i).Addr().Interface().(**time.Time); ok {
+			*ts = ptr(at(60_000))
+		}
+	}
+	e := Evidence{Runs: []Run{run}, Commits: map[string][]Commit{"a": {{at(60_000), at(0)}}}}
+	e.translate()
+	fields = reflect.ValueOf(e.Runs[0])
+	for i := range fields.NumField() {
+		name := fields.Type().Field(i).Name
+		if ts, ok := fields.Field(i).Interface().(*time.Time); ok && name != "QueuedTS" && !ts.Equal(at(0)) {
+			t.Errorf("%s is %s, and the store had it at %s", name, clock(*ts), clock(at(0)))
+		}
 	}
 }
 
