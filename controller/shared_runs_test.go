@@ -16,11 +16,14 @@ import (
 	"github.com/replicante-io/playbooks/store"
 )
 
-// TestChaosShared runs shared and exclusive runs under pauses, cancels, kills of the leader, commits in doubt, agents and nodes that come and go, for N seeds
-// from FROM (environment). It passes.
+// TestChaosShared runs shared and exclusive runs under pauses, cancels, kills of the leader, commits in doubt, agents and nodes that come
+// and go, for N seeds (20) from FROM (environment).
 func TestChaosShared(t *testing.T) {
 	from, _ := strconv.Atoi(os.Getenv("FROM"))
-	n, _ := strconv.Atoi(os.Getenv("N"))
+	n, err := strconv.Atoi(os.Getenv("N"))
+	if err != nil {
+		n = 20
+	}
 	for seed := from; seed < from+n; seed++ {
 		chaosOnce(t, uint64(seed))
 		if t.Failed() {
@@ -39,7 +42,7 @@ func chaosOnce(t *testing.T, seed uint64) {
 			order := []string{"", "      order_by: 'node.role == \"PRIMARY\"'\n", "      order_by: '-size(node.id)'\n"}[r.IntN(3)]
 			return "  concurrency: " + conc + "\n  membership: {grace: 5s, removed: ignore}\n  stages:\n    - name: first\n      max_failures: 20\n      batch: " + batch + "\n      health: " + health + "\n" + order +
 				"      batch_pause: " + []string{"0s", "300ms"}[r.IntN(2)] + "\n      steps: [{name: a, action: x/a, timeout: 5s, args: {delay: 200ms}}, {name: b, action: x/b, timeout: 5s, retry: {attempts: 2, backoff: 100ms}, args: {delay: 100ms}}]\n" +
-				"    - name: second\n      health: none\n      allow_empty: true\n      max_failures: 20\n      batch: \"100%\"\n      steps: [{name: c, action: x/c, timeout: 5s, args: {delay: 100ms}}]\n"
+				"    - name: second\n      health: none\n      max_failures: 20\n      batch: \"100%\"\n      steps: [{name: c, action: x/c, timeout: 5s, args: {delay: 100ms}}]\n"
 		}
 		h := newInstallation(t, nodes, spec("exclusive"))
 		h.apply("s1", spec("shared"))

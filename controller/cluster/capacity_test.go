@@ -152,6 +152,32 @@ func TestNodesAreLockedAllOrNone(t *testing.T) {
 	}
 }
 
+// TestARunThatWantsOtherNodesKeepsNoOther: those that wait after it for what it wanted are told, and so is a run that took other nodes than
+// those that an unsettled action keeps from it.
+func TestARunThatWantsOtherNodesKeepsNoOther(t *testing.T) {
+	for name, next := range map[string][]string{"and waits again": {"a"}, "and has them": {"z"}} {
+		c, one, two, three := NewCapacity(record.StartClock()), &fakeRun{}, &fakeRun{}, &fakeRun{}
+		c.Lock("c", "one", []string{"a"}, one)
+		c.Lock("c", "two", []string{"a", "x"}, two)
+		if held := c.Lock("c", "three", []string{"x"}, three); held["x"].RunID != "two" {
+			t.Fatalf("held: %v", held)
+		}
+		c.Lock("c", "two", next, two)
+		if !slices.Contains(three.unlocked, "x") {
+			t.Errorf("%s: told %v", name, three.unlocked)
+		}
+	}
+	c, one, two := NewCapacity(record.StartClock()), &fakeRun{}, &fakeRun{}
+	c.Lock("c", "one", []string{"a"}, one)
+	c.Ended("c", "one") // with an unsettled action
+	c.Lock("c", "two", []string{"a", "x"}, two)
+	c.Lock("c", "two", []string{"x"}, two)
+	c.Unlock("c", "one", []string{"a"})
+	if !slices.Equal(two.unlocked, []string{"a"}) {
+		t.Errorf("told %v", two.unlocked)
+	}
+}
+
 func TestARunThatWaitsNoLongerKeepsNoOther(t *testing.T) {
 	for name, stop := range map[string]func(c *Capacity){
 		"withdraws":        func(c *Capacity) { c.Withdraw("c", "two") },

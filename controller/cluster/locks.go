@@ -38,18 +38,30 @@ func (c *Capacity) Lock(cluster, runID string, nodes []string, by run) map[strin
 		one.wait(&waiter{runID: runID, nodes: nodes, run: by}, holders)
 		return holders
 	}
-	one.waiters = slices.DeleteFunc(one.waiters, func(w *waiter) bool {
-		if w.runID != runID {
-			return false
-		}
-		w.nodes = nil
-		w.unsettled = slices.DeleteFunc(w.unsettled, func(node string) bool { return one.locks[node] == nil || one.locks[node].runID == runID })
-		return len(w.unsettled) == 0
-	})
 	for _, node := range nodes {
 		one.lock(node, runID)
 	}
+	if at := one.waiting(runID); at >= 0 {
+		w := one.waiters[at]
+		dropped := without(w.nodes, nodes)
+		w.nodes = nil
+		w.unsettled = slices.DeleteFunc(w.unsettled, func(node string) bool { return one.locks[node] == nil || one.locks[node].runID == runID })
+		if len(w.unsettled) == 0 {
+			one.waiters = slices.Delete(one.waiters, at, at+1)
+		}
+		tell(one.waiters[at:], dropped)
+	}
 	return nil
+}
+
+// waiting is the place of a run among those that wait; -1 where it does not.
+func (one *capacity) waiting(runID string) int {
+	return slices.IndexFunc(one.waiters, func(w *waiter) bool { return w.runID == runID })
+}
+
+// without are the nodes that are not among others.
+func without(nodes, others []string) []string {
+	return slices.DeleteFunc(slices.Clone(nodes), func(node string) bool { return slices.Contains(others, node) })
 }
 
 // holders are the other runs that have nodes locked, or want them before this one.
@@ -76,11 +88,12 @@ func (one *capacity) holders(runID string, nodes []string) map[string]Holder {
 // wait keeps the run's place among those that wait. One that is kept by unsettled actions alone has none: it can wait for so long
 // that it must not keep others.
 func (one *capacity) wait(w *waiter, holders map[string]Holder) {
-	at := slices.IndexFunc(one.waiters, func(other *waiter) bool { return other.runID == w.runID })
+	at := one.waiting(w.runID)
 	if at < 0 {
 		one.waiters = append(one.waiters, w)
 		at = len(one.waiters) - 1
 	}
+	before := one.waiters[at].nodes
 	w.unsettled = one.waiters[at].unsettled
 	one.waiters[at] = w
 	busy := false
@@ -94,6 +107,7 @@ func (one *capacity) wait(w *waiter, holders map[string]Holder) {
 	if !busy {
 		w.nodes = nil
 	}
+	tell(one.waiters[at+1:], without(before, w.nodes)) // it wants them no longer
 }
 
 func (one *capacity) lock(node, runID string) {
@@ -119,12 +133,12 @@ func (one *capacity) unlock(node, runID string) {
 		return
 	}
 	delete(one.locks, node)
-	one.tell([]string{node})
+	tell(one.waiters, []string{node})
 }
 
 // tell tells those who wait, in their order, that nodes are worth another try.
-func (one *capacity) tell(nodes []string) {
-	for _, w := range one.waiters {
+func tell(waiters []*waiter, nodes []string) {
+	for _, w := range waiters {
 		for _, node := range nodes {
 			w.run.Unlocked(node)
 		}
@@ -141,13 +155,13 @@ func (c *Capacity) Withdraw(cluster, runID string) {
 }
 
 func (one *capacity) withdraw(runID string) {
-	at := slices.IndexFunc(one.waiters, func(w *waiter) bool { return w.runID == runID })
+	at := one.waiting(runID)
 	if at < 0 {
 		return
 	}
 	nodes := one.waiters[at].nodes
 	one.waiters = slices.Delete(one.waiters, at, at+1)
-	one.tell(nodes)
+	tell(one.waiters[at:], nodes)
 }
 
 // RestoreLocks makes the nodes that a claimed run has locked exactly those that its records need. Unsettled are those of them that only
@@ -183,7 +197,7 @@ func (one *capacity) markUnsettled(runID string, nodes []string) {
 	for _, node := range nodes {
 		if held := one.locks[node]; held != nil && held.runID == runID && !held.unsettled {
 			held.unsettled = true
-			one.tell([]string{node})
+			tell(one.waiters, []string{node})
 		}
 	}
 }

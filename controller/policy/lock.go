@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/replicante-io/playbooks/record"
@@ -41,6 +42,8 @@ func (p *Plan) anyHeld(names []string) bool {
 }
 
 func (in Locked) apply(p *Plan) *record.RejectedError {
+	// The run waits for no other nodes any longer, and is told of those alone that unsettled actions keep from it.
+	maps.DeleteFunc(p.holders, func(_ string, holder Holder) bool { return !holder.Unsettled })
 	for _, name := range in.Nodes {
 		if n := p.nodes[name]; n != nil {
 			n.locked = true
