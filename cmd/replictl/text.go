@@ -57,6 +57,34 @@ func cut(text string, width int) string {
 	return runewidth.Truncate(text, max(width, 0), "…")
 }
 
+// wrap makes text lines that take at most width columns of a terminal, broken between words; at most so many. Those after the first
+// are indented more.
+func wrap(text string, width, most int) []string {
+	text = oneLine(text)
+	if runewidth.StringWidth(text) <= width {
+		return []string{text}
+	}
+	indent := text[:len(text)-len(strings.TrimLeft(text, " "))]
+	line, lines := indent, []string{}
+	words := strings.Fields(text)
+	for i, word := range words {
+		longer := line + word
+		if i > 0 {
+			longer = strings.TrimRight(line, " ") + " " + word
+		}
+		switch {
+		case i == 0 || runewidth.StringWidth(longer) <= width:
+			line = longer
+		case len(lines) == most-1:
+			return append(lines, cut(line+" "+strings.Join(words[i:], " "), width))
+		default:
+			lines = append(lines, cut(line, width))
+			line = indent + "  " + word
+		}
+	}
+	return append(lines, cut(line, width))
+}
+
 // oneLine is text as one line of any width.
 func oneLine(text string) string { return cut(text, 6*len(text)) }
 

@@ -16,6 +16,27 @@ import (
 
 const hostile = "SECONDARY\tx\x1b[31m\r\n\u009b2J\u202egnp\u200b\x00"
 
+func TestReasonsContinueOnFurtherLines(t *testing.T) {
+	for _, c := range []struct {
+		text  string
+		width int
+		want  string
+	}{
+		{"", 10, ""},
+		{"short", 10, "short"},
+		{"error: check lag is false", 12, "error: check|  lag is|  false"},
+		{"  n1 FAILED: no", 12, "  n1 FAILED:|    no"},
+		{"one two three four five", 5, "one|  two|  th…"},
+		{"a\nb\x1b[2J c", 20, `a b\x1b[2J c`},
+		{"averylongword and more", 6, "avery…|  and|  more"},
+		{"x", 0, "…"},
+	} {
+		if got := strings.Join(wrap(c.text, c.width, 3), "|"); got != c.want {
+			t.Errorf("%q in %d: got %q, want %q", c.text, c.width, got, c.want)
+		}
+	}
+}
+
 func TestWhatANodeSaysIsEscaped(t *testing.T) {
 	d := newOperator(t)
 	now := record.Now()

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -49,11 +48,21 @@ func (v *view) readUnwell(ctx context.Context, c *client.Client) error {
 	return nil
 }
 
-// draw is the picture of a run: lines of at most width characters.
+// maxReasonLines is how many lines a reason takes at most.
+const maxReasonLines = 6
+
+// draw is the picture of a run: lines of at most width characters. Reasons continue on further lines.
 func draw(v view, width int, now time.Time) []string {
-	lines := slices.Concat(headLines(v, now), []string{""}, stageLines(&v.run, width), unwellLines(v))
-	for i := range lines {
-		lines[i] = cut(lines[i], width)
+	var lines []string
+	for _, line := range headLines(v, now) {
+		lines = append(lines, wrap(line, width, maxReasonLines)...)
+	}
+	lines = append(lines, "")
+	for _, line := range stageLines(&v.run, width) {
+		lines = append(lines, cut(line, width))
+	}
+	for _, line := range unwellLines(v) {
+		lines = append(lines, wrap(line, width, maxReasonLines)...)
 	}
 	return lines
 }

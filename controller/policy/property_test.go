@@ -14,6 +14,9 @@ import (
 	"github.com/replicante-io/playbooks/record"
 )
 
+// namedGate is a gate that other nodes can keep, or a fact that one of them lacks.
+const namedGate = `{check: {up: 'node.status == "HEALTHY"', others: 'nodes.all(n, n.id == "node-1" || n.status != "UNHEALTHY")', roles: 'nodes.all(n, n.role != "x")'}, timeout: 30s}`
+
 // anySpec draws a playbook of one or two stages.
 func anySpec(t *rapid.T) string {
 	var b strings.Builder
@@ -21,7 +24,7 @@ func anySpec(t *rapid.T) string {
 		rapid.SampledFrom([]string{"include", "ignore", "pause", "fail"}).Draw(t, "added"),
 		rapid.SampledFrom([]string{"ignore", "pause", "fail"}).Draw(t, "removed"))
 	for i := range rapid.IntRange(1, 2).Draw(t, "stages") {
-		health := rapid.SampledFrom([]string{"none", "{timeout: 30s}", `{check: 'node.status == "HEALTHY"', timeout: 30s, settle: 5s}`}).Draw(t, "health")
+		health := rapid.SampledFrom([]string{"none", "{timeout: 30s}", namedGate, `{check: 'node.status == "HEALTHY"', timeout: 30s, settle: 5s}`}).Draw(t, "health")
 		unknown := []string{"fail", "retry"}
 		if health != "none" {
 			unknown = append(unknown, "health")
