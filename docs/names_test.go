@@ -79,6 +79,15 @@ func TestTheDocumentOfProbesNamesEveryStatus(t *testing.T) {
 	}
 }
 
+func TestOperationsSaysWhatToDoWhileARunWaits(t *testing.T) {
+	listed := firstColumn(section(t, "operations.md", "## When a run does not move"))
+	for _, reason := range constants("../record/wait.go", "Wait")(t) {
+		if !slices.Contains(listed, reason) && !slices.Contains(notYet, reason) {
+			t.Errorf("operations.md does not say what to do while a run waits for %s", reason)
+		}
+	}
+}
+
 func TestTheReferenceListsEveryExitCode(t *testing.T) {
 	listed := strings.FieldsFunc(section(t, reference, "### Exit codes"), func(r rune) bool { return strings.ContainsRune("|, \n", r) })
 	for _, code := range exitCodes(t) {
