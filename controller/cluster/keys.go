@@ -1,10 +1,13 @@
 package cluster
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/replicante-io/playbooks/agent/wire"
 	"github.com/replicante-io/playbooks/membership"
 	"github.com/replicante-io/playbooks/record"
 )
@@ -35,6 +38,14 @@ func nodeOf(n *membership.Node) record.Node {
 	}
 	if err := takeFacts(&node, n.Attributes); err != nil {
 		node.DropFacts("the node's key in etcd is not used as it is: " + err.Error())
+	}
+	if node.Status != "" {
+		published, _ := json.Marshal(string(node.Status))
+		status, unknown := wire.ParseStatus(published)
+		node.Status = record.Status(status)
+		if unknown != "" {
+			node.StatusReason = record.CleanText(strings.TrimPrefix(node.StatusReason+"; "+unknown, "; "), record.MaxReason)
+		}
 	}
 	return node
 }

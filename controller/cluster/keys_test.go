@@ -146,6 +146,15 @@ func TestANodeWhoseKeyCannotBeReadSaysSoUntilItIsCorrected(t *testing.T) {
 	}
 }
 
+func TestAStatusThatDoesNotExistIsUnknown(t *testing.T) {
+	for status, want := range map[string]string{"HEALTHY": "why", "UNKNOWN": "why", "FINE": "why; the agent reported an unknown status: FINE"} {
+		n := nodeOf(&membership.Node{NodeID: "n", ClusterID: "c", Status: status, StatusReason: "why"})
+		if n.StatusReason != want || (status == "HEALTHY") != (n.Status == record.StatusHealthy) || status != "HEALTHY" && n.Status != record.StatusUnknown {
+			t.Errorf("%s: %s, %q", status, n.Status, n.StatusReason)
+		}
+	}
+}
+
 func TestABadAnswerOfAnAgentIsNamed(t *testing.T) {
 	healthy := json.RawMessage(`"HEALTHY"`)
 	for want, info := range map[string]wire.NodeInfo{

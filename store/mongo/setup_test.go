@@ -226,7 +226,7 @@ func TestARecordThatIsTooLargeIsRefusedWithItsSize(t *testing.T) {
 	commit.Nodes = create.Nodes
 	commit.Nodes[0].State = "RUNNING"
 	commit.Nodes[0].History = append(commit.Nodes[0].History, longHistory(17<<20))
-	if err := s.Commit(ctx, term.Term, commit); err == nil || !strings.Contains(err.Error(), "node node-00000 takes 1") {
+	if err := s.Commit(ctx, term.Term, commit); err == nil || !strings.Contains(err.Error(), "node node-00000: a record cannot be stored: it takes 1") {
 		t.Errorf("a node record of 17 MiB: %v", err)
 	}
 	large := newRun(0)
