@@ -2,6 +2,7 @@ package controller_test
 
 import (
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -182,5 +183,38 @@ func TestLargeBatchIsNotStarvedBySmallOnes(t *testing.T) {
 		}
 		run, _ := h.store.Run(t.Context(), large)
 		t.Errorf("in an hour %d later runs have ended; the earlier one is %s with %d events, counts %v, waiting %+v", passed, run.State, run.Seq, run.Counts, run.Waiting)
+	})
+}
+
+// TestATakeoverClaimsRunsAtTheSameTime: one run whose claim takes long, or many runs, do not keep a new leader from its work.
+func TestATakeoverClaimsRunsAtTheSameTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newInstallation(t, 1, slow)
+		h.lead()
+		var last record.Run
+		for range 160 {
+			last = h.start(record.Request{}, record.RunRequest{})
+		}
+		h.kill()
+		var claims atomic.Int32
+		h.memory.Intercept(func(method string, do func() error) error {
+			if method == "Claim" {
+				claims.Add(1)
+				time.Sleep(50 * time.Millisecond)
+			}
+			return do()
+		})
+		begun := time.Now()
+		h.lead()
+		if took := time.Since(begun); took > time.Second {
+			t.Errorf("160 claims of 50 ms took %s", took)
+		}
+		if claims.Load() != 160 {
+			t.Errorf("160 runs were claimed by %d calls", claims.Load())
+		}
+		h.memory.Intercept(nil)
+		h.await(last.ID, record.RunDone)
+		h.onceEach()
+		h.kill()
 	})
 }

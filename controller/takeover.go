@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/replicante-io/playbooks/controller/policy"
 	"github.com/replicante-io/playbooks/controller/run"
@@ -12,6 +15,9 @@ import (
 	"github.com/replicante-io/playbooks/record"
 	"github.com/replicante-io/playbooks/store"
 )
+
+// maxClaims bounds how many runs are claimed at one time: one that takes long keeps no other.
+const maxClaims = 16
 
 // takeOver claims all open runs before any of them continues: what is in flight on a node keeps other runs from it. None continues
 // before it is known which nodes have a live key.
@@ -25,34 +31,19 @@ func (t *term) takeOver(ctx context.Context, ready func(open int)) error {
 		return fmt.Errorf("list the open runs: %w", err)
 	}
 	t.reportClock(open)
-	runners := make([]*run.Runner, 0, len(open))
+	runners := make([]*run.Runner, len(open))
+	claims, claimsCtx := errgroup.WithContext(ctx)
+	claims.SetLimit(maxClaims)
 	for i := range open {
-		left, err := t.leaveUnknown(ctx, open[i].ID)
-		if left || errors.Is(err, store.ErrNotFound) {
-			continue
-		}
-		if err != nil {
+		claims.Go(func() (err error) {
+			runners[i], err = t.takeOverRun(claimsCtx, &open[i])
 			return err
-		}
-		c, readable, err := t.claimOrLeave(ctx, open[i].ID)
-		if errors.Is(err, store.ErrNotFound) {
-			continue // it has expired
-		}
-		if err != nil {
-			return err
-		}
-		head := &open[i]
-		if readable {
-			head = &c.run
-		}
-		if !head.State.Final() { // what is unsettled of an ended one keeps its node, and no place in the queue
-			t.shared.Capacity.Restore(head)
-		}
-		if !readable {
-			continue
-		}
-		runners = append(runners, t.runner(c, policy.Refused{}))
+		})
 	}
+	if err := claims.Wait(); err != nil {
+		return err
+	}
+	runners = slices.DeleteFunc(runners, func(r *run.Runner) bool { return r == nil })
 	failpoint.Point(failpoint.Claimed)
 	select {
 	case <-t.shared.Inventory.Ready():
@@ -64,6 +55,34 @@ func (t *term) takeOver(ctx context.Context, ready func(open int)) error {
 	}
 	ready(len(runners))
 	return nil
+}
+
+// takeOverRun claims an open run and makes its runner; nil for one that is left alone, or has expired.
+func (t *term) takeOverRun(ctx context.Context, head *record.Run) (*run.Runner, error) {
+	left, err := t.leaveUnknown(ctx, head.ID)
+	if left || errors.Is(err, store.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	c, readable, err := t.claimOrLeave(ctx, head.ID)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if readable {
+		head = &c.run
+	}
+	if !head.State.Final() { // what is unsettled of an ended one keeps its node, and no place in the queue
+		t.shared.Capacity.Restore(head)
+	}
+	if !readable {
+		return nil, nil
+	}
+	return t.runner(c, policy.Refused{}), nil
 }
 
 // reportedSkew is from when on the difference of two leaders' clocks is logged.

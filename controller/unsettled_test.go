@@ -216,6 +216,7 @@ func TestARunThatIsGoneFromTheStoreIsOver(t *testing.T) {
 				next := h.start(record.Request{}, record.RunRequest{Playbook: "next"}).ID
 				h.await(next, record.RunDone)
 				time.Sleep(time.Minute)
+				synctest.Wait()
 				select {
 				case err := <-ended:
 					t.Fatalf("the leader has stepped down: %v", err)
