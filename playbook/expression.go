@@ -34,7 +34,8 @@ const (
 )
 
 // Vars are the variables of an expression: params, run, node, nodes and results, with a Document's values. A param may
-// also be a time.Duration. A fact that is missing, nil or "" is absent. A variable that is missing is empty.
+// also be a time.Duration. A fact that is missing, nil or "" is absent. A variable that is missing is empty, and one that is a
+// func() any is made when an expression mentions it.
 type Vars = map[string]any
 
 // Expr is a compiled expression. Any number of goroutines may evaluate it at the same time.
@@ -163,6 +164,9 @@ func (v variables) ResolveName(name string) (any, bool) {
 			return []any{}, true
 		}
 		return nil, false
+	}
+	if lazy, ok := found.(func() any); ok {
+		return lazy(), true
 	}
 	if document, ok := found.(record.Document); ok {
 		return map[string]any(document), true

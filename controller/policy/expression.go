@@ -11,7 +11,7 @@ import (
 // expressionVars are the variables of expressions that are the same for all nodes.
 type expressionVars struct {
 	run     map[string]any
-	results map[string]any // made when an expression first needs it, then kept up to date by addResult
+	results map[string]any // nil until an expression mentions it, then kept up to date by addResult
 }
 
 // vars is what an expression about n sees; what a node has not reported is not in it.
@@ -20,13 +20,12 @@ func (p *Plan) vars(n *node, seen *facts) playbook.Vars {
 		p.expression.run = map[string]any{
 			"id": p.run.ID, "cluster": p.run.Cluster, "playbook": p.run.Playbook.Name, "requested_by": p.run.RequestedBy,
 		}
-		p.expression.results = p.allResults()
 	}
 	fact := seen.of(n.rec.Node)
 	if fact == nil {
 		fact = &n.fact
 	}
-	vars := playbook.Vars{"params": map[string]any(p.run.Params), "run": p.expression.run, "results": p.expression.results,
+	vars := playbook.Vars{"params": map[string]any(p.run.Params), "run": p.expression.run, "results": p.allResults,
 		"node": p.nodeVar(n.rec.Node, fact)}
 	if seen != nil {
 		if seen.all == nil {
@@ -81,7 +80,10 @@ func number(value float64) any {
 }
 
 // allResults is results.<stage>.<step>[node] of the actions that have ended.
-func (p *Plan) allResults() map[string]any {
+func (p *Plan) allResults() any {
+	if p.expression.results != nil {
+		return p.expression.results
+	}
 	p.expression.results = map[string]any{}
 	for _, stage := range p.spec.Stages {
 		steps := map[string]any{}
