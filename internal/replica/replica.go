@@ -99,7 +99,9 @@ func (c Config) openStore() (store.Store, error) {
 
 // Run serves and campaigns until ctx ends (nil). It fails where waiting cannot help; what may
 // pass (etcd or the store unavailable, no leader) is no error: the replica waits, and its /readyz reports for what.
+// It sets how often this process collects garbage.
 func (r *Replica) Run(ctx context.Context) (err error) {
+	collectOften()
 	if err := r.start(ctx); err != nil {
 		return err
 	}
