@@ -93,6 +93,18 @@ func (v values) nested(key string) string {
 	return nodeErrorText(errorOf(data))
 }
 
+// agentCause is why an agent does not answer, and then its URL.
+func (v values) agentCause() string {
+	why, at := v.or("error", v.text("status_reason")), v.text("agent_url")
+	if at == "" {
+		return shorten(why)
+	}
+	if i := strings.LastIndex(why, " ("+at); i >= 0 && strings.HasSuffix(why, ")") { // errors of the agents' client end with it
+		why = why[:i]
+	}
+	return strings.TrimSpace(shorten(why) + " (" + at + ")")
+}
+
 // or is a text, or another one where there is none.
 func (v values) or(key, otherwise string) string {
 	if text := v.text(key); text != "" {
@@ -178,10 +190,9 @@ func init() {
 		},
 		record.CodeUnreachable: func(v values) string {
 			if v.text("error") != "" {
-				return "its agent at " + v.text("agent_url") + " cannot be reached: " + v.text("error")
+				return "its agent cannot be reached: " + v.agentCause()
 			}
-			return "its agent at " + v.text("agent_url") + " did not answer when its turn came" + optional(": ", shorten(v.text("status_reason"))) +
-				optional("; waited ", v.text("waited"))
+			return "its agent did not answer when its turn came" + optional(": ", v.agentCause()) + optional("; waited ", v.text("waited"))
 		},
 		record.CodeUnknown: func(v values) string {
 			return "its agent at " + v.text("agent_url") + " did not report how step " + v.text("step") + " ended, nor that it was stopped"

@@ -98,8 +98,13 @@ func TestTexts(t *testing.T) {
 		"cannot decide order_by of stage s on node n: node.role is absent; waited 2m0s": errorText(&record.Error{Code: record.CodeFactsAbsent,
 			Data: record.Document{"what": "order_by", "stage": "s", "node": "n", "error": "node.role is absent", "waited": "2m0s"}}),
 		"it appeared during the run (membership.added: ignore)": errorText(&record.Error{Code: record.CauseJoined, Data: record.Document{"policy": "ignore"}}),
-		"an agent's own message":                                errorText(&record.Error{Code: record.CodeTimeout, Message: "an agent's own message"}),
-		"new_code: map[a:1]":                                    errorText(&record.Error{Code: "new_code", Data: record.Document{"a": int64(1)}}),
+		"the agent of node n does not answer: cannot connect to the agent: connection refused (http://a:1); waiting until 2026-01-01T00:01:00Z": waitText(
+			&record.Wait{For: record.WaitAgent, Node: "n", Until: &until, Data: record.Document{"agent_url": "http://a:1",
+				"error": "cannot connect to the agent: connection refused (http://a:1)"}}),
+		"its agent did not answer when its turn came: no answer in time (http://a:1); waited 2m0s": errorText(&record.Error{Code: record.CodeUnreachable,
+			Data: record.Document{"agent_url": "http://a:1", "status_reason": "no answer in time (http://a:1/api/unstable/info/node)", "waited": "2m0s"}}),
+		"an agent's own message": errorText(&record.Error{Code: record.CodeTimeout, Message: "an agent's own message"}),
+		"new_code: map[a:1]":     errorText(&record.Error{Code: "new_code", Data: record.Document{"a": int64(1)}}),
 		"run r has node n locked for a batch": waitText(&record.Wait{For: record.WaitNode, Node: "n",
 			Data: record.Document{"code": record.CauseLocked, "run": "r"}}),
 		`attempt 2 of 3 of step stop on node n and of 2 more nodes starts at 2026-01-01T00:01:00Z: attempt 1 failed: exit code 3: "could not connect to 10.0.0.1"`: waitText(

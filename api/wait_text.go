@@ -23,8 +23,7 @@ func waitText(w *record.Wait) string {
 		}
 		return "an operator has to resume or cancel the run"
 	case record.WaitAgent:
-		return "the agent of node " + w.Node + others(v) + " does not answer (" + v.text("agent_url") + ")" + optional(": ", shorten(v.or("error", v.text("status_reason")))) +
-			until(w)
+		return "the agent of node " + w.Node + others(v) + " does not answer" + optional(": ", v.agentCause()) + until(w)
 	case record.WaitNode:
 		if v.text("code") == record.CauseLocked {
 			return "run " + v.text("run") + " has node " + w.Node + " locked for a batch"

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -23,7 +24,30 @@ func waitWithText(w *record.Wait) *record.Wait {
 	}
 	text := *w
 	text.Message = waitText(w)
+	if w.For == record.WaitGate {
+		text.Data = namedWithTexts(w.Data)
+	}
 	return &text
+}
+
+// namedWithTexts is the data of a health gate where each node that is named has the text of why it is not healthy, as message.
+func namedWithTexts(data record.Document) record.Document {
+	named, _ := data["named"].([]any)
+	if len(named) == 0 {
+		return data
+	}
+	texts := make([]any, len(named))
+	for i, item := range named {
+		one, _ := item.(map[string]any)
+		text := maps.Clone(one)
+		if why := values(one).nested("error"); why != "" {
+			text["message"] = why
+		}
+		texts[i] = text
+	}
+	data = maps.Clone(data)
+	data["named"] = texts
+	return data
 }
 
 // runWithTexts is a run with the texts for people.

@@ -140,14 +140,12 @@ func (c *Client) ShardsInfo(ctx context.Context, agentURL string) (wire.ShardsIn
 }
 
 func (c *Client) do(ctx context.Context, agentURL, method string, path []string, query string, body, into any) error {
-	what := func() string {
-		return method + " " + strings.TrimRight(agentURL, "/") + wire.Base + "/" + strings.Join(path, "/")
-	}
+	at := func() string { return where(agentURL, path) }
 	var content io.Reader
 	if body != nil {
 		raw, err := json.Marshal(body)
 		if err != nil {
-			return fmt.Errorf("%s: %w: %w", what(), wire.ErrNotSent, err)
+			return fmt.Errorf("%w: %w (%s)", wire.ErrNotSent, err, at())
 		}
 		content = bytes.NewReader(raw)
 	}
@@ -156,7 +154,7 @@ func (c *Client) do(ctx context.Context, agentURL, method string, path []string,
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }})
 	request, err := http.NewRequestWithContext(ctx, method, locate(agentURL, path, query), content)
 	if err != nil {
-		return fmt.Errorf("%s: %w: %w", what(), wire.ErrNotSent, err)
+		return fmt.Errorf("%w: %w (%s)", wire.ErrNotSent, err, at())
 	}
 	if at := request.URL; at.Scheme != "http" && at.Scheme != "https" || at.Host == "" {
 		return fmt.Errorf("%w: the agent's URL %q does not begin with http:// or https:// and a host", wire.ErrNotSent, agentURL)
@@ -168,34 +166,43 @@ func (c *Client) do(ctx context.Context, agentURL, method string, path []string,
 	if err != nil {
 		var wrapped *url.Error
 		if errors.As(err, &wrapped) {
-			err = wrapped.Err // without the method and the URL, which what adds
+			err = wrapped.Err // without the method and the URL, which at adds
 		}
 		if transport.IsNoDescriptors(err) {
 			c.http.CloseIdleConnections() // for those that are wanted now
 			err = fmt.Errorf("%w: %w", wire.ErrCannotCall, err)
 		}
 		if !connected.Load() {
-			return fmt.Errorf("%s: %w: %w", what(), wire.ErrNotSent, err)
+			return fmt.Errorf("%w: %w (%s)", wire.ErrNotSent, err, at())
 		}
-		return fmt.Errorf("%s: %w", what(), err)
+		return fmt.Errorf("%w (%s)", err, at())
 	}
 	defer response.Body.Close()
 	if response.StatusCode/100 != 2 {
-		return fmt.Errorf("%s: %w", what(), rejection(response, path))
+		return fmt.Errorf("%w (%s)", rejection(response, path), at())
 	}
 	raw, err := transport.ReadAll(response.Body, maxAnswer)
 	if err != nil {
-		return fmt.Errorf("%s: read the answer: %w", what(), err)
+		return fmt.Errorf("read the answer: %w (%s)", err, at())
 	}
 	if path[0] == "info" && !utf8.Valid(raw) { // the payload of an action is checked where its end is reported
-		return fmt.Errorf("%s: the answer %q is not UTF-8", what(), quote(string(raw)))
+		return fmt.Errorf("the answer %q is not UTF-8 (%s)", quote(string(raw)), at())
 	}
 	decoder := json.NewDecoder(bytes.NewReader(raw))
 	decoder.UseNumber() // a whole number among the attributes stays one
 	if err := decoder.Decode(into); err != nil {
-		return fmt.Errorf("%s: read the answer %q: %w", what(), quote(string(raw)), err)
+		return fmt.Errorf("read the answer %q: %w (%s)", quote(string(raw)), err, at())
 	}
 	return nil
+}
+
+// where names an agent in errors, after the cause: by its URL, and what was asked for where that is not one action.
+func where(agentURL string, path []string) string {
+	name := strings.TrimRight(agentURL, "/")
+	if path[0] == "action" {
+		return name
+	}
+	return name + wire.Base + "/" + strings.Join(path, "/")
 }
 
 // locate is the URL of a path under an agent's, which may have a path of its own.
