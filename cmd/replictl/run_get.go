@@ -40,7 +40,7 @@ func (t *tool) showRun(ctx context.Context, c *client.Client, runID string) erro
 		if t.draws {
 			width, _ = t.size()
 		}
-		for _, line := range draw(shown, width, t.now()) {
+		for _, line := range draw(shown, width, unboundedLines, t.now()) {
 			_, _ = fmt.Fprintln(w, line)
 		}
 		for _, line := range suggestionLines(afterRun(shown), maxSuggestion) {

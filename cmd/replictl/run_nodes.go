@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,11 +23,19 @@ func (t *tool) runNodes() *cobra.Command {
 					return err
 				}
 				items = cutList(t, items, limit, "nodes")
+				gates := map[string]string{}
+				if slices.ContainsFunc(items, func(n record.RunNode) bool { return gateReason(&n, nil) != "" }) && t.format == "table" {
+					run, err := c.Run(cmd.Context(), runID)
+					if err != nil {
+						return err
+					}
+					gates = gateReasons(&run)
+				}
 				slices.SortFunc(items, func(a, b record.RunNode) int { return record.CompareIDs(a.Node, b.Node) })
 				return t.list(items, "NODE\tSTATE\tMEMBERSHIP\tSTAGE\tACTIONS\tREASON", len(items), func(i int) []string {
 					n := &items[i]
 					return []string{n.Node, string(n.State), string(n.Membership), dash(lastStage(n)), strconv.Itoa(len(n.Actions)),
-						dash(strings.Join(strings.Fields(nodeReason(n)), " "))}
+						dash(strings.Join(strings.Fields(cmp.Or(nodeReason(n), gateReason(n, gates))), " "))}
 				})
 			})
 		}}

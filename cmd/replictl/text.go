@@ -57,8 +57,8 @@ func cut(text string, width int) string {
 	return runewidth.Truncate(text, max(width, 0), "…")
 }
 
-// wrap makes text lines that take at most width columns of a terminal, broken between words; at most so many. Those after the first
-// are indented more.
+// wrap makes text lines that take at most width columns of a terminal, broken between words; at most so many, 0 for as many as there
+// are. Those after the first are indented more.
 func wrap(text string, width, most int) []string {
 	text = oneLine(text)
 	if runewidth.StringWidth(text) <= width {
@@ -75,14 +75,28 @@ func wrap(text string, width, most int) []string {
 		switch {
 		case i == 0 || runewidth.StringWidth(longer) <= width:
 			line = longer
-		case len(lines) == most-1:
+		case most > 0 && len(lines) >= most-1:
 			return append(lines, cut(line+" "+strings.Join(words[i:], " "), width))
 		default:
-			lines = append(lines, cut(line, width))
+			lines = append(lines, line)
 			line = indent + "  " + word
 		}
+		for most == 0 && runewidth.StringWidth(line) > width && len(indent)+3 < width { // a word that is longer than a line
+			first := runewidth.Truncate(line, width, "")
+			lines = append(lines, first)
+			line = indent + "  " + line[len(first):]
+		}
+		line = bounded(line, width, most)
 	}
-	return append(lines, cut(line, width))
+	return append(lines, line)
+}
+
+// bounded is a line that is cut where the number of lines is bounded.
+func bounded(line string, width, most int) string {
+	if most == 0 {
+		return line
+	}
+	return cut(line, width)
 }
 
 // oneLine is text as one line of any width.

@@ -37,6 +37,24 @@ func TestReasonsContinueOnFurtherLines(t *testing.T) {
 	}
 }
 
+func TestAReasonThatIsNotBoundedIsNeverCut(t *testing.T) {
+	for _, c := range []struct {
+		text  string
+		width int
+		want  string
+	}{
+		{"one two three four five", 5, "one|  two|  thr|  ee|  fou|  r|  fiv|  e"},
+		{"averylongword", 6, "averyl|  ongw|  ord"},
+		{"at http://a/b/c/d until 12", 8, "at|  http:/|  /a/b/c|  /d|  until|  12"},
+		{"漢漢漢", 4, "漢漢|  漢"},
+		{"漢漢漢", 3, "漢漢漢"},
+	} {
+		if got := strings.Join(wrap(c.text, c.width, 0), "|"); got != c.want {
+			t.Errorf("%q in %d: got %q, want %q", c.text, c.width, got, c.want)
+		}
+	}
+}
+
 func TestWhatANodeSaysIsEscaped(t *testing.T) {
 	d := newOperator(t)
 	now := record.Now()

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,21 +49,52 @@ func (v *view) readUnwell(ctx context.Context, c *client.Client) error {
 	return nil
 }
 
-// maxReasonLines is how many lines a reason takes at most.
-const maxReasonLines = 6
+// maxReasonLines is how many lines a reason takes at most in a picture that is drawn again and again; unboundedLines is for one that is
+// printed once.
+const (
+	maxReasonLines = 6
+	unboundedLines = 0
+)
 
-// draw is the picture of a run: lines of at most width characters. Reasons continue on further lines.
-func draw(v view, width int, now time.Time) []string {
+// draw is the picture of a run: lines of at most width characters. Reasons continue on further lines, at most so many.
+func draw(v view, width, most int, now time.Time) []string {
 	var lines []string
 	for _, line := range headLines(v, now) {
-		lines = append(lines, wrap(line, width, maxReasonLines)...)
+		lines = append(lines, wrap(line, width, most)...)
+	}
+	if w := v.run.Waiting; w != nil && v.streamWaits == "" { // what is cut is not when the waiting ends
+		lines = withEnd(lines, w.Until, width)
 	}
 	lines = append(lines, "")
 	for _, line := range stageLines(&v.run, width) {
 		lines = append(lines, cut(line, width))
 	}
-	for _, line := range unwellLines(v) {
-		lines = append(lines, wrap(line, width, maxReasonLines)...)
+	for _, line := range append(stageErrorLines(&v.run), unwellLines(v)...) {
+		lines = append(lines, wrap(line, width, most)...)
+	}
+	return lines
+}
+
+// withEnd is lines with the time when the waiting ends, if it is on none of them.
+func withEnd(lines []string, until *time.Time, width int) []string {
+	if until == nil {
+		return lines
+	}
+	clock := until.UTC().Format(time.RFC3339)
+	if slices.ContainsFunc(lines, func(line string) bool { return strings.Contains(line, clock) }) {
+		return lines
+	}
+	return append(lines, cut("  until "+clock, width))
+}
+
+// stageErrorLines are the errors of stages that are not that of the run.
+func stageErrorLines(run *record.Run) []string {
+	var lines []string
+	for i := range run.Stages {
+		stage := &run.Stages[i]
+		if stage.Error != nil && (run.Error == nil || run.Error.Message != stage.Error.Message) {
+			lines = append(lines, "  stage "+stageName(stage)+": "+stage.Error.Message)
+		}
 	}
 	return lines
 }
@@ -174,11 +206,7 @@ func stageLines(run *record.Run, width int) []string {
 	bar := min(width-longest-counted-stageColumns, 40)
 	for i := range run.Stages {
 		stage := &run.Stages[i]
-		line := stageLine(stage, longest, bar)
-		if stage.Error != nil && (run.Error == nil || run.Error.Message != stage.Error.Message) { // the head has the run's
-			line += "; " + stage.Error.Message
-		}
-		lines = append(lines, line)
+		lines = append(lines, stageLine(stage, longest, bar))
 	}
 	lines = append(lines, fmt.Sprintf("  %-*s  %-11s  %-11s %s%s", longest, "nodes", "", "", meter(run.Counts, 0, bar), counts(run.Counts)))
 	if marks := legend(run); bar >= minMeter && marks != "" {
@@ -251,6 +279,43 @@ func unwellLines(v view) []string {
 		lines = append(lines, fmt.Sprintf("  and %d more: replictl run nodes %s --state %s", more, v.run.ID, strings.Join(states, ",")))
 	}
 	return lines
+}
+
+// gateReasons is what the health gates of a run wait for, by node, where the run's record names the node.
+func gateReasons(run *record.Run) map[string]string {
+	reasons := map[string]string{}
+	for i := range run.Stages {
+		for _, group := range run.Stages[i].Groups {
+			if group.Waiting == nil || group.Waiting.For != record.WaitGate {
+				continue
+			}
+			named, _ := group.Waiting.Data["named"].([]any)
+			for _, item := range named {
+				one, _ := item.(map[string]any)
+				if node := text(one, "node"); node != "" {
+					reasons[node] = "not healthy yet: " + text(one, "message")
+				}
+			}
+		}
+	}
+	return reasons
+}
+
+// gateReason is what a node in a batch waits for although all its own steps are through; "" for others.
+func gateReason(node *record.RunNode, reasons map[string]string) string {
+	if node.State != record.NodeRunning || len(node.Stages) == 0 {
+		return ""
+	}
+	switch node.Stages[len(node.Stages)-1].State {
+	case record.NodeStagePassed:
+		return "it has passed its steps and waits for the other nodes of its batch"
+	case record.NodeStageChecking:
+		if why := reasons[node.Node]; why != "" {
+			return why
+		}
+		return "the health check of its batch is open"
+	}
+	return ""
 }
 
 // nodeReason is why a node is in its state, in one line: what it waits for, how the attempt before failed, or why it ended. One that is

@@ -97,7 +97,7 @@ func TestARunIsDrawnToFitTheWidth(t *testing.T) {
 		"new-80.txt": {view{run: record.Run{ID: "0195-bb", Cluster: "demo", State: record.RunPending, CreatedTS: started,
 			Waiting: &record.Wait{For: record.WaitQueue, Message: "run 0195-aa of the same cluster has to end first"}}}, 80},
 	} {
-		lines := draw(c.view, c.width, started.Add(61*time.Second+300*time.Millisecond))
+		lines := draw(c.view, c.width, maxReasonLines, started.Add(61*time.Second+300*time.Millisecond))
 		lines = append(lines, suggestionLines(afterRun(c.view), c.width)...)
 		for _, line := range lines {
 			if n := utf8.RuneCountInString(line); n > c.width {
@@ -108,10 +108,43 @@ func TestARunIsDrawnToFitTheWidth(t *testing.T) {
 	}
 }
 
+func TestTheEndOfAWaitIsVisibleWhereverItsTextIsCut(t *testing.T) {
+	v, until := runningView(), started.Add(time.Minute)
+	v.run.Waiting.Message = strings.Repeat("many words ", 100) + "; waiting until 2026-03-01T12:01:00Z"
+	v.run.Waiting.Until = &until
+	for _, most := range []int{unboundedLines, maxReasonLines} {
+		for _, width := range []int{40, 160} {
+			if text := strings.Join(draw(v, width, most, started), "\n"); strings.Count(text, "2026-03-01T12:01:00Z") != 1 {
+				t.Errorf("in %d columns, %d lines at most:\n%s", width, most, text)
+			}
+		}
+	}
+}
+
+func TestANodeThatWaitsForAHealthGateSaysSo(t *testing.T) {
+	run := record.Run{Stages: []record.RunStage{{Groups: []record.StageGroup{{Waiting: &record.Wait{For: record.WaitGate, Data: record.Document{
+		"named": []any{map[string]any{"node": "a", "message": "its status is UNHEALTHY"}}}}}}}}}
+	for _, c := range []struct {
+		node  string
+		state record.NodeStageState
+		want  string
+	}{
+		{"a", record.NodeStageChecking, "not healthy yet: its status is UNHEALTHY"},
+		{"b", record.NodeStageChecking, "the health check of its batch is open"},
+		{"b", record.NodeStagePassed, "it has passed its steps and waits for the other nodes of its batch"},
+		{"b", record.NodeStageActing, ""},
+	} {
+		node := record.RunNode{Node: c.node, State: record.NodeRunning, Stages: []record.NodeStage{{State: c.state}}}
+		if got := gateReason(&node, gateReasons(&run)); got != c.want {
+			t.Errorf("%s in %s: %q", c.node, c.state, got)
+		}
+	}
+}
+
 func TestControlCharactersFromAnAgentAreNotPrinted(t *testing.T) {
 	v := runningView()
 	v.unwell[0].Error.Message = "\x1b[2Jgone\r\nsecond\tline\u009b1A"
-	for _, line := range draw(v, 200, started) {
+	for _, line := range draw(v, 200, maxReasonLines, started) {
 		if strings.ContainsAny(line, "\x1b\r\n\t\u009b") {
 			t.Errorf("%q", line)
 		}

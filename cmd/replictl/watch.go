@@ -137,7 +137,7 @@ func (w *watcher) refresh(ctx context.Context) {
 	}
 	if w.live != nil && w.now().Sub(w.drawn) >= drawInterval {
 		w.live.draw(func(width int) []string {
-			return append(draw(w.shown, width, w.now()), suggestionLines(afterRun(w.shown), width)...)
+			return append(draw(w.shown, width, maxReasonLines, w.now()), suggestionLines(afterRun(w.shown), width)...)
 		})
 		w.drawn = w.now()
 	}
@@ -164,7 +164,7 @@ func (w *watcher) finish(ctx context.Context) (record.Run, error) {
 	w.shown = view{run: run}
 	_ = w.shown.readUnwell(ctx, w.client) // they only add to what is shown
 	if w.live != nil {
-		w.live.draw(func(width int) []string { return draw(w.shown, width, w.now()) })
+		w.live.draw(func(width int) []string { return draw(w.shown, width, maxReasonLines, w.now()) })
 	}
 	return run, nil
 }
