@@ -7,7 +7,7 @@ import (
 	"maps"
 	"reflect"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/replicante-io/playbooks/agent/wire"
@@ -27,39 +27,11 @@ const (
 	keepEvery = 30 * time.Second
 )
 
-// Ask asks the agents of nodes of a cluster what they are like now. A node whose agent does not
-// answer is UNREACHABLE. It returns early, with nothing, when ctx ends.
-func (v *Inventory) Ask(ctx context.Context, cluster string, names []string) []record.Node {
-	var asked []record.Node
-	v.mu.Lock()
-	for _, name := range names {
-		if known := v.nodes[cluster][name]; known != nil {
-			asked = append(asked, *known)
-		} else {
-			asked = append(asked, record.Node{NodeID: name, ClusterID: cluster})
-		}
-	}
-	v.mu.Unlock()
-	var group sync.WaitGroup
-	group.Add(len(asked))
-	for i := range asked {
-		v.limiter.Do(ctx, cluster, func() {
-			defer group.Done()
-			v.askNode(ctx, &asked[i])
-		}, group.Done)
-	}
-	group.Wait()
-	if ctx.Err() != nil {
-		return nil
-	}
-	v.keep(asked)
-	return asked
-}
-
-// askNode fills in what the node's agent says now. What could not be had is absent.
-func (v *Inventory) askNode(ctx context.Context, n *record.Node) {
+// askNode fills in what the node's agent says now. What could not be had is absent. Called is when the agent was called last; zero while
+// this process cannot call any.
+func (v *Inventory) askNode(ctx context.Context, n *record.Node, called *atomic.Pointer[time.Time]) {
 	timeout := timeoutOf(n)
-	info, err := v.nodeInfo(ctx, n.AgentURL, timeout)
+	info, err := v.nodeInfo(ctx, n.AgentURL, timeout, called)
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	now := v.Clock.Now()
@@ -141,13 +113,16 @@ func shards(published []wire.Shard) []record.Shard {
 
 // nodeInfo tries again while nothing is listening: an agent that restarts is back within a second; and for as long as this process
 // cannot call any agent, which says nothing about this one.
-func (v *Inventory) nodeInfo(ctx context.Context, url string, timeout time.Duration) (wire.NodeInfo, error) {
+func (v *Inventory) nodeInfo(ctx context.Context, url string, timeout time.Duration, called *atomic.Pointer[time.Time]) (wire.NodeInfo, error) {
 	backoff := retry.New(200*time.Millisecond, time.Second)
 	for begun := time.Now(); ; {
+		now := time.Now()
+		called.CompareAndSwap(nil, &now)
 		call, cancel := context.WithTimeout(ctx, timeout)
 		info, err := v.Agents.NodeInfo(call, url)
 		cancel()
 		if errors.Is(err, wire.ErrCannotCall) && backoff.Wait(ctx) {
+			called.Store(nil)
 			begun = time.Now()
 			continue
 		}
@@ -158,12 +133,11 @@ func (v *Inventory) nodeInfo(ctx context.Context, url string, timeout time.Durat
 }
 
 // keep takes over the facts that agents gave. Those of a node whose key cannot be read say so too.
-func (v *Inventory) keep(answers []record.Node) {
+func (v *Inventory) keep(answers []*record.Node) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	changed := false
-	for i := range answers {
-		n := &answers[i]
+	for _, n := range answers {
 		if unreadable := v.unreadable[n.Key()]; unreadable != "" {
 			n.StatusReason = record.CleanText(strings.TrimSuffix(unreadable+"; "+n.StatusReason, "; "), record.MaxReason)
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -57,7 +58,7 @@ func (a *answers) ActionsInfo(context.Context, string) (wire.ActionsInfo, error)
 func ask(agent *answers) record.Node {
 	v := NewInventory(InventoryConfig{Agents: agent, Clock: record.StartClock(), Concurrency: 1})
 	n := record.Node{NodeID: "n", ClusterID: "c"}
-	v.askNode(context.Background(), &n)
+	v.askNode(context.Background(), &n, new(atomic.Pointer[time.Time]))
 	return n
 }
 
@@ -148,10 +149,10 @@ func TestNodesAreAskedAtOnceBesideAClusterThatDoesNotAnswer(t *testing.T) {
 		}
 		silent, three := names("silent", 2000), names("trio", 3)
 		asked := make(chan []record.Node)
-		go func() { asked <- v.Ask(t.Context(), "silent", silent) }()
+		go func() { asked <- v.NewLook("silent").Round(t.Context(), silent) }()
 		synctest.Wait()
 		begun := time.Now()
-		for _, n := range v.Ask(t.Context(), "trio", three) {
+		for _, n := range v.NewLook("trio").Round(t.Context(), three) {
 			if n.Status != record.StatusHealthy {
 				t.Errorf("%s: %s", n.NodeID, n.Status)
 			}

@@ -49,6 +49,7 @@ type Inventory struct {
 	nodes      map[string]map[string]*record.Node // by cluster, by node
 	unreadable map[record.NodeKey]string          // nodes whose keys cannot be read, with why
 	kinds      []string                           // of the node that appeared last: most nodes have the same
+	took       map[record.NodeKey]time.Duration   // for how long a look waits for an agent whose last answer was unusual
 	dirty      map[record.NodeKey]struct{}
 	save       chan struct{} // holds one signal
 	ready      chan struct{} // closed by the first complete snapshot
@@ -59,7 +60,7 @@ type Inventory struct {
 func NewInventory(config InventoryConfig) *Inventory {
 	return &Inventory{
 		InventoryConfig: config, limiter: NewLimiter(config.Concurrency),
-		nodes: map[string]map[string]*record.Node{}, unreadable: map[record.NodeKey]string{}, dirty: map[record.NodeKey]struct{}{},
+		nodes: map[string]map[string]*record.Node{}, unreadable: map[record.NodeKey]string{}, dirty: map[record.NodeKey]struct{}{}, took: map[record.NodeKey]time.Duration{},
 		save: make(chan struct{}, 1), ready: make(chan struct{}),
 	}
 }
@@ -188,6 +189,7 @@ func (v *Inventory) Forget(key record.NodeKey) {
 	}
 	delete(v.dirty, key)
 	delete(v.unreadable, key)
+	delete(v.took, key)
 }
 
 // Present reports whether a node has a live key.

@@ -133,7 +133,7 @@ func TestANodeWhoseKeyCannotBeReadSaysSoUntilItIsCorrected(t *testing.T) {
 	if known := deliver(unreadable); known.Present || !strings.Contains(known.StatusReason, "cannot be read: no JSON") {
 		t.Errorf("%+v", known)
 	}
-	asked := v.Ask(t.Context(), "c", []string{"n"})
+	asked := v.NewLook("c").Round(t.Context(), []string{"n"})
 	if asked[0].Status != record.StatusHealthy || !strings.Contains(asked[0].StatusReason, "cannot be read: no JSON") {
 		t.Errorf("asked: %+v", asked)
 	}

@@ -96,12 +96,13 @@ func (r *Runner) lock(request policy.LockRequest) policy.Input {
 
 // askForFacts asks agents until the plan needs their answers no longer.
 func (r *Runner) askForFacts(ctx context.Context, request policy.FactRequest) {
+	look := r.Inventory.NewLook(r.cluster)
 	for {
 		nodes := request.Nodes
 		if request.All {
 			nodes = r.Inventory.Names(r.cluster)
 		}
-		facts := r.Inventory.Ask(ctx, r.cluster, nodes)
+		facts := look.Round(ctx, nodes)
 		if ctx.Err() != nil || r.mailbox.Put(ctx, post{input: policy.Facts{Key: request.Key, ID: request.ID, Nodes: facts}}) != nil {
 			return
 		}
