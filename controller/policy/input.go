@@ -2,6 +2,7 @@ package policy
 
 import (
 	"github.com/replicante-io/playbooks/record"
+	"time"
 )
 
 // Input is what a plan is told.
@@ -30,7 +31,7 @@ type Facts struct {
 	Nodes []record.Node
 }
 
-// Accepted reports that an agent has taken an action.
+// Accepted reports that an agent has taken an action: only now its timeout begins.
 type Accepted struct{ Node, ActionID string }
 
 // Ended reports how an action ended: DONE, FAILED, or UNKNOWN when that cannot be known. An UNKNOWN action that may still run is
@@ -123,6 +124,10 @@ func (in Accepted) apply(p *Plan) *record.RejectedError {
 	}
 	if a := n.lastAction(); a != nil && a.ID == in.ActionID && a.State == record.ActionSaved {
 		a.State = record.ActionRunning
+		if timeout, err := time.ParseDuration(a.Timeout); err == nil {
+			a.DeadlineTS = p.now.Add(timeout)
+		}
+		p.touch(n)
 		p.mark(n)
 	}
 	delete(p.silent, in.Node)

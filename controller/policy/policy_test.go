@@ -209,6 +209,25 @@ func TestTimeoutHoldsAcrossATakeover(t *testing.T) {
 	}
 }
 
+func TestTheTimeoutOfAnAttemptBeginsWhenItsAgentHasIt(t *testing.T) {
+	w := newWorld(t, 1, strings.Replace(oneStep, "timeout: 1m", "timeout: 10s", 1))
+	w.apply(policy.Admit{})
+	w.observe()
+	w.pass(20 * time.Second) // its agent restarts, and is waited for as long as any node
+	if stop := w.orders["node-1"].Stop; stop != "" {
+		t.Fatalf("an attempt that its agent does not have is stopped: %s", stop)
+	}
+	w.apply(policy.Accepted{Node: "node-1", ActionID: w.orders["node-1"].Action.ID})
+	w.pass(9 * time.Second)
+	if stop := w.orders["node-1"].Stop; stop != "" {
+		t.Fatalf("stopped after 9s of 10s: %s", stop)
+	}
+	w.pass(2 * time.Second)
+	if stop := w.orders["node-1"].Stop; stop != record.CodeTimeout {
+		t.Fatalf("after its timeout: %q", stop)
+	}
+}
+
 func TestOperatorSettlesAnUnknownNode(t *testing.T) {
 	w := newWorld(t, 1, oneStep)
 	w.apply(policy.Admit{})

@@ -130,7 +130,7 @@ func (d *dispatcher) tryDeliver(ctx context.Context) (done, follow bool) {
 	if d.sent {
 		switch action, err := d.get(ctx, 0); {
 		case err == nil:
-			return true, !d.reportEnd(action)
+			return true, !d.reportEnd(action) && d.reportAccepted()
 		case !errors.Is(err, wire.ErrNotFound):
 			d.failed(err)
 			return false, false
@@ -145,7 +145,7 @@ func (d *dispatcher) tryDeliver(ctx context.Context) (done, follow bool) {
 	var rejected *wire.RejectedError
 	switch {
 	case err == nil:
-		d.sent, d.accepted = true, true
+		d.sent = true
 		failpoint.Point(failpoint.Sent)
 		d.answered()
 		if action.State.Phase == "" && time.Since(d.asked) < quickWait { // the agent does not hold its answer to a POST
@@ -154,7 +154,7 @@ func (d *dispatcher) tryDeliver(ctx context.Context) (done, follow bool) {
 		if err == nil && action.State.Phase != "" && d.reportEnd(action) {
 			return true, false
 		}
-		follow = d.report(policy.Accepted{Node: d.Node, ActionID: d.Action.ID})
+		follow = d.reportAccepted()
 		if err != nil && !errors.Is(err, wire.ErrNotFound) {
 			d.failed(err)
 		}
@@ -181,6 +181,15 @@ func (d *dispatcher) tryDeliver(ctx context.Context) (done, follow bool) {
 		d.failed(err)
 	}
 	return false, false
+}
+
+// reportAccepted reports, once, that the agent has the action. It is false when there is nothing to follow.
+func (d *dispatcher) reportAccepted() bool {
+	if d.accepted {
+		return true
+	}
+	d.accepted = true
+	return d.report(policy.Accepted{Node: d.Node, ActionID: d.Action.ID})
 }
 
 // post sends the action. The action that is returned has no phase unless it has ended.
