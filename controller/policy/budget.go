@@ -57,6 +57,7 @@ func (p *Plan) exceeded() bool {
 func (p *Plan) overBudget() bool {
 	spec := p.stageSpec()
 	data := p.failures(spec.Name)
+	data["nodes"] = int64(p.stageTotal())
 	data["stage"], data["max_failures"] = spec.Name, int64(p.failureLimit())
 	err := &record.Error{Code: record.CodeMaxFailures, Data: data}
 	if spec.OnFailure == playbook.FailurePause {

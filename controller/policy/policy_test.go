@@ -209,6 +209,17 @@ func TestTimeoutHoldsAcrossATakeover(t *testing.T) {
 	}
 }
 
+func TestFailedNodesAreCountedAgainstThoseOfTheStage(t *testing.T) {
+	w := newWorld(t, 3, strings.Replace(oneStep, "      steps", "      targets: 'node.id != \"node-3\"'\n      steps", 1))
+	w.apply(policy.Admit{})
+	w.observe()
+	w.end("node-1", record.ActionFailed, record.CodeExit)
+	w.ended(record.RunFailed)
+	if data := w.run.Error.Data; data["failed"] != int64(1) || data["nodes"] != int64(2) {
+		t.Errorf("%v failed of %v", data["failed"], data["nodes"])
+	}
+}
+
 func TestTheTimeoutOfAnAttemptBeginsWhenItsAgentHasIt(t *testing.T) {
 	w := newWorld(t, 1, strings.Replace(oneStep, "timeout: 1m", "timeout: 10s", 1))
 	w.apply(policy.Admit{})
