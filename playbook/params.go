@@ -49,11 +49,19 @@ func (w *walk) param(v yamltree.Value, names map[string]int) Param {
 		if p.Required {
 			w.Add(o.Key("default"), yamltree.CodeBadValue, "a required param cannot have a default; remove one of the two")
 		}
-		if p.Type == "" || w.Reported(v) {
+		if p.Type == "" {
 			return p
 		}
-		if p.Type == typeList || p.Type == typeMap {
+		switch p.Type {
+		case typeString:
+			if _, ok := w.String(v, math.MaxInt); !ok {
+				return p
+			}
+		case typeList, typeMap:
 			w.CheckUntyped(v)
+		}
+		if w.Reported(v) {
+			return p
 		}
 		accepted, err := p.accept(v.Decode())
 		if err != nil {

@@ -206,9 +206,9 @@ kind: Playbook
 metadata: {name: NAME}
 spec: {stages: [{name: a, steps: [{name: one, action: x}]}]}
 `
-	text := "\ufeff---\n# a comment only\n---\n" + strings.Replace(one, "NAME", "x", 1) + "---\n---\n" + strings.Replace(one, "NAME", "y", 1) + "...\n"
+	text := "\ufeff---\n# a comment only\n---\n" + strings.Replace(one, "NAME", "x", 1) + "---\n---\n" + strings.Replace(one, "NAME", "z", 1) + "...\n"
 	playbooks := parse(t, text)
-	if len(playbooks) != 2 || playbooks[0].Name != "x" || playbooks[1].Name != "y" {
+	if len(playbooks) != 2 || playbooks[0].Name != "x" || playbooks[1].Name != "z" {
 		t.Errorf("got %v", playbooks)
 	}
 }

@@ -187,19 +187,33 @@ func (r *Reader) CheckUntyped(v Value) {
 		for _, item := range v.Items() {
 			r.CheckUntyped(item)
 		}
-	case v.node.Style == 0 && r.text != nil && !r.Reported(v):
-		r.checkUntypedScalar(v)
+	case r.checkAmbiguous(v, ", or write true or false") && r.plain(v):
+		r.checkUntypedNumber(v)
 	}
 }
 
-func (r *Reader) checkUntypedScalar(v Value) {
+// plain reports whether v is text without quotes that was not reported yet.
+func (r *Reader) plain(v Value) bool { return v.node.Style == 0 && r.text != nil && !r.Reported(v) }
+
+// checkAmbiguous reports a string without quotes that some YAML parsers read as something else, and returns whether it is clear. The hint says what
+// else may be written than a string.
+func (r *Reader) checkAmbiguous(v Value, hint string) bool {
+	if !r.plain(v) {
+		return !r.Reported(v)
+	}
 	switch text, tag := v.node.Value, v.node.Tag; {
 	case tag == tagTime:
 		r.addOnce(v, CodeBadValue, "some YAML parsers read %s as a date; quote it", text)
 	case tag == tagString && oldBool.MatchString(text):
-		r.addOnce(v, CodeBadValue, "some YAML parsers read %s as a boolean; quote it, or write true or false", text)
+		r.addOnce(v, CodeBadValue, "some YAML parsers read %s as a boolean; quote it%s", text, hint)
 	case tag == tagString && oldSexagesimal.MatchString(text):
 		r.addOnce(v, CodeBadValue, "some YAML parsers read %s as a number; quote it", text)
+	}
+	return !r.Reported(v)
+}
+
+func (r *Reader) checkUntypedNumber(v Value) {
+	switch text, tag := v.node.Value, v.node.Tag; {
 	case tag == tagFloat && strings.ContainsAny(text, "eE"):
 		r.addOnce(v, CodeBadValue, "some YAML parsers read %s as a string; write the number without an exponent, or quote it", text)
 	case tag == tagFloat && trailingZero.MatchString(text):

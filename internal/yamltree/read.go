@@ -9,7 +9,7 @@ import (
 	"unicode/utf8"
 )
 
-// String reads a string of at most limit characters. If v is not given it is "", without a problem.
+// String reads a string of at most limit characters that all YAML parsers read as one. If v is not given it is "", without a problem.
 func (r *Reader) String(v Value, limit int) (s string, ok bool) {
 	if !v.Given() {
 		return "", false
@@ -20,6 +20,9 @@ func (r *Reader) String(v Value, limit int) (s string, ok bool) {
 		} else {
 			r.WrongType(v, "a string")
 		}
+		return "", false
+	}
+	if !r.checkAmbiguous(v, "") {
 		return "", false
 	}
 	if utf8.RuneCountInString(v.Text()) > limit {
