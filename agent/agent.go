@@ -44,6 +44,8 @@ type Config struct {
 	ProbeTimeout  time.Duration // at most how long Probe takes; 0 where that is not known
 	// OnInfo is called with the facts of the node when they have changed. Calls follow each other and must be short.
 	OnInfo func(Info)
+	// Warning is what is wrong with the agent, for the status_reason of its node; "" for nothing. It must be short. It may be nil.
+	Warning func() string
 	// OnStart is called with each action that is started, before it runs. It must be short.
 	OnStart func(wire.Action)
 	Version wire.AgentVersion

@@ -39,11 +39,12 @@ type Lag struct {
 
 // StatusReason is why the status is not HEALTHY, and what is wrong with the output of the probe.
 func (i Info) StatusReason() string {
-	reasons := i.Warnings
-	if i.Reason != "" {
-		reasons = append([]string{i.Reason}, i.Warnings...)
-	}
-	return strings.Join(reasons, "; ")
+	return JoinReasons(append([]string{i.Reason}, i.Warnings...)...)
+}
+
+// JoinReasons is the status_reason with all reasons that are not empty.
+func JoinReasons(reasons ...string) string {
+	return strings.Join(slices.DeleteFunc(reasons, func(reason string) bool { return reason == "" }), "; ")
 }
 
 // normal is the info with a valid status, the role of its shards, and the node's own attributes.
@@ -69,10 +70,14 @@ func (i Info) normal(own map[string]any) Info {
 }
 
 func (a *Agent) nodeInfo(i Info) wire.NodeInfo {
+	warning := ""
+	if a.cfg.Warning != nil {
+		warning = a.cfg.Warning()
+	}
 	return wire.NodeInfo{
 		AgentVersion: a.cfg.Version, Attributes: i.Attributes, NodeID: a.cfg.NodeID,
 		NodeStatus: wire.FormatStatus(i.Status, i.Reason), StoreID: i.StoreID, StoreVersion: wire.StoreVersion{Number: i.StoreVersion},
-		ClusterID: a.cfg.ClusterID, JournalID: a.JournalID(), Role: i.Role, StatusReason: i.StatusReason(), OneProbe: true,
+		ClusterID: a.cfg.ClusterID, JournalID: a.JournalID(), Role: i.Role, StatusReason: JoinReasons(warning, i.StatusReason()), OneProbe: true,
 		Shards: shards(i),
 	}
 }

@@ -60,14 +60,19 @@ func NewRegistrar(c RegistrarConfig) *Registrar {
 
 // Update changes the value of the key; of several updates the last one counts. Another status or role is written as soon as it can be,
 // anything else at most once in a quietPeriod. The ids and the journal stay what they were.
-func (r *Registrar) Update(n Node) {
+func (r *Registrar) Update(n Node) { r.update(n, false) }
+
+// UpdateAtOnce is Update for a change that is rare, whatever it changes.
+func (r *Registrar) UpdateAtOnce(n Node) { r.update(n, true) }
+
+func (r *Registrar) update(n Node, atOnce bool) {
 	n.NodeID, n.ClusterID, n.JournalID = r.self.NodeID, r.self.ClusterID, r.self.JournalID
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.next = &n
 	quiet := quietPeriod - time.Since(r.since)
 	switch {
-	case n.Status != r.node.Status || n.Role != r.node.Role || quiet <= 0:
+	case atOnce || n.Status != r.node.Status || n.Role != r.node.Role || quiet <= 0:
 		r.change()
 	case r.timer == nil:
 		r.timer = time.AfterFunc(quiet, func() {

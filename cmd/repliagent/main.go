@@ -88,7 +88,7 @@ func run(ctx context.Context, c config.Agent, log hclog.Logger) error {
 	defer func() { _ = client.Close() }()
 
 	n := node.New(node.Config{
-		Agent: agentConfig(c, reaper, log), URL: advertised(c.API, listener), Version: version.Text(),
+		Agent: agentConfig(c, reaper, log), URL: advertised(c.API, listener), CheckURL: true, Version: version.Text(),
 		Etcd: client, Prefix: c.Etcd.Prefix, TTL: c.Etcd.LeaseTTL, Log: log,
 	})
 	log.Info("agent starts", "node", c.Node.ID, "cluster", c.Node.Cluster, "listen", listener.Addr().String(), "version", version.Text())

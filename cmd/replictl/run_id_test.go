@@ -143,11 +143,13 @@ func TestTheStartPromptNamesWhatIsInTheWay(t *testing.T) {
 	now := record.Now()
 	if err := d.SaveNodes(t.Context(), 1, []record.Node{{ClusterID: "demo", NodeID: "node-2", Status: record.StatusUnreachable,
 		StatusReason: "connection refused", Present: true},
+		{ClusterID: "demo", NodeID: "node-1", Status: record.StatusHealthy, StatusReason: "api.advertise is wrong", Present: true},
 		{ClusterID: "demo", NodeID: "node-3", Status: record.StatusHealthy, GoneTS: &now}}); err != nil {
 		t.Fatal(err)
 	}
 	s := d.runAt(t.Context(), terminal{in: strings.NewReader("n\n"), asks: true}, "run", "start", "restart", "--cluster", "demo")
-	for _, want := range []string{"2 of them unreachable: node-2 (connection refused), node-3", run.ID + " of restart is RUNNING", "waits in the queue"} {
+	for _, want := range []string{"2 of them unreachable: node-2 (connection refused), node-3",
+		"1 of them with a warning: node-1 (api.advertise is wrong)", run.ID + " of restart is RUNNING", "waits in the queue"} {
 		if !strings.Contains(s.err, want) {
 			t.Errorf("no %q in %q", want, s.err)
 		}

@@ -93,11 +93,13 @@ func (t *tool) confirm(ctx context.Context, c *client.Client, applied record.Pla
 	if err != nil {
 		return err
 	}
-	names, unreachable := []string{}, []string{}
+	names, unreachable, noted := []string{}, []string{}, []string{}
 	for _, node := range nodes {
 		names = append(names, node.NodeID)
 		if !node.Present || node.Status == record.StatusUnreachable {
-			unreachable = append(unreachable, unreachableNode(node))
+			unreachable = append(unreachable, nodeAndReason(node))
+		} else if node.StatusReason != "" {
+			noted = append(noted, nodeAndReason(node))
 		}
 	}
 	t.note("server:    %s", list(t.servers))
@@ -110,6 +112,9 @@ func (t *tool) confirm(ctx context.Context, c *client.Client, applied record.Pla
 	if len(unreachable) > 0 {
 		t.note("           %d of them unreachable: %s", len(unreachable), list(unreachable))
 	}
+	if len(noted) > 0 {
+		t.note("           %d of them with a warning: %s", len(noted), list(noted))
+	}
 	for _, run := range open {
 		t.note("other run: %s of %s is %s", run.ID, run.Playbook.Name, run.State)
 	}
@@ -121,12 +126,12 @@ func (t *tool) confirm(ctx context.Context, c *client.Client, applied record.Pla
 	return t.ask(ctx, "Start it? [y/N] ")
 }
 
-// unreachableNode is a node that is unreachable, with the reason for it.
-func unreachableNode(node record.Node) string {
+// nodeAndReason is a node with the reason for its status.
+func nodeAndReason(node record.Node) string {
 	if node.StatusReason == "" {
 		return node.NodeID
 	}
-	return node.NodeID + " (" + cut(node.StatusReason, 100) + ")"
+	return node.NodeID + " (" + cut(node.StatusReason, 160) + ")"
 }
 
 // ask asks a person; the error says that the answer is not yes.

@@ -45,7 +45,7 @@ var allowed = map[string][]string{
 	"internal/systemd":     {"internal/transport"},
 	"internal/transport":   {"internal/failpoint"},
 	"internal/version":     {},
-	"internal/node":        {"agent", "agent/wire", "internal/transport", "membership"},
+	"internal/node":        {"agent", "agent/client", "agent/wire", "internal/retry", "internal/transport", "membership"},
 	"internal/replica":     everything,
 	"internal/dev":         everything,
 	"internal/bench":       everything,

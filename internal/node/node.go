@@ -22,11 +22,13 @@ import (
 
 // Config says what the node is, and where it is registered.
 type Config struct {
-	Agent  agent.Config // OnInfo and Version are set here
-	URL    string       // of the agent, as others reach it
-	Etcd   *clientv3.Client
-	Prefix string
-	TTL    time.Duration
+	Agent agent.Config // OnInfo, Warning and Version are set here
+	URL   string       // of the agent, as others reach it
+	// CheckURL has the agent call itself under its URL, and warn while that fails.
+	CheckURL bool
+	Etcd     *clientv3.Client
+	Prefix   string
+	TTL      time.Duration
 	// Version is the agent program's.
 	Version string
 	Log     hclog.Logger
@@ -39,6 +41,8 @@ type Node struct {
 
 	mu        sync.Mutex
 	said      membership.Node // what the key is to say
+	reason    string          // why the node's status is what it is
+	warned    string          // what is wrong with the URL
 	registrar *membership.Registrar
 }
 
@@ -52,7 +56,7 @@ func New(config Config) *Node {
 	if config.Agent.ProbeTimeout > 0 {
 		n.said.ProbeTimeout = config.Agent.ProbeTimeout.String()
 	}
-	config.Agent.OnInfo = n.publish
+	config.Agent.OnInfo, config.Agent.Warning = n.publish, n.warning
 	config.Agent.Version = wire.AgentVersion{Number: config.Version}
 	n.agent = agent.New(config.Agent)
 	if kinds := n.agent.Kinds(); len(strings.Join(kinds, "")) <= maxKinds {
@@ -85,7 +89,14 @@ func (n *Node) Run(ctx context.Context) error {
 			return nil
 		case <-n.agent.Ready():
 		}
-		return n.register().Run(ctx)
+		registrar := n.register()
+		if n.config.CheckURL {
+			work.Go(func() error {
+				n.checkAddress(ctx)
+				return nil
+			})
+		}
+		return registrar.Run(ctx)
 	})
 	return work.Wait()
 }
@@ -105,7 +116,8 @@ func (n *Node) register() *membership.Registrar {
 func (n *Node) publish(info agent.Info) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.said.Status, n.said.StatusReason = info.Status, info.StatusReason()
+	n.reason = info.StatusReason()
+	n.said.Status, n.said.StatusReason = info.Status, agent.JoinReasons(n.warned, n.reason)
 	n.said.Role, n.said.Attributes = info.Role, info.Attributes
 	n.said.StoreID, n.said.StoreVersion = info.StoreID, info.StoreVersion
 	n.said.Shards = nil
