@@ -115,7 +115,7 @@ func TestNoExpressionTakesMuchMemory(t *testing.T) {
 		_, err = condition.Bool(vars)
 		runtime.ReadMemStats(&after)
 		made := (after.TotalAlloc - before.TotalAlloc) >> 20
-		if made > 768 {
+		if made > 1280 { // in all, and with -race half as much again
 			t.Errorf("%.80s: allocated %d MiB", text, made)
 		}
 		var message string
