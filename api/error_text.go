@@ -19,13 +19,13 @@ func errorText(e *record.Error) string {
 	}
 	v := values(e.Data)
 	if text := errorTexts[e.Code]; text != nil {
-		return text(v) + stderrText(v)
+		return text(v) + stderrText(v) + laterText(v)
 	}
 	if text := outcomeTexts[e.Code]; text != nil {
-		return text(v) + stderrText(v)
+		return text(v) + stderrText(v) + laterText(v)
 	}
 	if message := v.text("message"); message != "" { // an agent's own code
-		return message + stderrText(v)
+		return message + stderrText(v) + laterText(v)
 	}
 	if len(e.Data) > 0 {
 		return fmt.Sprintf("%s: %v", e.Code, map[string]any(e.Data))
@@ -52,6 +52,26 @@ func stderrText(v values) string {
 		return `: "` + line + `"`
 	}
 	return ""
+}
+
+// laterText is what became known of an action after its end was recorded as unknown.
+func laterText(v values) string {
+	later, ok := v["later"].(map[string]any)
+	if !ok {
+		return ""
+	}
+	data, _ := later["error"].(map[string]any)
+	err := errorOf(data)
+	switch state := values(later).text("state"); {
+	case state == "": // an operator's word
+		return "; " + errorText(err)
+	case state == string(record.ActionDone):
+		return "; its agent reported later that the step is done"
+	case err.Code == record.CodeLost:
+		return "; its agent reported later that the step was lost: " + errorText(err)
+	default:
+		return "; its agent reported later that the step has failed: " + errorText(err)
+	}
 }
 
 // outcomeTexts are the texts of how an action ended, by code. They do not name its step.
@@ -195,11 +215,11 @@ func init() {
 			return "its agent did not answer when its turn came" + optional(": ", v.agentCause()) + optional("; waited ", v.text("waited"))
 		},
 		record.CodeUnknown: func(v values) string {
-			return "its agent at " + v.text("agent_url") + " did not report how step " + v.text("step") + " ended, nor that it was stopped"
+			return "its agent at " + v.text("agent_url") + " did not report in time how step " + v.text("step") + " ended, nor that it was stopped"
 		},
 		record.CodeNodeLost: func(v values) string {
-			return "the node is gone for " + v.text("grace") + " and its agent at " + v.text("agent_url") + " does not answer: it is not known whether step " +
-				v.text("step") + " has ended"
+			return "the node is gone for " + v.text("grace") + " and its agent at " + v.text("agent_url") + " did not answer in time: it was not known whether step " +
+				v.text("step") + " had ended"
 		},
 		record.CodeForgotten: func(v values) string {
 			return "its agent no longer knows the action of step " + v.text("step") + ", which it had accepted"
@@ -262,13 +282,15 @@ func init() {
 			}
 			return "it appeared during the run (membership.added: " + v.text("policy") + ")"
 		},
-		record.CauseKeyGone:       fixed("its key is gone"),
-		record.CauseLocked:        func(v values) string { return "run " + v.text("run") + " has it locked for a batch" },
-		record.CauseRemoved:       fixed("its key is gone and its agent does not answer"),
-		record.CauseReturned:      fixed("it is back"),
-		record.CauseResolved:      fixed("resolved by an operator"),
-		record.CauseNodeForgotten: fixed("the node was forgotten by an operator: what might still run on it is written off"),
-		record.CauseNoAnswer:      fixed("its agent did not answer in time"),
+		record.CauseKeyGone:  fixed("its key is gone"),
+		record.CauseLocked:   func(v values) string { return "run " + v.text("run") + " has it locked for a batch" },
+		record.CauseRemoved:  fixed("its key is gone and its agent does not answer"),
+		record.CauseReturned: fixed("it is back"),
+		record.CauseResolved: resolvedText,
+		record.CauseNodeForgotten: func(v values) string {
+			return "the node was forgotten by " + v.or("actor", "an operator") + ": what might still run on it is written off"
+		},
+		record.CauseNoAnswer: fixed("its agent did not answer in time"),
 		record.CauseStatus: func(v values) string {
 			return "its status is " + v.text("status") + optional(": ", v.text("status_reason"))
 		},
@@ -276,6 +298,11 @@ func init() {
 		record.CauseNotEnded:   fixed("its agent has not reported that the step has ended"),
 		record.CauseNotSettled: fixed("it has not been healthy for long enough"),
 	}
+}
+
+// resolvedText is an operator's decision about a node.
+func resolvedText(v values) string {
+	return "resolved" + optional(" ", v.text("state")) + " by " + v.or("actor", "an operator") + optional(": ", v.text("reason"))
 }
 
 func optional(before, text string) string {

@@ -71,6 +71,9 @@ func TestTexts(t *testing.T) {
 	othersFail := map[string]any{"part": "links", "check": "x", "false_for_total": int64(7), "false_for": []any{
 		map[string]any{"node": "c", "status": "UNHEALTHY", "status_reason": "no quorum", "values": []any{reading("n.status", "UNHEALTHY")}},
 		map[string]any{"node": "d", "status": "LEAVING", "values": []any{reading("n.role", "x")}}}}
+	unknown := func(later map[string]any) *record.Error {
+		return &record.Error{Code: record.CodeUnknown, Data: record.Document{"step": "stop", "agent_url": "http://a", "later": later}}
+	}
 	exit := record.Document{"step": "stop", "exit_code": int64(3), "last_stderr_line": "could not connect to 10.0.0.1",
 		"message": "the command ended with exit status 3"}
 	failed := map[string]any{"node": "node-1", "error": map[string]any{"code": "exit", "data": map[string]any(exit)}}
@@ -103,8 +106,17 @@ func TestTexts(t *testing.T) {
 				"error": "cannot connect to the agent: connection refused (http://a:1)"}}),
 		"its agent did not answer when its turn came: no answer in time (http://a:1); waited 2m0s": errorText(&record.Error{Code: record.CodeUnreachable,
 			Data: record.Document{"agent_url": "http://a:1", "status_reason": "no answer in time (http://a:1/api/unstable/info/node)", "waited": "2m0s"}}),
-		"an agent's own message": errorText(&record.Error{Code: record.CodeTimeout, Message: "an agent's own message"}),
-		"new_code: map[a:1]":     errorText(&record.Error{Code: "new_code", Data: record.Document{"a": int64(1)}}),
+		"its agent at http://a did not report in time how step stop ended, nor that it was stopped; its agent reported later that the step was lost: " +
+			"it was running when its agent stopped": nodeErrorText(unknown(map[string]any{"state": "UNKNOWN", "error": map[string]any{"code": "lost"}})),
+		"its agent at http://a did not report in time how step stop ended, nor that it was stopped; its agent reported later that the step is done": nodeErrorText(
+			unknown(map[string]any{"state": "DONE"})),
+		"its agent at http://a did not report in time how step stop ended, nor that it was stopped; its agent reported later that the step has failed: exit code 3": nodeErrorText(
+			unknown(map[string]any{"state": "FAILED", "error": map[string]any{"code": "exit", "data": map[string]any{"step": "stop", "exit_code": int64(3)}}})),
+		"its agent at http://a did not report in time how step stop ended, nor that it was stopped; resolved DONE by ann: it is up": nodeErrorText(
+			unknown(map[string]any{"error": map[string]any{"code": "resolved", "data": map[string]any{"state": "DONE", "actor": "ann", "reason": "it is up"}}})),
+		"resolved by an operator": errorText(&record.Error{Code: record.CauseResolved}),
+		"an agent's own message":  errorText(&record.Error{Code: record.CodeTimeout, Message: "an agent's own message"}),
+		"new_code: map[a:1]":      errorText(&record.Error{Code: "new_code", Data: record.Document{"a": int64(1)}}),
 		"run r has node n locked for a batch": waitText(&record.Wait{For: record.WaitNode, Node: "n",
 			Data: record.Document{"code": record.CauseLocked, "run": "r"}}),
 		`attempt 2 of 3 of step stop on node n and of 2 more nodes starts at 2026-01-01T00:01:00Z: attempt 1 failed: exit code 3: "could not connect to 10.0.0.1"`: waitText(

@@ -37,6 +37,9 @@ func runEventText(e record.Event) string {
 		record.EventRunCancelling:
 		return "run " + strings.TrimPrefix(string(e.Type), "run.") + because(e.Data)
 	case record.EventRunWaiting:
+		if record.RunState(text(e.Data, "state")).Final() {
+			return "nothing of the run is unsettled any more"
+		}
 		return waitingText(text(e.Data, "message"), text(e.Data, "until"))
 	case record.EventRunClaimed:
 		return "a new leader continues the run (term " + text(e.Data, "term") + ")"
@@ -117,15 +120,27 @@ func nodeEventText(e record.Event) string {
 	case record.EventActionUnknown:
 		return attempt + " has an unknown end" + because(e.Data)
 	case record.EventActionSettled:
-		line := node + ": " + step + " has ended"
-		if state := text(e.Data, "state"); state != "" {
-			line += ": " + state
-		}
-		return line
+		return node + ": " + settledText(e, step)
 	case record.EventStepSkipped:
 		return node + ": " + step + " skipped: its when is false"
 	}
 	return unknownEventText(e)
+}
+
+// settledText is what became known of a step whose end was unknown.
+func settledText(e record.Event, step string) string {
+	state := text(e.Data, "state")
+	switch code := text(e.Data, "code"); {
+	case code == record.CauseNodeForgotten:
+		return "step " + step + " no longer counts as running" + because(e.Data)
+	case code == record.CodeLost:
+		return "its agent reports that step " + step + " was lost" + because(e.Data)
+	case state == string(record.ActionUnknown):
+		return "its agent reports that step " + step + " no longer runs; how it ended is not known" + because(e.Data)
+	case state == "":
+		return "its agent reports that step " + step + " has ended"
+	}
+	return "its agent reports that step " + step + " has ended " + state + because(e.Data)
 }
 
 // nextAttempt is which attempt of how many follows the one that failed.

@@ -15,6 +15,7 @@ import (
 type view struct {
 	run         record.Run
 	unwell      []record.RunNode // some of the nodes that are in one of unwellStates
+	resolved    []record.RunNode // those that the run's error names and that an operator has resolved as DONE since
 	lost        error            // why the stream of events was interrupted; nil while it is open
 	streamWaits string           // what the stream waits for, such as the primary store
 }
@@ -45,6 +46,30 @@ func (v *view) readUnwell(ctx context.Context, c *client.Client) error {
 			return err
 		}
 		v.unwell = append(v.unwell, nodes...)
+	}
+	return v.readResolved(ctx, c)
+}
+
+// readResolved reads the nodes that the error of a run names as failed and that are DONE by now.
+func (v *view) readResolved(ctx context.Context, c *client.Client) error {
+	v.resolved = nil
+	if v.run.Error == nil || v.run.Counts[record.NodeDone] == 0 {
+		return nil
+	}
+	named, _ := v.run.Error.Data["named"].([]any)
+	for _, item := range named[:min(len(named), maxUnwell)] {
+		one, _ := item.(map[string]any)
+		name := text(one, "node")
+		if name == "" || slices.ContainsFunc(v.unwell, func(n record.RunNode) bool { return n.Node == name }) {
+			continue
+		}
+		node, err := c.RunNode(ctx, v.run.ID, name)
+		if err != nil {
+			return err
+		}
+		if resolvedReason(&node) != "" {
+			v.resolved = append(v.resolved, node)
+		}
 	}
 	return nil
 }
@@ -141,11 +166,25 @@ func headLines(v view, now time.Time) []string {
 func headError(v view) string {
 	message := v.run.Error.Message
 	for i := range v.unwell {
-		if reason := nodeReason(&v.unwell[i]); reason != "" {
-			message = strings.Replace(message, v.unwell[i].Node+" ("+reason+")", v.unwell[i].Node, 1)
-		}
+		message = withoutReason(message, v.unwell[i].Node, nodeReason(&v.unwell[i]))
 	}
 	return message
+}
+
+// withoutReason is message without the reason of a node, which may have grown since: "node (reason)" becomes "node".
+func withoutReason(message, node, reason string) string {
+	before, rest, found := strings.Cut(message, node+" (")
+	if !found {
+		return message
+	}
+	same := 0
+	for same < min(len(rest), len(reason)) && rest[same] == reason[same] {
+		same++
+	}
+	if same == 0 || same == len(rest) || rest[same] != ')' || same < len(reason) && reason[same] != ';' {
+		return message
+	}
+	return before + node + rest[same+1:]
 }
 
 // commandLine is the last command that an operator gave a run. That of a cancelled run is its error.
@@ -260,13 +299,14 @@ func stageLine(stage *record.RunStage, longest, bar int) string {
 }
 
 func unwellLines(v view) []string {
-	if len(v.unwell) == 0 {
+	if len(v.unwell)+len(v.resolved) == 0 {
 		return nil
 	}
 	lines := []string{""}
-	for i := range v.unwell {
-		node := &v.unwell[i]
-		lines = append(lines, fmt.Sprintf("  %s %s: %s", node.Node, node.State, nodeReason(node)))
+	for _, nodes := range [][]record.RunNode{v.unwell, v.resolved} {
+		for i := range nodes {
+			lines = append(lines, fmt.Sprintf("  %s %s: %s", nodes[i].Node, nodes[i].State, nodeReason(&nodes[i])))
+		}
 	}
 	total, states := 0, []string{}
 	for _, state := range unwellStates {
@@ -319,17 +359,28 @@ func gateReason(node *record.RunNode, reasons map[string]string) string {
 }
 
 // nodeReason is why a node is in its state, in one line: what it waits for, how the attempt before failed, or why it ended. One that is
-// DONE needs no reason, whatever its earlier attempts reported.
+// DONE needs no reason, whatever its earlier attempts reported, but who said so where an operator did.
 func nodeReason(node *record.RunNode) string {
 	switch {
 	case node.State == record.NodeDone:
-		return ""
+		return resolvedReason(node)
 	case !node.State.Final():
 		return workReason(node)
 	case node.Error != nil:
 		return node.Error.Message
 	case len(node.History) > 0:
 		return node.History[len(node.History)-1].Reason
+	}
+	return ""
+}
+
+// resolvedReason is an operator's decision that gave the node its state.
+func resolvedReason(node *record.RunNode) string {
+	if len(node.History) == 0 {
+		return ""
+	}
+	if last := &node.History[len(node.History)-1]; last.Cause != nil && last.Cause.Code == record.CauseResolved {
+		return last.Reason
 	}
 	return ""
 }

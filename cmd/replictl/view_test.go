@@ -212,6 +212,12 @@ func TestEveryEventIsPrintedAsOneLine(t *testing.T) {
 			Data: map[string]any{"attempt": int64(1), "attempts": int64(3), "message": "exit code 1", "next_ts": "2026-03-01T12:00:05.5Z"}},
 		{Type: record.EventActionUnknown, Node: "a", Stage: "restart", Step: "stop", Data: map[string]any{"attempt": int64(1)}},
 		{Type: record.EventActionSettled, Node: "a", Stage: "restart", Step: "stop", Data: map[string]any{"state": "DONE"}},
+		{Type: record.EventActionSettled, Node: "a", Stage: "restart", Step: "stop", Data: map[string]any{"state": "FAILED", "code": "exit", "message": "exit code 3"}},
+		{Type: record.EventActionSettled, Node: "a", Stage: "restart", Step: "stop",
+			Data: map[string]any{"state": "UNKNOWN", "code": "lost", "message": "it was running when its agent stopped"}},
+		{Type: record.EventActionSettled, Node: "a", Stage: "restart", Step: "stop", Actor: "ann",
+			Data: map[string]any{"state": "UNKNOWN", "code": "node_forgotten", "message": "the node was forgotten by ann"}},
+		{Type: record.EventRunWaiting, Data: map[string]any{"state": "FAILED"}},
 		{Type: record.EventStepSkipped, Node: "a", Stage: "restart", Step: "stop"},
 		{Type: record.EventStageFinished, Stage: "restart", Data: map[string]any{"state": "DONE"}},
 		{Type: record.EventRunFinished, Data: map[string]any{"state": "DONE"}},
@@ -236,6 +242,20 @@ func TestANodeThatIsDoneHasNoReason(t *testing.T) {
 	node.State = record.NodeDone
 	if got := nodeReason(&node); got != "" {
 		t.Errorf("when it is done: %q", got)
+	}
+}
+
+func TestAReasonThatIsShownBelowIsNotRepeatedInTheError(t *testing.T) {
+	for _, c := range []struct{ message, reason, want string }{
+		{"1 of 2 nodes failed: a (no answer); max is 0", "no answer", "1 of 2 nodes failed: a; max is 0"},
+		{"1 of 2 nodes failed: a (no answer); max is 0", "no answer; resolved FAILED by ann: x", "1 of 2 nodes failed: a; max is 0"},
+		{"1 of 2 nodes failed: a (no answer (x)); max is 0", "no answer (x)", "1 of 2 nodes failed: a; max is 0"},
+		{"1 of 2 nodes failed: a (no answer); max is 0", "resolved DONE by ann", "1 of 2 nodes failed: a (no answer); max is 0"},
+		{"1 of 2 nodes failed: a (no answer); max is 0", "", "1 of 2 nodes failed: a (no answer); max is 0"},
+	} {
+		if got := withoutReason(c.message, "a", c.reason); got != c.want {
+			t.Errorf("%q with %q: %q", c.message, c.reason, got)
+		}
 	}
 }
 

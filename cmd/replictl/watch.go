@@ -108,7 +108,7 @@ func blocked(run record.Run) bool {
 func (w *watcher) event(event record.Event) {
 	w.lastSeq, w.stale = event.Seq, true
 	if w.lines != nil {
-		if event.Type != record.EventRunWaiting || text(event.Data, "message") != "" { // what happens next says that it continues
+		if event.Type != record.EventRunWaiting || text(event.Data, "message")+text(event.Data, "state") != "" { // what happens next says that it continues
 			_, _ = fmt.Fprintln(w.lines, eventLine(event))
 		}
 	}

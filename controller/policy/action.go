@@ -155,28 +155,3 @@ func actionError(a *record.Action) *record.Error {
 	err.Data = data
 	return &err
 }
-
-// settle records that an UNKNOWN action has ended.
-func (p *Plan) settle(n *node, a *record.Action, in Ended) {
-	p.run.Unsettled--
-	p.pending.run = true
-	a.Unsettled = false
-	p.mark(n)
-	p.unlock(n)
-	p.event(record.EventActionSettled, n.rec.Node, a.Stage, a.Step, record.Document{"action": a.ID, "state": string(in.State)})
-	if in.State != record.ActionUnknown {
-		p.recordEnd(n, a, in)
-	}
-	e := n.batchEntry()
-	if e == nil {
-		return
-	}
-	p.touch(n)
-	switch {
-	case e.State != record.NodeStageSettling && e.State != record.NodeStageVerifying:
-	case a.State == record.ActionDone:
-		p.passStep(n, e)
-	case e.State == record.NodeStageSettling:
-		p.failedAttempt(n, e, a)
-	}
-}

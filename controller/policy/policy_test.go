@@ -1150,3 +1150,30 @@ func TestARunWithoutTheRecordOfItsUnsettledNodeIsFinished(t *testing.T) {
 		t.Errorf("%d unsettled, finished at %v, waiting %+v", commit.Run.Unsettled, commit.Run.FinishTS, commit.Run.Waiting)
 	}
 }
+
+// TestWhatBecomesKnownOfAnUnknownActionIsRecorded: the error of its node says what its agent reports later, or an operator decides.
+func TestWhatBecomesKnownOfAnUnknownActionIsRecorded(t *testing.T) {
+	for name, c := range map[string]struct {
+		then func(w *world)
+		want any
+	}{
+		"lost":      {func(w *world) { w.end("node-1", record.ActionUnknown, record.CodeLost) }, record.CodeLost},
+		"forgotten": {func(w *world) { w.apply(policy.Forgotten{Node: "node-1", Actor: "op"}) }, record.CauseNodeForgotten},
+		"resolved": {func(w *world) {
+			w.resolved = true
+			w.apply(policy.Command{Command: record.Command{Verb: record.VerbResolve, Node: "node-1", State: record.NodeFailed, Reason: "it is down"}, Actor: "op"})
+		}, record.CauseResolved},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 1, strings.Replace(oneStep, "      steps", "      health: none\n      steps", 1))
+			w.apply(policy.Admit{})
+			w.unsettle("node-1")
+			c.then(w)
+			later, _ := w.nodes["node-1"].Error.Data["later"].(map[string]any)
+			err, _ := later["error"].(map[string]any)
+			if err["code"] != c.want || w.run.Unsettled != 0 {
+				t.Errorf("%d unsettled, %+v", w.run.Unsettled, w.nodes["node-1"].Error)
+			}
+		})
+	}
+}

@@ -29,6 +29,12 @@ func (p *Plan) resolve(c Command) *record.RejectedError {
 		delete(p.silent, c.Node)
 		p.unlock(n)
 	}
+	cause := resolvedCause(c)
+	if a != nil && a.State == record.ActionUnknown && a.Error != nil {
+		a.Error = withLater(a.Error, map[string]any{"error": asData(cause)})
+		p.mark(n)
+	}
+	p.addLater(n, map[string]any{}, cause)
 	if e := n.batchEntry(); e != nil {
 		if c.State == record.NodeDone {
 			p.passStep(n, e)
@@ -38,9 +44,18 @@ func (p *Plan) resolve(c Command) *record.RejectedError {
 		return nil
 	}
 	if n.rec.State == record.NodeUnknown {
-		p.resolveNode(n, c.State)
+		p.resolveNode(n, c.State, cause)
 	}
 	return nil
+}
+
+// resolvedCause is that an operator has decided, who, and why.
+func resolvedCause(c Command) *record.Error {
+	data := record.Document{"state": string(c.State), "actor": c.Actor}
+	if c.Reason != "" {
+		data["reason"] = c.Reason
+	}
+	return &record.Error{Code: record.CauseResolved, Data: data}
 }
 
 // Forgotten reports that an operator forgets a node whose key is gone: what may still run on it is written off.
@@ -57,13 +72,13 @@ func (in Forgotten) apply(p *Plan) *record.RejectedError {
 	p.settle(n, n.lastAction(), Ended{State: record.ActionUnknown})
 	p.pending.events[settled].Actor = in.Actor
 	p.pending.events[settled].Data["code"] = record.CauseNodeForgotten
+	p.addLater(n, map[string]any{}, &record.Error{Code: record.CauseNodeForgotten, Data: record.Document{"actor": in.Actor}})
 	return nil
 }
 
 // resolveNode takes an UNKNOWN node out of that state. One that is DONE is past the step whose end was not known, and continues
 // from there while its stage is open; after that, the decision is its end.
-func (p *Plan) resolveNode(n *node, state record.NodeState) {
-	cause := &record.Error{Code: record.CauseResolved}
+func (p *Plan) resolveNode(n *node, state record.NodeState, cause *record.Error) {
 	if state == record.NodeDone {
 		n.rec.Error = nil
 	}

@@ -47,7 +47,7 @@ func (p *Plan) setWaiting(next *record.Wait) {
 	}
 	p.run.Waiting = next
 	p.pending.run = true
-	if old.Same(next) { // more is known about the same wait
+	if old.Same(next) || next == nil && p.ended() && old.For != record.WaitUnsettled { // more is known about the same wait, or the run has ended
 		return
 	}
 	data, stage, node := record.Document{}, "", ""
@@ -60,6 +60,8 @@ func (p *Plan) setWaiting(next *record.Wait) {
 			data["about"] = map[string]any(next.Data)
 		}
 		stage, node = next.Stage, next.Node
+	} else if p.ended() {
+		data["state"] = string(p.run.State)
 	}
 	p.event(record.EventRunWaiting, node, stage, "", data)
 }
