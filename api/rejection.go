@@ -83,12 +83,23 @@ func unknownActionText(v values) string {
 			names = fmt.Sprintf("%s and %d more", strings.Join(texts(named), ", "), count-int64(len(named)))
 		}
 		everywhere = everywhere && count == of
-		lines = append(lines, fmt.Sprintf("action %s of step %s (stage %s) is not known to %d of %s of cluster %s: %s", u.text("action"), u.text("step"),
-			u.text("stage"), count, plural(of, "node"), v.text("cluster"), names))
+		lines = append(lines, fmt.Sprintf("action %s of step %s (stage %s) is not known to %d of %s of cluster %s: %s%s", u.text("action"), u.text("step"),
+			u.text("stage"), count, plural(of, "node"), v.text("cluster"), names, meantText(u)))
 	}
 	advice := "correct its name, or add it to actions in the configuration of these agents and restart them"
 	if !everywhere {
 		advice += ", or give the stage targets that leave these nodes out"
 	}
 	return strings.Join(lines, "; ") + "; nothing was started: " + advice + optional("; known: ", v.list("known", "and"))
+}
+
+// meantText says which action was probably meant by one that agents do not know, or how to write one.
+func meantText(unknown values) string {
+	switch meant := unknown.text("meant"); {
+	case meant != "":
+		return " (did you mean " + meant + "?)"
+	case !strings.Contains(unknown.text("action"), "/"):
+		return " (an agent's configured command NAME is the action external.agent.replicante.io/NAME)"
+	}
+	return ""
 }

@@ -151,6 +151,13 @@ func TestTexts(t *testing.T) {
 			Data: record.Document{"cluster": "c", "known": []any{"x/c", "x/d"}, "unknown": []any{
 				map[string]any{"action": "x/a", "stage": "s", "step": "a", "nodes": []any{"n1", "n2"}, "count": int64(5), "of": int64(9)},
 				map[string]any{"action": "x/b", "stage": "s", "step": "b", "nodes": []any{"n1"}, "count": int64(9), "of": int64(9)}}}}).Detail,
+		"action restart of step a (stage s) is not known to 1 of 1 node of cluster c: n1 (did you mean external.agent.replicante.io/restart-shop?); " +
+			"action go of step b (stage s) is not known to 1 of 1 node of cluster c: n1 (an agent's configured command NAME is the action " +
+			"external.agent.replicante.io/NAME); nothing was started: correct its name, or add it to actions in the configuration of these agents and " +
+			"restart them": rejection(&record.RejectedError{Code: record.CodeUnknownAction, Data: record.Document{"cluster": "c", "unknown": []any{
+			map[string]any{"action": "restart", "stage": "s", "step": "a", "nodes": []any{"n1"}, "count": int64(1), "of": int64(1),
+				"meant": "external.agent.replicante.io/restart-shop"},
+			map[string]any{"action": "go", "stage": "s", "step": "b", "nodes": []any{"n1"}, "count": int64(1), "of": int64(1)}}}}).Detail,
 		"the run is paused once its running actions have ended: step stop on node a, step stop on node b and on 2 more nodes; waiting until 2026-01-01T00:01:00Z": waitText(
 			&record.Wait{For: record.WaitAction, Until: &until, Data: record.Document{"then": "PAUSED", "kill": false, "nodes": int64(4), "named": []any{
 				map[string]any{"node": "a", "step": "stop"}, map[string]any{"node": "b", "step": "stop"}}}}),

@@ -3,8 +3,10 @@ package controller
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/replicante-io/playbooks/internal/yamltree"
 	"github.com/replicante-io/playbooks/playbook"
 	"github.com/replicante-io/playbooks/record"
 )
@@ -120,22 +122,55 @@ func unknownActions(uses []actionUse, nodes []record.Node, answers map[string][]
 			}
 		}
 		if len(asked) > 0 && (use.everywhere || !undecided) {
-			unknown = append(unknown, map[string]any{"action": use.action, "stage": use.stage, "step": use.step,
-				"nodes": asked[:min(len(asked), maxNamed)], "count": int64(lacking), "of": int64(len(nodes))})
+			one := map[string]any{"action": use.action, "stage": use.stage, "step": use.step,
+				"nodes": asked[:min(len(asked), maxNamed)], "count": int64(lacking), "of": int64(len(nodes))}
+			if meant := meantAction(use.action, answers); meant != "" {
+				one["meant"] = meant
+			}
+			unknown = append(unknown, one)
 		}
 	}
 	return unknown
 }
 
-// knownActions are some of the actions that the agents know which were asked.
-func knownActions(answers map[string][]string) []any {
+// meantAction is the action that was probably meant by one that agents do not know, or "": one of the same name with another prefix, or
+// of a similar name.
+func meantAction(action string, answers map[string][]string) string {
+	var names []string
+	kinds := map[string]string{} // by name
+	for _, kind := range sortedKinds(answers) {
+		if name := actionName(kind); kind != action && kinds[name] == "" {
+			names = append(names, name)
+			kinds[name] = kind
+		}
+	}
+	if kind := kinds[actionName(action)]; kind != "" {
+		return kind
+	}
+	return kinds[yamltree.Nearest(actionName(action), names)]
+}
+
+// actionName is an action without its prefix.
+func actionName(action string) string {
+	if _, name, prefixed := strings.Cut(action, "/"); prefixed {
+		return name
+	}
+	return action
+}
+
+func sortedKinds(answers map[string][]string) []string {
 	var kinds []string
 	for _, answer := range answers {
 		kinds = append(kinds, answer...)
 	}
 	slices.Sort(kinds)
+	return slices.Compact(kinds)
+}
+
+// knownActions are some of the actions that the agents know which were asked.
+func knownActions(answers map[string][]string) []any {
 	listed := []any{}
-	for _, kind := range slices.Compact(kinds) {
+	for _, kind := range sortedKinds(answers) {
 		if len(listed) == maxListed {
 			break
 		}

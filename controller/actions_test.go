@@ -134,3 +134,33 @@ func TestALargeClusterIsNotAskedForItsActions(t *testing.T) {
 		}
 	})
 }
+
+func TestAnUnknownActionIsRefusedWithTheOneThatWasMeant(t *testing.T) {
+	knows := []string{"agent.replicante.io/test.fail", "agent.replicante.io/test.success", "external.agent.replicante.io/restart-shop", "x/a"}
+	for given, want := range map[string]any{
+		"restart-shop":                              "external.agent.replicante.io/restart-shop",
+		"agent.replicante.io/restart-shop":          "external.agent.replicante.io/restart-shop",
+		"external.agent.replicante.io/restart_shop": "external.agent.replicante.io/restart-shop",
+		"external.agent.replicante.io/restrat-shop": "external.agent.replicante.io/restart-shop",
+		"external.agent.replicante.io/test.success": "agent.replicante.io/test.success",
+		"external.agent.replicante.io/drain":        nil,
+		"x/b":                                       nil,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			h := newInstallation(t, 1, "  stages: [{name: one, health: none, steps: [{name: a, action: "+given+"}]}]\n")
+			h.keys = map[string][]string{h.nodes[0]: knows}
+			h.fleet.kinds["http://"+h.nodes[0]] = knows
+			h.lead()
+			defer h.kill()
+			_, err := h.current.Start(t.Context(), record.Request{}, record.RunRequest{Playbook: "test", Cluster: "c"})
+			var rejected *record.RejectedError
+			if !errors.As(err, &rejected) {
+				t.Fatal(given, err)
+			}
+			unknown, _ := rejected.Data["unknown"].([]any)
+			if one, _ := unknown[0].(map[string]any); one["meant"] != want {
+				t.Errorf("%s: %v was meant, wanted %v", given, one["meant"], want)
+			}
+		})
+	}
+}

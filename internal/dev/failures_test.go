@@ -90,7 +90,7 @@ func TestAnUnknownActionIsRefusedBeforeTheRunStarts(t *testing.T) {
 	life(t, dev.Config{Etcd: address}, func(plane *client.Client) {
 		joined(t, plane, 2)
 		for name, c := range map[string]struct{ stage, refused string }{
-			"misspelled": {"steps: [{name: restart, action: external.agent.replicante.io/restrat}]", "is not known to 2 of 2 nodes of cluster own: redis-1 and redis-2"},
+			"misspelled": {"steps: [{name: restart, action: external.agent.replicante.io/restrat}]", "is not known to 2 of 2 nodes of cluster own: redis-1 and redis-2 (did you mean external.agent.replicante.io/restart?)"},
 			"on-one":     {"steps: [{name: promote, action: external.agent.replicante.io/promote}]", "is not known to 1 of 2 nodes of cluster own: redis-2"},
 			"targeted":   {"targets: 'node.id == \"redis-1\"'\n      steps: [{name: promote, action: external.agent.replicante.io/promote}]", ""},
 		} {

@@ -30,7 +30,7 @@ var allowed = map[string][]string{
 	"controller/run":     {"agent/wire", "controller/policy", "controller/cluster", "internal/failpoint", "internal/retry", "record", "store"},
 	"controller/cluster": {"agent/wire", "internal/retry", "membership", "record", "store"},
 	"controller": {"agent/wire", "controller/cluster", "controller/policy", "controller/run", "internal/failpoint", "internal/idempotency",
-		"internal/retry", "membership", "playbook", "record", "store"},
+		"internal/retry", "internal/yamltree", "membership", "playbook", "record", "store"},
 	"api":                  {"election", "internal/failpoint", "internal/idempotency", "internal/retry", "internal/transport", "membership", "playbook", "record", "store"},
 	"api/client":           {"internal/retry", "internal/transport", "record"},
 	"api/apitest":          {"api", "election", "internal/idempotency", "internal/transport", "playbook", "record", "store", "store/storetest"}, // for tests of its clients
