@@ -1,6 +1,7 @@
 package agent_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -10,6 +11,8 @@ import (
 	"testing"
 	"time"
 	"unicode/utf8"
+
+	"github.com/hashicorp/go-hclog"
 
 	"github.com/replicante-io/playbooks/agent"
 	"github.com/replicante-io/playbooks/agent/wire"
@@ -61,6 +64,25 @@ func TestCommandsAreRunWithoutAShell(t *testing.T) {
 		"echo": {Command: []string{"echo", "$HOME;", "two words", "*"}}}})
 	if state := s.end(s.post(external+"echo", "", nil)); state.StdoutTail != "$HOME; two words *\n" {
 		t.Errorf("printed %q", state.StdoutTail)
+	}
+}
+
+func TestTheLogHasTheLastLineThatAFailedCommandPrinted(t *testing.T) {
+	var output bytes.Buffer
+	s := serve(t, agent.Config{Log: hclog.New(&hclog.LoggerOptions{Output: &output, JSONFormat: true}), Actions: map[string]agent.Command{
+		"fail":    sh(`echo first >&2; printf 'disk \033[31mfull\nquota of orders is used up\r\n\n' >&2; exit 42`),
+		"long":    sh(`head -c 3000 /dev/zero | tr '\0' x >&2; exit 1`),
+		"succeed": sh(`echo notice >&2`)}})
+	for _, name := range []string{"fail", "long", "succeed"} {
+		s.end(s.post(external+name, "", nil))
+	}
+	if err := s.agent.Close(); err != nil { // the log is written then
+		t.Fatal(err)
+	}
+	text := output.String()
+	if !strings.Contains(text, `"stderr":"quota of orders is used up"`) || !strings.Contains(text, `"stderr":"`+strings.Repeat("x", 200)+"…\"") ||
+		strings.Contains(text, "notice") {
+		t.Error(text)
 	}
 }
 

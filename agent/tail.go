@@ -2,6 +2,7 @@ package agent
 
 import (
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/replicante-io/playbooks/agent/wire"
@@ -41,4 +42,25 @@ func (t *tail) String() string {
 		text = text[over:]
 	}
 	return text
+}
+
+// maxLastLine is how many characters of a line lastLine keeps.
+const maxLastLine = 200
+
+// lastLine is the last line of text that is not empty, for the log: cut at its end, and without what is not printable.
+func lastLine(text string) string {
+	lines := strings.Split(strings.TrimSpace(strings.ReplaceAll(text, "\r", "\n")), "\n")
+	line := []rune(strings.TrimSpace(strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsSpace(r):
+			return ' '
+		case !unicode.IsPrint(r):
+			return '\uFFFD'
+		}
+		return r
+	}, lines[len(lines)-1])))
+	if len(line) > maxLastLine {
+		return string(line[:maxLastLine]) + "…"
+	}
+	return string(line)
 }

@@ -29,7 +29,11 @@ func (a *Agent) work() {
 		state := t.run(ctx, t)
 		a.facts.invalidate()
 		a.finish(t, state)
-		a.log.Info("action ended", "action", t.id, "phase", state.Phase, "error", hclog.Fmt("%s", state.Error))
+		ended := []any{"action", t.id, "phase", state.Phase, "error", hclog.Fmt("%s", state.Error)}
+		if line := lastLine(state.StderrTail); line != "" && state.Phase == wire.PhaseFailed {
+			ended = append(ended, "stderr", line)
+		}
+		a.log.Info("action ended", ended...)
 	}
 }
 

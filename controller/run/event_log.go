@@ -1,6 +1,7 @@
 package run
 
 import (
+	"encoding/json"
 	"maps"
 	"slices"
 
@@ -34,8 +35,29 @@ func pairs(e *record.Event, with ...string) []any {
 	}
 	for _, key := range slices.Sorted(maps.Keys(e.Data)) {
 		if key != "nodes" {
-			args = append(args, key, e.Data[key])
+			args = append(args, key, logged(e.Data[key]))
 		}
 	}
 	return args
+}
+
+// logged is a value of an event's data for the log: an object or a list is JSON in every format of the log.
+func logged(value any) any {
+	switch value.(type) {
+	case map[string]any, record.Document, []any:
+		return loggedJSON{value}
+	}
+	return value
+}
+
+type loggedJSON struct{ value any }
+
+func (l loggedJSON) MarshalJSON() ([]byte, error) { return json.Marshal(l.value) }
+
+func (l loggedJSON) String() string {
+	text, err := l.MarshalJSON()
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
 }
