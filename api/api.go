@@ -70,6 +70,9 @@ type server struct {
 	leaders    *http.Client // of writes that are forwarded
 	keys       idempotency.Keys
 	reads      readBound
+	streams    places
+	replays    places
+	followers  followers
 	uploads    places
 }
 
@@ -77,12 +80,14 @@ type server struct {
 // request's context, which therefore has to end when the replica stops.
 func New[C controller](config Config, leading func() (C, bool)) http.Handler {
 	mux := http.NewServeMux()
-	s := &server{Config: config, leaders: newLeaderClient(), reads: readBound{places: make(places, maxReads)}, uploads: make(places, maxUploads), controller: func() controller {
+	s := &server{Config: config, leaders: newLeaderClient(), reads: readBound{places: make(places, maxReads)},
+		streams: make(places, maxStreams), replays: make(places, maxReplays), uploads: make(places, maxUploads)}
+	s.controller = func() controller {
 		if c, leads := leading(); leads {
 			return c
 		}
 		return nil
-	}}
+	}
 	s.api = humago.New(mux, huma.Config{
 		OpenAPI: &huma.OpenAPI{
 			OpenAPI:    "3.1.0",

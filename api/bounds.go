@@ -3,9 +3,9 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -17,7 +17,10 @@ import (
 
 // What one replica does at a time, so that neither many clients nor those that do not read their answers take its memory.
 const (
-	maxReads   = 32      // answers to reads that are made and sent; streams are not counted
+	maxReads   = 32      // answers to reads that are made and sent; of a stream, each read of the store
+	maxStreams = 512     // event streams that are open
+	maxReplays = 8       // streams that read stored events; they leave most of maxReads to others
+	streamPage = 100     // events that a stream reads, and a follower keeps; each stream has as many in memory
 	maxUploads = 2       // uploads that are parsed: a tree takes many times the memory of its text
 	maxPage    = 1 << 20 // bytes of a page, after which it ends; a page has one item at least
 	firstItems = 4       // read of the store at first, until it is known how large they are
@@ -25,7 +28,12 @@ const (
 	unreadTimeout = time.Second
 )
 
-var errBusy = fail(http.StatusServiceUnavailable, "busy", "this replica is busy with other requests: try again in a moment")
+var (
+	errBusy        = fail(http.StatusServiceUnavailable, "busy", "this replica is busy with other requests: try again in a moment")
+	errManyStreams = &Failure{Title: http.StatusText(http.StatusServiceUnavailable), Status: http.StatusServiceUnavailable, Code: "busy",
+		Detail:     fmt.Sprintf("this replica sends as many event streams as it may (%d): try again in a moment, or at another replica", maxStreams),
+		retryAfter: 5}
+)
 
 // places is a bound on what is done at a time.
 type places chan struct{}
@@ -36,6 +44,16 @@ func (p places) take(ctx context.Context) bool {
 	case p <- struct{}{}:
 		return true
 	case <-ctx.Done():
+		return false
+	}
+}
+
+// tryTake takes a place where there is one.
+func (p places) tryTake() bool {
+	select {
+	case p <- struct{}{}:
+		return true
+	default:
 		return false
 	}
 }
@@ -56,7 +74,8 @@ type readAnswer struct {
 	control *http.ResponseController
 }
 
-// take waits for a place for the answer that control writes. It returns nil where ctx ends before there is one.
+// take waits for a place for the answer that control writes; nil: nothing is written while it has the place. It returns nil
+// where ctx ends before there is one.
 func (b *readBound) take(ctx context.Context, control *http.ResponseController) *readAnswer {
 	for {
 		attempt, cancel := context.WithTimeout(ctx, unreadTimeout)
@@ -65,9 +84,11 @@ func (b *readBound) take(ctx context.Context, control *http.ResponseController) 
 		switch {
 		case taken:
 			answer := &readAnswer{since: time.Now(), control: control}
-			b.mu.Lock()
-			b.answers = append(b.answers, answer)
-			b.mu.Unlock()
+			if control != nil {
+				b.mu.Lock()
+				b.answers = append(b.answers, answer)
+				b.mu.Unlock()
+			}
 			return answer
 		case ctx.Err() != nil:
 			return nil
@@ -96,13 +117,16 @@ func (b *readBound) leave(answer *readAnswer) {
 	b.places.leave()
 }
 
-// boundReads is the middleware of reads: an answer has its place until it is sent.
+// boundReads is the middleware of reads: an answer has its place until it is sent, or, of a stream, until that begins.
 func (s *server) boundReads(ctx huma.Context, next func(huma.Context)) {
-	if strings.Contains(ctx.Header("Accept"), "text/event-stream") {
-		next(ctx)
-		return
-	}
 	_, w := humago.Unwrap(ctx)
+	if isStream(ctx) {
+		if !s.streams.tryTake() {
+			errManyStreams.write(w)
+			return
+		}
+		defer s.streams.leave()
+	}
 	waiting, cancel := context.WithTimeout(ctx.Context(), readTimeout)
 	defer cancel()
 	answer := s.reads.take(waiting, http.NewResponseController(w))
@@ -110,9 +134,19 @@ func (s *server) boundReads(ctx huma.Context, next func(huma.Context)) {
 		errBusy.write(w)
 		return
 	}
-	defer s.reads.leave(answer)
-	next(ctx)
+	leave := sync.OnceFunc(func() { s.reads.leave(answer) })
+	defer leave()
+	next(huma.WithValue(ctx, leaveKey{}, leave))
 }
+
+func isStream(ctx huma.Context) bool {
+	return ctx.Operation().OperationID == listEvents && acceptsStream(ctx.Header("Accept"))
+}
+
+// leaveKey is of a func() in the context of a read, with which that leaves its place early.
+type leaveKey struct{}
+
+func leaveReads(ctx context.Context) { ctx.Value(leaveKey{}).(func())() }
 
 // readPage reads a page of the store that ends after about maxPage bytes.
 func readPage[T any](page store.Page, read func(store.Page) (items []T, next string, err error)) ([]T, string, error) {

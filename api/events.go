@@ -14,14 +14,20 @@ import (
 	"github.com/replicante-io/playbooks/store"
 )
 
+const listEvents = "list-events"
+
+// acceptsStream reports whether a header Accept asks for a stream.
+func acceptsStream(accept string) bool { return strings.Contains(accept, "text/event-stream") }
+
 func (s *server) registerEvents() {
 	page := s.api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[List[record.Event]](), true, "")
-	register(s, huma.Operation{OperationID: "list-events", Method: http.MethodGet, Path: "/runs/{id}/events",
+	register(s, huma.Operation{OperationID: listEvents, Method: http.MethodGet, Path: "/runs/{id}/events",
 		Summary: "List the events of a run in order, or, with Accept: text/event-stream, stream them until the run ends",
 		Description: "Each message of the stream has an event as its data and the event's seq as its id. A message of type " +
 			"end means that the run has ended and all its events were sent. A message of type waiting has in waiting what the " +
 			"stream waits for while the primary store does not answer, and null when it answers again. A stream that stops " +
-			"without a message of type end is continued with Last-Event-ID, at any replica.",
+			"without a message of type end is continued with Last-Event-ID, at any replica. A replica that sends as many streams " +
+			"as it may answers 503 busy.",
 		Responses: map[string]*huma.Response{"200": {Description: "OK", Content: map[string]*huma.MediaType{
 			"application/json": {Schema: page}, "text/event-stream": {Schema: &huma.Schema{Type: huma.TypeString}}}}},
 	}, s.events)
@@ -48,13 +54,16 @@ func (s *server) events(ctx context.Context, in *eventsInput) (*huma.StreamRespo
 		}
 		after = max(after, seq)
 	}
-	if strings.Contains(in.Accept, "text/event-stream") {
-		if _, err := s.readRun(ctx, in.ID); err != nil {
+	if acceptsStream(in.Accept) {
+		run, err := s.readRun(ctx, in.ID)
+		if err != nil {
 			return nil, noRun(in.ID, err)
 		}
+		stream := s.newStream(&run, after)
 		return &huma.StreamResponse{Body: func(ctx huma.Context) {
+			leaveReads(ctx.Context())
 			r, w := humago.Unwrap(ctx)
-			s.stream(r.Context(), w, in.ID, after)
+			stream.serve(r.Context(), w)
 		}}, nil
 	}
 	events, next, err := readPage(store.Page{Limit: in.Limit, Cursor: strconv.FormatInt(after, 10)}, func(page store.Page) ([]record.Event, string, error) {

@@ -328,6 +328,44 @@ func TestAStreamContinuesAtTheNextServer(t *testing.T) {
 	}
 }
 
+func TestAStreamWaitsForAServerThatIsBusy(t *testing.T) {
+	p, url := plane(t)
+	c := connect(t, url)
+	if _, err := c.Apply(t.Context(), playbooks); err != nil {
+		t.Fatal(err)
+	}
+	run, err := c.Start(t.Context(), record.RunRequest{Playbook: "restart", Cluster: "demo"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Move(run.ID, apitest.Change{State: record.RunDone, Event: record.EventRunFinished})
+	replica := p.Replica("core-1")
+	var refused atomic.Int32
+	busy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if refused.Add(1) <= 3 {
+			w.Header().Set("Content-Type", "application/problem+json")
+			w.WriteHeader(503)
+			_, _ = w.Write([]byte(`{"status":503,"code":"busy","detail":"this replica is busy"}`))
+			return
+		}
+		replica.ServeHTTP(w, r)
+	}))
+	defer busy.Close()
+	// Its patience is over at once.
+	impatient, err := client.New(client.Config{Servers: []string{busy.URL}, Patience: time.Nanosecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	events := 0
+	err = impatient.Follow(t.Context(), run.ID, 0, func(record.Event) error {
+		events++
+		return nil
+	})
+	if err != nil || events != 2 || refused.Load() != 4 {
+		t.Fatalf("%v after %d events and %d requests", err, events, refused.Load())
+	}
+}
+
 // limited aborts a stream after so many messages with data.
 type limited struct {
 	http.ResponseWriter

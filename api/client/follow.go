@@ -31,7 +31,8 @@ var (
 type deliverError struct{ error }
 
 // Follow delivers a run's events after the one with seq after, in order, each once, as they are stored, until the run has
-// finished (nil), deliver fails (its error) or ctx ends. A stream that is interrupted is continued, at any server.
+// finished (nil), deliver fails (its error) or ctx ends. A stream that is interrupted is continued, at any server. Servers that
+// are busy are asked again for as long as they answer that.
 func (c *Client) Follow(ctx context.Context, runID string, after int64, deliver func(record.Event) error) error {
 	backoff := newBackoff()
 	for {
@@ -39,6 +40,7 @@ func (c *Client) Follow(ctx context.Context, runID string, after int64, deliver 
 			return c.stream(ctx, server, runID, &after, deliver)
 		})
 		var failed deliverError
+		var answer *Error
 		switch {
 		case errors.Is(err, errFinished):
 			return nil
@@ -47,6 +49,11 @@ func (c *Client) Follow(ctx context.Context, runID string, after int64, deliver 
 		case errors.Is(err, errInterrupted):
 			// A server had answered, so patience starts again; a stream that is interrupted often is opened less often.
 			c.interrupted(err)
+			if !backoff.Wait(ctx) {
+				return ctx.Err()
+			}
+			continue
+		case errors.As(err, &answer) && answer.Code == "busy":
 			if !backoff.Wait(ctx) {
 				return ctx.Err()
 			}

@@ -23,8 +23,9 @@ func (r *Replica) observed(inner store.Store) store.Store {
 			late := time.AfterFunc(answerTimeout, r.monitor.callIsLate)
 			defer late.Stop()
 		}
+		begun := time.Now()
 		err := do()
-		if err != nil && !errors.Is(ctx.Err(), context.Canceled) { // the caller has not given up
+		if err != nil && !gaveUp(ctx, begun) {
 			r.monitor.callFailed(err)
 			if kind := errorKind(err); kind != "" {
 				r.metrics.storeErrors.WithLabelValues(method, kind).Inc()
@@ -33,6 +34,14 @@ func (r *Replica) observed(inner store.Store) store.Store {
 		return err
 	}}
 	return countedStore{interceptor, r.metrics}
+}
+
+// leastPatience is how long a call lasts at least whose caller's deadline reports anything about the store.
+const leastPatience = time.Second
+
+// gaveUp reports whether a call that began then failed because its caller has gone, or had hardly any time left for it.
+func gaveUp(ctx context.Context, begun time.Time) bool {
+	return errors.Is(ctx.Err(), context.Canceled) || ctx.Err() != nil && time.Since(begun) < leastPatience
 }
 
 // storeMonitor knows whether the primary store answers. A call that failed or takes long makes the store suspect; it
