@@ -141,6 +141,9 @@ func (c *Client) ShardsInfo(ctx context.Context, agentURL string) (wire.ShardsIn
 
 func (c *Client) do(ctx context.Context, agentURL, method string, path []string, query string, body, into any) error {
 	at := func() string { return where(agentURL, path) }
+	if err := wire.CheckURL(agentURL); err != nil {
+		return fmt.Errorf("%w: %w: %w", wire.ErrNotSent, wire.ErrBadURL, err)
+	}
 	var content io.Reader
 	if body != nil {
 		raw, err := json.Marshal(body)
@@ -155,9 +158,6 @@ func (c *Client) do(ctx context.Context, agentURL, method string, path []string,
 	request, err := http.NewRequestWithContext(ctx, method, locate(agentURL, path, query), content)
 	if err != nil {
 		return fmt.Errorf("%w: %w (%s)", wire.ErrNotSent, err, at())
-	}
-	if at := request.URL; at.Scheme != "http" && at.Scheme != "https" || at.Host == "" {
-		return fmt.Errorf("%w: the agent's URL %q does not begin with http:// or https:// and a host", wire.ErrNotSent, agentURL)
 	}
 	if body != nil {
 		request.Header.Set("Content-Type", "application/json")

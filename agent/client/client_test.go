@@ -127,6 +127,11 @@ func TestARequestIsNotSentOnlyWhereNoPartOfItWas(t *testing.T) {
 		{"no such host", t.Context(), "http://no-such-host.invalid", true},
 		{"no URL", t.Context(), "agent-1:16018", true},
 		{"a broken URL", t.Context(), "http://[", true},
+		{"an empty URL", t.Context(), "", true},
+		{"a file", t.Context(), "file:///etc/passwd", true},
+		{"another scheme", t.Context(), "ftp://x/", true},
+		{"a port out of range", t.Context(), "http://127.0.0.1:99999", true},
+		{"no host", t.Context(), "http://:80", true},
 		{"no TLS there", t.Context(), strings.Replace(plain, "http:", "https:", 1), true},
 		{"too late already", over, answering(t, 200, `{}`), true},
 		{"closed while it is read", t.Context(), talk(t, func(c net.Conn) { _, _ = bufio.NewReader(c).ReadString('\n') }), false},
@@ -139,7 +144,7 @@ func TestARequestIsNotSentOnlyWhereNoPartOfItWas(t *testing.T) {
 	c := client.New(client.Config{})
 	for _, test := range cases {
 		_, err := c.Post(test.ctx, test.url, action, 0)
-		if err == nil || errors.Is(err, wire.ErrNotSent) != test.notSent {
+		if err == nil || errors.Is(err, wire.ErrNotSent) != test.notSent || errors.Is(err, wire.ErrBadURL) != (wire.CheckURL(test.url) != nil) {
 			t.Errorf("%s: %v", test.name, err)
 		}
 	}

@@ -13,6 +13,8 @@ var (
 	ErrNotSent = errors.New("cannot connect to the agent")
 	// ErrCannotCall means that the caller itself lacks what it takes to connect. It says nothing about the agent.
 	ErrCannotCall = errors.New("no agent can be called")
+	// ErrBadURL means that no agent can be called at the URL, now or later. It comes with ErrNotSent.
+	ErrBadURL = errors.New("the agent's URL is not valid")
 	// ErrNotFound means that the agent does not know the ID.
 	ErrNotFound = errors.New("the agent does not know this action")
 	// ErrExists means that the agent has the ID already.

@@ -128,8 +128,8 @@ func (v *Inventory) Deliver(update membership.Update) error {
 	for _, change := range update.Changes {
 		key := record.NodeKey{Cluster: change.Node.ClusterID, Node: change.Node.NodeID}
 		known, unreadable := nodeOf(&change.Node), change.Unreadable
-		if unreadable == nil {
-			unreadable = known.CheckAddress()
+		if unreadable == nil && !change.Gone {
+			unreadable = checkAddress(&known)
 		}
 		switch {
 		case unreadable != nil:

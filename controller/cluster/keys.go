@@ -60,6 +60,17 @@ func takeFacts(n *record.Node, attributes map[string]any) error {
 	return n.CheckFacts()
 }
 
+// checkAddress says why nothing can be sent to the agent of a node by what its key says.
+func checkAddress(n *record.Node) error {
+	if err := n.CheckAddress(); err != nil {
+		return err
+	}
+	if err := wire.CheckURL(n.AgentURL); err != nil {
+		return fmt.Errorf("agent_url %w", err)
+	}
+	return nil
+}
+
 // appear takes in what a live key says. The caller holds mu.
 func (v *Inventory) appear(fresh record.Node, now time.Time) *record.Node {
 	known := v.cluster(fresh.ClusterID)[fresh.NodeID]

@@ -131,6 +131,9 @@ func (d *dispatcher) tryDeliver(ctx context.Context) (done, follow bool) {
 		switch action, err := d.get(ctx, 0); {
 		case err == nil:
 			return true, !d.reportEnd(action) && d.reportAccepted()
+		case d.neverSent(err):
+			d.unreachable(err)
+			return true, false
 		case !errors.Is(err, wire.ErrNotFound):
 			d.failed(err)
 			return false, false
@@ -167,13 +170,16 @@ func (d *dispatcher) tryDeliver(ctx context.Context) (done, follow bool) {
 		return true, false
 	case errors.As(err, &fenced):
 		return d.fenced(fenced), false
+	case d.neverSent(err):
+		d.unreachable(err)
+		return true, false
 	case errors.Is(err, wire.ErrCannotCall):
 		d.sent = d.sent || !errors.Is(err, wire.ErrNotSent)
 		d.failed(err)
 	case errors.Is(err, wire.ErrNotSent):
 		d.failed(err)
 		if !d.sent && time.Since(d.failing) > d.patience {
-			d.end(record.ActionFailed, record.CodeUnreachable, false, record.Document{"agent_url": d.URL, "error": err.Error()})
+			d.unreachable(err)
 			return true, false
 		}
 	default:
@@ -190,6 +196,16 @@ func (d *dispatcher) reportAccepted() bool {
 	}
 	d.accepted = true
 	return d.report(policy.Accepted{Node: d.Node, ActionID: d.Action.ID})
+}
+
+// neverSent reports whether no leader can have sent the action: no agent can be called at its URL.
+func (d *dispatcher) neverSent(err error) bool {
+	return errors.Is(err, wire.ErrBadURL) && d.URL == d.Action.AgentURL
+}
+
+// unreachable ends an action that was certainly never sent.
+func (d *dispatcher) unreachable(err error) {
+	d.end(record.ActionFailed, record.CodeUnreachable, false, record.Document{"agent_url": d.URL, "error": record.CleanText(err.Error(), maxMessage)})
 }
 
 // post sends the action. The action that is returned has no phase unless it has ended.
@@ -288,6 +304,9 @@ func (d *dispatcher) tryStop(ctx context.Context) bool {
 		return false
 	case errors.As(err, &fenced):
 		return d.stopRefused(ctx, fenced)
+	case d.neverSent(err):
+		d.unreachable(err)
+		return true
 	case err != nil && !errors.Is(err, wire.ErrNotFound):
 		d.failed(err)
 		if errors.Is(err, wire.ErrNotSent) || errors.Is(err, context.DeadlineExceeded) {

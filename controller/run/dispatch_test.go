@@ -224,3 +224,27 @@ func TestAQuickActionIsOneRequest(t *testing.T) {
 		})
 	}
 }
+
+// TestAnActionWhoseURLIsNotValidIsNeverUnknown: no leader can have sent it, and whatever is done about it ends it at once.
+func TestAnActionWhoseURLIsNotValidIsNeverUnknown(t *testing.T) {
+	cause := fmt.Errorf("%w: %w", wire.ErrNotSent, wire.ErrBadURL)
+	for name, d := range map[string]dispatcher{"sent": {}, "sent by an earlier leader": {sent: true}, "stopped": {stopCode: record.CodeTimeout, sent: true}} {
+		synctest.Test(t, func(t *testing.T) {
+			agent := &oneAgent{
+				refuse: func() error { return cause },
+				get:    func(context.Context) (wire.Action, error) { return wire.Action{}, cause },
+				cancel: func(wire.CancelRequest) (wire.CancelAnswer, error) { return wire.CancelAnswer{}, cause },
+			}
+			d.ActionOrder = policy.ActionOrder{Node: "n", Action: record.Action{ID: "a", State: record.ActionSaved, JournalID: "j"}}
+			d.patience = time.Hour
+			reported := dispatchFor(t, agent, d, time.Minute)
+			if len(reported) != 1 {
+				t.Fatalf("%s: it reported %+v", name, reported)
+			}
+			ended, ok := reported[0].(policy.Ended)
+			if !ok || ended.State != record.ActionFailed || ended.Unsettled || ended.Error.Code != record.CodeUnreachable {
+				t.Errorf("%s: it reported %+v", name, reported[0])
+			}
+		})
+	}
+}

@@ -232,7 +232,8 @@ func hostileKeys(t *testing.T, i *installation, r *running) {
 	keys := map[string]string{
 		"key-nul": `{"agent_url":"http://127.0.0.1:1","status":"HEALTHY","attributes":{"a\u0000b":1}}`, "key-deep": `{"agent_url":"http://127.0.0.1:1","attributes":` + nested(250) + `}`,
 		"key-huge": `{"agent_url":"http://127.0.0.1:1","attributes":{"n":1e400}}`, "key-raw": "{\"agent_url\":\"http://127.0.0.1:1\",\"role\":\"\xff\"}", "key-none": "no JSON",
-		"key-url": `{"agent_url":"http://127.0.0.1:1\u0000"}`,
+		"key-url": `{"agent_url":"http://127.0.0.1:1\u0000"}`, "key-null": `null`, "key-file": `{"agent_url":"file:///etc/passwd","status":"HEALTHY"}`,
+		"key-port": `{"agent_url":"http://127.0.0.1:99999","status":"HEALTHY"}`, "key-host": `{"agent_url":"http://:80","status":"HEALTHY"}`,
 	}
 	for name := range answers {
 		keys["agent-"+name] = `{"agent_url":"` + agents.URL + "/" + name + `"}`
