@@ -126,13 +126,14 @@ func (v *Inventory) nodeInfo(ctx context.Context, url string, timeout time.Durat
 			begun = time.Now()
 			continue
 		}
-		if err == nil || !errors.Is(err, wire.ErrNotSent) || time.Since(begun) > refusedPatience || !backoff.Wait(ctx) {
+		if err == nil || !errors.Is(err, wire.ErrNotSent) || errors.Is(err, wire.ErrBadURL) || time.Since(begun) > refusedPatience || !backoff.Wait(ctx) {
 			return info, err
 		}
 	}
 }
 
-// keep takes over the facts that agents gave. Those of a node whose key cannot be read say so too.
+// keep takes over the facts that agents gave. A node whose key cannot be read stays one without a key, whatever its agent says: its
+// answer says why too.
 func (v *Inventory) keep(answers []*record.Node) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -140,6 +141,7 @@ func (v *Inventory) keep(answers []*record.Node) {
 	for _, n := range answers {
 		if unreadable := v.unreadable[n.Key()]; unreadable != "" {
 			n.StatusReason = record.CleanText(strings.TrimSuffix(unreadable+"; "+n.StatusReason, "; "), record.MaxReason)
+			continue
 		}
 		known := v.nodes[n.ClusterID][n.NodeID]
 		if known == nil {

@@ -75,6 +75,10 @@ func TestABadKeyOfANodeIsNamedAndStopsNoOther(t *testing.T) {
 		"status":                       {change: func(n *membership.Node) { n.Status = "a\x00" }, want: "status contains a NUL"},
 		"shard":                        {change: func(n *membership.Node) { n.Shards = []membership.Shard{{ID: "a"}, {ID: "b\x00"}} }, want: "shards[1].id contains a NUL"},
 		"agent_url":                    {change: func(n *membership.Node) { n.AgentURL = "http://a\x00" }, want: "agent_url contains a NUL", gone: true},
+		"no agent_url":                 {change: func(n *membership.Node) { n.AgentURL = "" }, want: "agent_url is missing", gone: true},
+		"a file":                       {change: func(n *membership.Node) { n.AgentURL = "file:///etc/passwd" }, want: "agent_url \"file:///etc/passwd\" does not begin with", gone: true},
+		"a port out of range":          {change: func(n *membership.Node) { n.AgentURL = "http://127.0.0.1:99999" }, want: "port 99999", gone: true},
+		"no host":                      {change: func(n *membership.Node) { n.AgentURL = "http://:80" }, want: "and a host", gone: true},
 		"journal_id":                   {change: func(n *membership.Node) { n.JournalID = "a\x00" }, want: "journal_id contains a NUL", gone: true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -136,6 +140,9 @@ func TestANodeWhoseKeyCannotBeReadSaysSoUntilItIsCorrected(t *testing.T) {
 	asked := v.NewLook("c").Round(t.Context(), []string{"n"})
 	if asked[0].Status != record.StatusHealthy || !strings.Contains(asked[0].StatusReason, "cannot be read: no JSON") {
 		t.Errorf("asked: %+v", asked)
+	}
+	if known := v.Known("c")[0]; known.Status != record.StatusUnreachable || !strings.Contains(known.StatusReason, "cannot be read: no JSON") {
+		t.Errorf("after it was asked: %+v", known)
 	}
 	if known := deliver(membership.Change{Node: membership.Node{NodeID: "n", ClusterID: "c"}, Gone: true}); !strings.Contains(known.StatusReason, "has no key") {
 		t.Errorf("%+v", known)
