@@ -11,6 +11,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
@@ -156,6 +158,7 @@ func (a *Agent) Open(ctx context.Context) error {
 	a.mu.Lock()
 	a.state = stateOpen
 	a.mu.Unlock()
+	a.warnOfCommands()
 	close(a.ready)
 	a.log.Info("agent is ready", "node", a.cfg.NodeID, "journal", a.journal.id())
 	return nil
@@ -192,7 +195,7 @@ func (a *Agent) Close() error {
 	return a.journal.close()
 }
 
-var actionName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._/-]{0,126}[A-Za-z0-9])?$`)
+var actionName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?$`)
 
 func (c *Config) check() error {
 	if c.NodeID == "" || c.ClusterID == "" {
@@ -200,7 +203,7 @@ func (c *Config) check() error {
 	}
 	for name, command := range c.Actions {
 		if !actionName.MatchString(name) {
-			return fmt.Errorf("open agent: %q is not a valid name of an action: use letters, digits, '.', '_', '-' and '/'", name)
+			return fmt.Errorf("open agent: %q is not a valid name of an action: use letters, digits, '.', '_' and '-'", name)
 		}
 		if len(command.Command) == 0 || command.Command[0] == "" {
 			return fmt.Errorf("open agent: action %s has no command", name)
@@ -210,6 +213,20 @@ func (c *Config) check() error {
 		}
 	}
 	return nil
+}
+
+// warnOfCommands logs which commands cannot be started now. They may be installed later.
+func (a *Agent) warnOfCommands() {
+	for _, name := range slices.Sorted(maps.Keys(a.cfg.Actions)) {
+		command := a.cfg.Actions[name]
+		_, err := exec.LookPath(command.Command[0])
+		if err == nil {
+			_, _, err = become(command.User)
+		}
+		if err != nil {
+			a.log.Warn("the command of an action cannot be started now; the action fails until it can", "name", name, "error", err)
+		}
+	}
 }
 
 // recover stops what an earlier process left running, and only then records what was lost.

@@ -86,6 +86,29 @@ func TestTheLogHasTheLastLineThatAFailedCommandPrinted(t *testing.T) {
 	}
 }
 
+func TestTheLogNamesCommandsThatCannotBeStarted(t *testing.T) {
+	var output bytes.Buffer
+	plain := filepath.Join(t.TempDir(), "plain")
+	if err := os.WriteFile(plain, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := serve(t, agent.Config{Log: hclog.New(&hclog.LoggerOptions{Output: &output}), Actions: map[string]agent.Command{
+		"missing": {Command: []string{"/no/such/program"}}, "plain": {Command: []string{plain}}, "unknown": {Command: []string{"no-such-program"}},
+		"stranger": {Command: []string{"sh"}, User: "no-such-user"}, "fine": sh("true")}})
+	if err := s.agent.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`name=missing error="exec: \"/no/such/program\": `, "name=plain error=", `name=unknown error="exec: \"no-such-program\": `,
+		"name=stranger error="} {
+		if strings.Count(output.String(), want) != 1 {
+			t.Errorf("no warning with %q", want)
+		}
+	}
+	if strings.Count(output.String(), "[WARN]") != 4 {
+		t.Error(output.String())
+	}
+}
+
 func TestACommandThatFailsHasACodeAndAMessage(t *testing.T) {
 	cases := map[string]struct {
 		command       agent.Command

@@ -44,7 +44,7 @@ func (a *Agent) check(s *source) {
 	for name, command := range a.Actions {
 		key := "actions." + name
 		if !actionName.MatchString(name) {
-			s.invalid(key, "%q is not a valid name of an action; use letters, digits, '.', '_', '-' and '/'", name)
+			s.invalid(key, "%q is not a valid name of an action; use letters, digits, '.', '_' and '-'%s", name, prefixHint(name))
 		}
 		checkCommand(s, key, command.Command)
 		if command.Timeout < 0 {
@@ -63,7 +63,16 @@ func (a *Agent) check(s *source) {
 	a.Log.check(s)
 }
 
-var actionName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._/-]{0,126}[A-Za-z0-9])?$`)
+var actionName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?$`)
+
+// prefixHint says how the name of a command and the action of a playbook belong together, for a name with a slash.
+func prefixHint(name string) string {
+	prefix, short := name[:strings.LastIndexByte(name, '/')+1], name[strings.LastIndexByte(name, '/')+1:]
+	if prefix == "" || !actionName.MatchString(short) {
+		return ""
+	}
+	return "; write " + short + ": a playbook uses it as the action external.agent.replicante.io/" + short
+}
 
 func checkCommand(s *source, key string, command []string) {
 	if len(command) == 0 || command[0] == "" {
