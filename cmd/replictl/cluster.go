@@ -11,7 +11,7 @@ func (t *tool) cluster() *cobra.Command {
 }
 
 func (t *tool) clusterList() *cobra.Command {
-	return &cobra.Command{Use: "list", Short: "List the clusters", Args: cobra.NoArgs,
+	return &cobra.Command{Use: "list", Short: "List the clusters", Args: needs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := t.client()
 			if err != nil {

@@ -80,7 +80,7 @@ func (t *tool) contexts() *cobra.Command {
 }
 
 func (t *tool) contextList() *cobra.Command {
-	return &cobra.Command{Use: "list", Short: "List the contexts", Args: cobra.NoArgs,
+	return &cobra.Command{Use: "list", Short: "List the contexts", Args: needs(),
 		RunE: func(*cobra.Command, []string) error {
 			file, err := readContexts(t.contextsFile)
 			if err != nil {
@@ -106,7 +106,7 @@ func (t *tool) contextList() *cobra.Command {
 }
 
 func (t *tool) contextUse() *cobra.Command {
-	cmd := &cobra.Command{Use: "use NAME", Short: "Use a context from now on", Args: cobra.ExactArgs(1),
+	cmd := &cobra.Command{Use: "use NAME", Short: "Use a context from now on", Args: needs("NAME"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			file, err := readContexts(t.contextsFile)
 			if err != nil {
@@ -124,7 +124,7 @@ func (t *tool) contextUse() *cobra.Command {
 
 func (t *tool) contextSet() *cobra.Command {
 	var tokenFile string
-	cmd := &cobra.Command{Use: "set NAME --server URL [--cluster C]", Short: "Make or change a context", Args: cobra.ExactArgs(1),
+	cmd := &cobra.Command{Use: "set NAME --server URL [--cluster C]", Short: "Make or change a context", Args: needs("NAME"),
 		Long: "Make or change a context from --server, --cluster, --output and --token-file. The first context becomes the current one.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			file, err := readContexts(t.contextsFile)
@@ -166,7 +166,7 @@ func (t *tool) contextSet() *cobra.Command {
 }
 
 func (t *tool) contextDelete() *cobra.Command {
-	cmd := &cobra.Command{Use: "delete NAME", Short: "Delete a context", Args: cobra.ExactArgs(1),
+	cmd := &cobra.Command{Use: "delete NAME", Short: "Delete a context", Args: needs("NAME"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			file, err := readContexts(t.contextsFile)
 			if err != nil {

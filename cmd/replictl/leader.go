@@ -8,7 +8,7 @@ import (
 )
 
 func (t *tool) leader() *cobra.Command {
-	return &cobra.Command{Use: "leader", Short: "Show which replica leads", Args: cobra.NoArgs,
+	return &cobra.Command{Use: "leader", Short: "Show which replica leads", Args: needs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := t.client()
 			if err != nil {

@@ -20,7 +20,7 @@ func (t *tool) node() *cobra.Command {
 }
 
 func (t *tool) nodeList() *cobra.Command {
-	return &cobra.Command{Use: "list --cluster C", Short: "List the nodes of a cluster", Args: cobra.NoArgs,
+	return &cobra.Command{Use: "list --cluster C", Short: "List the nodes of a cluster", Args: needs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cluster, err := t.needCluster()
 			if err != nil {
@@ -59,7 +59,7 @@ func status(n record.Node) string {
 }
 
 func (t *tool) nodeGet() *cobra.Command {
-	cmd := &cobra.Command{Use: "get NODE --cluster C", Short: "Show a node", Args: cobra.ExactArgs(1),
+	cmd := &cobra.Command{Use: "get NODE --cluster C", Short: "Show a node", Args: needs("NODE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cluster, err := t.needCluster()
 			if err != nil {
@@ -102,7 +102,7 @@ func nodeLines(n record.Node) [][]string {
 }
 
 func (t *tool) nodeForget() *cobra.Command {
-	cmd := &cobra.Command{Use: "forget NODE --cluster C", Short: "Forget a node that is gone for good", Args: cobra.ExactArgs(1),
+	cmd := &cobra.Command{Use: "forget NODE --cluster C", Short: "Forget a node that is gone for good", Args: needs("NODE"),
 		Long: "Forget a node that is gone for good. What may still run on it, of runs that have ended too, is written off: make sure that\n" +
 			"its machine is off. A node with a live key is not forgotten.",
 		RunE: func(cmd *cobra.Command, args []string) error {

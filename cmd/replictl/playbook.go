@@ -14,7 +14,7 @@ func (t *tool) playbook() *cobra.Command {
 }
 
 func (t *tool) playbookList() *cobra.Command {
-	return &cobra.Command{Use: "list", Short: "List the playbooks", Args: cobra.NoArgs,
+	return &cobra.Command{Use: "list", Short: "List the playbooks", Args: needs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := t.client()
 			if err != nil {
@@ -29,7 +29,7 @@ func (t *tool) playbookList() *cobra.Command {
 }
 
 func (t *tool) playbookRevisions() *cobra.Command {
-	cmd := &cobra.Command{Use: "revisions PLAYBOOK", Short: "List the revisions of a playbook, newest first", Args: cobra.ExactArgs(1),
+	cmd := &cobra.Command{Use: "revisions PLAYBOOK", Short: "List the revisions of a playbook, newest first", Args: needs("PLAYBOOK"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := t.client()
 			if err != nil {

@@ -12,7 +12,7 @@ import (
 
 func (t *tool) playbookGet() *cobra.Command {
 	var revision int64
-	cmd := &cobra.Command{Use: "get PLAYBOOK", Short: "Show a playbook as it was applied", Args: cobra.ExactArgs(1),
+	cmd := &cobra.Command{Use: "get PLAYBOOK", Short: "Show a playbook as it was applied", Args: needs("PLAYBOOK"),
 		Long: "Show a playbook as it was applied. What is printed, except with -o json, can be applied again.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := t.client()

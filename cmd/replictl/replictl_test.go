@@ -196,7 +196,7 @@ func TestParamsAreSentAsWritten(t *testing.T) {
 	}
 	d.fails(exitUsage, "name=value", "run", "start", "restart", "--cluster", "demo", "-p", "grace")
 	d.fails(exitUsage, "--cluster", "run", "start", "restart")
-	d.fails(exitUsage, "accepts 1 arg", "run", "start", "--cluster", "demo")
+	d.fails(exitUsage, "PLAYBOOK is missing: the name of a playbook", "run", "start", "--cluster", "demo")
 	d.fails(exitUsage, "queue or fail", "run", "start", "restart", "--cluster", "demo", "--if-busy", "wait")
 	d.fails(exitError, "there is no playbook", "run", "start", "other", "--cluster", "demo")
 }
@@ -481,6 +481,16 @@ func TestAMistakeInTheCommandLineIsAUsageError(t *testing.T) {
 		if s := d.run(args...); s.code != exitUsage || s.err == "" || s.out != "" {
 			t.Errorf("%v: %+v", args, s)
 		}
+	}
+	for want, args := range map[string][]string{
+		"RUN is missing: an id, the beginning of one, or last":     {"run", "get"},
+		"NODE is missing: the name of a node":                      {"run", "resolve", "last"},
+		"DONE|FAILED is missing: how the node ended":               {"run", "resolve", "last", "node-1"},
+		`"b" is one argument too many: replictl run get takes RUN`: {"run", "get", "a", "b"},
+		`replictl run has no command "strat"; did you mean start?`: {"run", "strat"},
+		`replictl has no command "rum"; did you mean run?`:         {"rum"},
+	} {
+		d.fails(exitUsage, want, args...)
 	}
 	for _, args := range [][]string{{}, {"--help"}, {"run"}, {"--version"}, {"version"}, {"completion", "bash"}, {"run", "start", "--help"}} {
 		if s := d.run(args...); s.code != 0 || s.out == "" {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -42,6 +43,9 @@ func execute(ctx context.Context, args []string, t terminal) int {
 	t.out = results
 	tool := &tool{terminal: t}
 	root := tool.root()
+	if len(args) > 0 && strings.HasPrefix(args[0], cobra.ShellCompRequestCmd) {
+		withoutQuotes(root)
+	}
 	root.SetArgs(args)
 	root.SetIn(t.in)
 	root.SetOut(t.out)
@@ -79,11 +83,12 @@ Exit codes:
   5    no server could answer
   6    the run has not finished: it is paused, it waits for an approval, or --wait-timeout has passed
   130  interrupted with Ctrl-C; the run continues`,
-		Version:       version.Text(),
-		SilenceErrors: true,
-		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
-		RunE:          help,
+		Version:                    version.Text(),
+		SilenceErrors:              true,
+		SilenceUsage:               true,
+		Args:                       needsCommand,
+		RunE:                       help,
+		SuggestionsMinimumDistance: 2,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			if err := t.settings.load(cmd.Flags()); err != nil {
 				return err
@@ -101,12 +106,13 @@ Exit codes:
 	flags.String("log-level", "warn", "trace, debug, info, warn, error or off")
 	flags.String("log-format", "text", "text or json")
 	root.AddCommand(t.apply(), t.validate(), t.playbook(), t.run(), t.cluster(), t.node(), t.leader(), t.contexts(), t.versionCommand())
+	t.completeFlags(root)
 	return root
 }
 
 // group is a command that only has subcommands.
 func group(use, short string, commands ...*cobra.Command) *cobra.Command {
-	cmd := &cobra.Command{Use: use, Short: short, Args: cobra.NoArgs, RunE: help}
+	cmd := &cobra.Command{Use: use, Short: short, Args: needsCommand, RunE: help, SuggestionsMinimumDistance: 2}
 	cmd.AddCommand(commands...)
 	return cmd
 }
@@ -141,7 +147,7 @@ func (t *tool) client() (*client.Client, error) {
 }
 
 func (t *tool) versionCommand() *cobra.Command {
-	return &cobra.Command{Use: "version", Short: "Print the version", Args: cobra.NoArgs,
+	return &cobra.Command{Use: "version", Short: "Print the version", Args: needs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cmd.Println("replictl " + version.Text())
 			return nil

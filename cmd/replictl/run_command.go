@@ -22,7 +22,7 @@ func (t *tool) runResume() *cobra.Command {
 // plainCommand sends a command that has no flags but its reason.
 func (t *tool) plainCommand(verb record.Verb, short string) *cobra.Command {
 	command := record.Command{Verb: verb}
-	cmd := &cobra.Command{Use: string(verb) + " RUN", Short: short, Args: cobra.ExactArgs(1),
+	cmd := &cobra.Command{Use: string(verb) + " RUN", Short: short, Args: needs("RUN"),
 		RunE: func(cmd *cobra.Command, args []string) error { return t.command(cmd.Context(), args[0], command) }}
 	cmd.Flags().StringVar(&command.Reason, "reason", "", "the reason, recorded with the event")
 	return t.completing(cmd, runNames)
@@ -30,7 +30,7 @@ func (t *tool) plainCommand(verb record.Verb, short string) *cobra.Command {
 
 func (t *tool) runCancel() *cobra.Command {
 	command := record.Command{Verb: record.VerbCancel}
-	cmd := &cobra.Command{Use: "cancel RUN", Short: "Cancel a run", Args: cobra.ExactArgs(1),
+	cmd := &cobra.Command{Use: "cancel RUN", Short: "Cancel a run", Args: needs("RUN"),
 		Long: "End a run: no further action starts. The run waits for the actions in flight, or stops them with --kill.",
 		RunE: func(cmd *cobra.Command, args []string) error { return t.command(cmd.Context(), args[0], command) }}
 	cmd.Flags().StringVar(&command.Reason, "reason", "", "the reason, recorded with the event")

@@ -11,7 +11,7 @@ import (
 
 func (t *tool) runEvents() *cobra.Command {
 	var after int64
-	cmd := &cobra.Command{Use: "events RUN", Short: "List the events of a run", Args: cobra.ExactArgs(1),
+	cmd := &cobra.Command{Use: "events RUN", Short: "List the events of a run", Args: needs("RUN"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return t.withRun(cmd.Context(), args[0], func(c *client.Client, runID string) error {
 				items, err := c.Events(cmd.Context(), runID, after)

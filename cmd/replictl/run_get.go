@@ -17,7 +17,7 @@ const (
 )
 
 func (t *tool) runGet() *cobra.Command {
-	cmd := &cobra.Command{Use: "get RUN", Short: "Show a run", Args: cobra.ExactArgs(1),
+	cmd := &cobra.Command{Use: "get RUN", Short: "Show a run", Args: needs("RUN"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return t.withRun(cmd.Context(), args[0], func(c *client.Client, runID string) error {
 				return t.showRun(cmd.Context(), c, runID)

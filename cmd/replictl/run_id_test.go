@@ -67,6 +67,8 @@ func TestAListThatIsCutSaysSoAndProgramsGetAll(t *testing.T) {
 func TestNamesAreCompleted(t *testing.T) {
 	d := newOperator(t)
 	run := d.start()
+	d.Move(run.ID, apitest.Change{State: record.RunRunning, Event: record.EventNodeState,
+		Nodes: []record.RunNode{{Node: "node-2", State: record.NodeUnknown}}})
 	for words, want := range map[string]string{
 		"run start ":                  "restart",
 		"run start restart -c ":       "demo",
@@ -76,13 +78,26 @@ func TestNamesAreCompleted(t *testing.T) {
 		"run cancel ":                 run.ID + "\trestart on demo, RUNNING",
 		"run watch ":                  "last",
 		"run logs last ":              "node-3\tPENDING",
-		"run resolve " + run.ID + " ": "node-3\tPENDING",
+		"run resolve " + run.ID + " ": "node-2\tUNKNOWN",
+		"run resolve last node-2 ":    "FAILED",
+		"run list --state ":           "ROLLING_BACK",
+		"run nodes last --state A,":   "A,SKIPPED",
+		"run list -o ":                "yaml",
+		"run start x --if-busy ":      "queue",
+		"run start x -p ":             ":4",
+		"run start x --revision ":     ":4",
+		"run start x --reason ":       ":4",
+		"apply -f ":                   ":0",
+		"run start x --c":             "--cluster\tthe cluster to run on",
 		"playbook get ":               "restart",
 	} {
 		out := d.ok(append([]string{"__complete"}, strings.Split(words, " ")...)...)
 		if !strings.Contains("\n"+out, "\n"+want+"\n") {
 			t.Errorf("%q is not completed with %q:\n%s", words, want, out)
 		}
+	}
+	if out := d.ok("__complete", "run", "resolve", "last", ""); strings.Contains(out, "node-3") {
+		t.Errorf("a node that is not UNKNOWN is completed: %s", out)
 	}
 	if out := d.ok("__complete", "run", "start", "--server", "http://127.0.0.1:1", ""); !strings.HasPrefix(out, ":4") {
 		t.Errorf("without a server: %q", out)

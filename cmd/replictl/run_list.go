@@ -10,7 +10,7 @@ import (
 
 func (t *tool) runList() *cobra.Command {
 	filter := client.RunFilter{}
-	cmd := &cobra.Command{Use: "list", Short: "List runs, newest first", Args: cobra.NoArgs,
+	cmd := &cobra.Command{Use: "list", Short: "List runs, newest first", Args: needs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := t.client()
 			if err != nil {

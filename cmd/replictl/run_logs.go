@@ -28,7 +28,7 @@ type actionLog struct {
 }
 
 func (t *tool) runLogs() *cobra.Command {
-	cmd := &cobra.Command{Use: "logs RUN [NODE]", Short: "Show what the actions of a run printed and returned", Args: cobra.RangeArgs(1, 2),
+	cmd := &cobra.Command{Use: "logs RUN [NODE]", Short: "Show what the actions of a run printed and returned", Args: needs("RUN", "[NODE]"),
 		Long: "Show each action of a run, or of one of its nodes: how it ended, the end of its standard output and error as the agent\n" +
 			"kept it, and its payload. Of an attempt that another one followed, only how it ended is kept.",
 		RunE: func(cmd *cobra.Command, args []string) error {

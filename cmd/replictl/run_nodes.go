@@ -15,7 +15,7 @@ import (
 func (t *tool) runNodes() *cobra.Command {
 	var states []string
 	var limit int
-	cmd := &cobra.Command{Use: "nodes RUN", Short: "List the nodes of a run", Args: cobra.ExactArgs(1),
+	cmd := &cobra.Command{Use: "nodes RUN", Short: "List the nodes of a run", Args: needs("RUN"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return t.withRun(cmd.Context(), args[0], func(c *client.Client, runID string) error {
 				items, err := c.RunNodes(cmd.Context(), runID, states, oneMore(limit))

@@ -14,7 +14,7 @@ import (
 
 func (t *tool) runResolve() *cobra.Command {
 	var reason string
-	cmd := &cobra.Command{Use: "resolve RUN NODE DONE|FAILED --reason WHY", Short: "Decide how an UNKNOWN node ended", Args: cobra.ExactArgs(3),
+	cmd := &cobra.Command{Use: "resolve RUN NODE DONE|FAILED --reason WHY", Short: "Decide how an UNKNOWN node ended", Args: needs("RUN", "NODE", "DONE|FAILED"),
 		Long: "Decide how a node ended when it is not known how its action ended. Look at the node first: the run relies on your answer.\n\n" +
 			"DONE: the step counts as done. While its stage is open, the node continues with its next step; after that, DONE is its end.\n" +
 			"FAILED: an attempt that the run still waits for has failed, and is repeated if the step has attempts left (retry); a node that\n" +
@@ -31,7 +31,7 @@ func (t *tool) runResolve() *cobra.Command {
 			return t.resolve(cmd.Context(), args[0], record.Command{Verb: record.VerbResolve, Node: args[1], State: state, Reason: reason})
 		}}
 	cmd.Flags().StringVar(&reason, "reason", "", "how you know, recorded with the event")
-	return t.completing(cmd, runNames, runNodeNames)
+	return t.completing(cmd, runNames, unknownNodeNames, fixed(string(record.NodeDone), string(record.NodeFailed)))
 }
 
 // resolve sends an operator's decision about a node, and shows what it did.

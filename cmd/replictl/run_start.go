@@ -25,7 +25,7 @@ type startFlags struct {
 
 func (t *tool) runStart() *cobra.Command {
 	var flags startFlags
-	cmd := &cobra.Command{Use: "start PLAYBOOK --cluster C", Short: "Run a playbook on a cluster", Args: cobra.ExactArgs(1),
+	cmd := &cobra.Command{Use: "start PLAYBOOK --cluster C", Short: "Run a playbook on a cluster", Args: needs("PLAYBOOK"),
 		Long: "Run a playbook on a cluster. With --wait, show the run until it ends; the exit code says how it ended.",
 		RunE: func(cmd *cobra.Command, args []string) error { return t.start(cmd.Context(), args[0], flags) }}
 	f := cmd.Flags()

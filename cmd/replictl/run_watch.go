@@ -12,7 +12,7 @@ import (
 
 func (t *tool) runWatch() *cobra.Command {
 	var timeout time.Duration
-	cmd := &cobra.Command{Use: "watch RUN", Short: "Show a run until it ends", Args: cobra.ExactArgs(1),
+	cmd := &cobra.Command{Use: "watch RUN", Short: "Show a run until it ends", Args: needs("RUN"),
 		Long: "Show a run until it ends: live on a terminal, else one line per event. The exit code says how it ended.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return t.withRun(cmd.Context(), args[0], func(c *client.Client, runID string) error {
