@@ -240,6 +240,10 @@ func errorOf(answer *http.Response, body []byte) error {
 	e := &Error{}
 	if json.Unmarshal(body, e) != nil || e.Message == "" {
 		e.Message = fmt.Sprintf("the server answered %d %s", answer.StatusCode, http.StatusText(answer.StatusCode))
+		if answer.StatusCode == http.StatusNotFound {
+			e.Message = fmt.Sprintf("%s answered 404 Not Found, which is no answer of a control plane: give the address of its API with --server, "+
+				"not that of an agent or another server", answer.Request.URL.Host)
+		}
 	}
 	if answer.StatusCode < 400 {
 		e.Message = fmt.Sprintf("%s answered %d %s, which is no answer of a control plane; nothing was changed",
