@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -56,6 +57,11 @@ func exitOf(run record.Run) error {
 	return &exit{code: exitNotFinished}
 }
 
+// flagWords is a message of the API in the words of the command line.
+func flagWords(message string) string {
+	return strings.NewReplacer("query.state: ", "--state: ", "if_busy: fail", "--if-busy fail").Replace(message)
+}
+
 // conclude prints the error that cmd ended with, with what can be typed next, and returns the exit code.
 func (t *tool) conclude(ctx context.Context, cmd *cobra.Command, err error) int {
 	if err == nil {
@@ -90,7 +96,7 @@ func (t *tool) conclude(ctx context.Context, cmd *cobra.Command, err error) int 
 			}
 		}
 	}
-	t.note("replictl: %v", err)
+	t.note("replictl: %s", flagWords(err.Error()))
 	if answered {
 		t.suggest(afterError(answer.Code, cmd.CommandPath(), cmd.Flags().Args(), t.settings.cluster))
 	}

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -291,7 +293,7 @@ func TestOnATerminalTheRunIsDrawnLive(t *testing.T) {
 		d.until(func() bool { return strings.Contains(out.String(), "batch 1/3") })
 		d.finish(record.RunFailed)(run)
 	}, startAndWait...)
-	last := out.String()[strings.LastIndex(out.String(), "\x1b["+"6A")+1:]
+	last := out.String()[strings.LastIndex(out.String(), "\x1b["+"7A")+1:]
 	for _, want := range []string{"FAILED after", "node-2 FAILED: status 1 of stop", "error: 1 node failed, 0 may"} {
 		if !strings.Contains(last, want) {
 			t.Errorf("no %q in %q", want, last)
@@ -438,6 +440,47 @@ func TestRunsAreReadAndGetCommands(t *testing.T) {
 	d.fails(exitUsage, "--reason", "run", "resolve", run.ID, "node-3", "DONE")
 	d.fails(exitError, "there is no run", "run", "get", "none")
 	d.fails(exitError, "there is no run", "run", "watch", "none")
+}
+
+func TestAnswersNameFlagsAsTheyAreTyped(t *testing.T) {
+	d := newOperator(t)
+	d.start()
+	d.fails(exitError, `--state: there is no state "FAIL"; the states are`, "run", "list", "--state", "FAIL")
+	d.fails(exitError, `--state: there is no state "FAIL"; the states are`, "run", "nodes", "last", "--state", "fail")
+	if runs := read[[]record.Run](t, d.ok("run", "list", "--state", "running", "-o", "json")); len(runs) != 1 {
+		t.Errorf("%d runs", len(runs))
+	}
+	if got := flagWords("cluster c is busy with run r; without if_busy: fail, the run waits in its queue"); !strings.Contains(got, "without --if-busy fail,") {
+		t.Error(got)
+	}
+}
+
+func TestAServerThatIsNoControlPlaneIsCalledThat(t *testing.T) {
+	d := newOperator(t)
+	agent := httptest.NewServer(http.NotFoundHandler())
+	defer agent.Close()
+	s := d.fails(exitError, "404 Not Found, which is no answer of a control plane", "run", "get", "last", "--server", agent.URL)
+	if !strings.Contains(s.err, "--server") || strings.Contains(s.err, "to see the runs") {
+		t.Error(s.err)
+	}
+}
+
+func TestARunThatIsQueuedSaysBehindWhichRun(t *testing.T) {
+	d := newOperator(t)
+	d.ok("apply", "-f", d.file)
+	queued := record.Run{ID: "r2", State: record.RunPending, Waiting: &record.Wait{Message: "run r1 of the same cluster has to end first"}}
+	reads := 0
+	for name, first := range map[string]record.Run{"at once": queued, "a little later": {ID: "r2", State: record.RunPending}} {
+		got := untilPlaced(t.Context(), first, func(context.Context) (record.Run, error) {
+			if reads++; reads == 1 {
+				return first, nil
+			}
+			return queued, nil
+		})
+		if got.Waiting == nil {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
 }
 
 func TestNodesClustersAndTheLeaderAreShown(t *testing.T) {

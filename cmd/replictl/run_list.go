@@ -2,6 +2,7 @@ package main
 
 import (
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -21,7 +22,7 @@ func (t *tool) runList() *cobra.Command {
 			if t.format != "table" && !cmd.Flags().Changed("limit") {
 				limit = 0 // a program would take what was cut for all
 			}
-			items, err := c.Runs(cmd.Context(), client.RunFilter{Cluster: filter.Cluster, Playbook: filter.Playbook, States: filter.States,
+			items, err := c.Runs(cmd.Context(), client.RunFilter{Cluster: filter.Cluster, Playbook: filter.Playbook, States: upper(filter.States),
 				Limit: oneMore(limit)})
 			if err == nil && len(items) == 0 && filter.Cluster != "" {
 				_, err = c.Nodes(cmd.Context(), filter.Cluster) // a cluster that is not known is an error, as for node list
@@ -41,6 +42,15 @@ func (t *tool) runList() *cobra.Command {
 	cmd.Flags().StringSliceVar(&filter.States, "state", nil, "only runs in these `states`, separated by commas")
 	cmd.Flags().IntVar(&filter.Limit, "limit", 100, "the greatest `number` of runs to list; 0 lists all, as -o json and -o yaml do")
 	return t.completing(cmd)
+}
+
+// upper is the names of states as they are written, however they were typed.
+func upper(states []string) []string {
+	all := make([]string, len(states))
+	for i, state := range states {
+		all[i] = strings.ToUpper(state)
+	}
+	return all
 }
 
 // oneMore is the limit that finds out whether there are more items than limit; 0 is no limit.

@@ -18,7 +18,7 @@ func (t *tool) runNodes() *cobra.Command {
 	cmd := &cobra.Command{Use: "nodes RUN", Short: "List the nodes of a run", Args: needs("RUN"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return t.withRun(cmd.Context(), args[0], func(c *client.Client, runID string) error {
-				items, err := c.RunNodes(cmd.Context(), runID, states, oneMore(limit))
+				items, err := c.RunNodes(cmd.Context(), runID, upper(states), oneMore(limit))
 				if err != nil {
 					return err
 				}

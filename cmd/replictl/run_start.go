@@ -75,12 +75,48 @@ func (t *tool) start(ctx context.Context, name string, flags startFlags) error {
 		return err
 	}
 	if !flags.wait && flags.waitTimeout == 0 {
-		return t.one(run, func(w io.Writer) {
-			_, _ = fmt.Fprintf(w, "run %s of %s revision %d on %s: %s\n  %s\n",
-				run.ID, run.Playbook.Name, run.Playbook.Revision, cluster, run.State, suggestion{"watch it", "run watch " + run.ID})
-		})
+		if t.format == "table" {
+			run = untilPlaced(ctx, run, func(ctx context.Context) (record.Run, error) { return c.Run(ctx, run.ID) })
+		}
+		return t.one(run, func(w io.Writer) { writeStarted(w, &run) })
 	}
 	return t.wait(ctx, c, run.ID, flags.waitTimeout, true)
+}
+
+// placing is how long a start waits at most for the leader to say what the run waits for, and placingInterval how often it asks.
+const (
+	placing         = time.Second
+	placingInterval = 100 * time.Millisecond
+)
+
+// untilPlaced is a run as soon as it has started or it is known what it waits for; after placing, it is as it was.
+func untilPlaced(ctx context.Context, run record.Run, read func(context.Context) (record.Run, error)) record.Run {
+	ctx, cancel := context.WithTimeout(ctx, placing)
+	defer cancel()
+	for run.State == record.RunPending && run.Waiting == nil {
+		now, err := read(ctx)
+		if err != nil {
+			return run
+		}
+		if run = now; run.State != record.RunPending || run.Waiting != nil {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return run
+		case <-time.After(placingInterval):
+		}
+	}
+	return run
+}
+
+// writeStarted writes a run that was started, and what it waits for.
+func writeStarted(w io.Writer, run *record.Run) {
+	_, _ = fmt.Fprintf(w, "run %s of %s revision %d on %s: %s\n", run.ID, run.Playbook.Name, run.Playbook.Revision, run.Cluster, run.State)
+	if run.State == record.RunPending && run.Waiting != nil {
+		_, _ = fmt.Fprintln(w, "  "+waitingLine(run))
+	}
+	_, _ = fmt.Fprintf(w, "  %s\n", suggestion{"watch it", "run watch " + run.ID})
 }
 
 // confirm shows what would start, where, and what is in the way, and asks.

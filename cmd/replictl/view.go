@@ -141,6 +141,7 @@ func headLines(v view, now time.Time) []string {
 	lines := []string{
 		fmt.Sprintf("run %s  %s revision %d on %s", run.ID, run.Playbook.Name, run.Playbook.Revision, run.Cluster),
 		string(run.State) + age(run, now),
+		timesLine(run),
 	}
 	if run.Reason != "" {
 		lines = append(lines, "reason: "+run.Reason)
@@ -212,6 +213,26 @@ func waitingLine(run *record.Run) string {
 		until = run.Waiting.Until.Format(time.RFC3339Nano)
 	}
 	return waitingText(message, until)
+}
+
+// timesLine is who requested a run, and when it was requested, started and ended, and when nothing of it was unsettled any more where that
+// was later.
+func timesLine(run *record.Run) string {
+	line := "requested"
+	if run.RequestedBy != "" {
+		line += " by " + run.RequestedBy
+	}
+	line += " at " + when(&run.CreatedTS)
+	if run.StartTS != nil {
+		line += ", started at " + when(run.StartTS)
+	}
+	if run.EndTS != nil {
+		line += ", ended at " + when(run.EndTS)
+	}
+	if run.EndTS != nil && run.FinishTS != nil && run.FinishTS.Sub(*run.EndTS) >= time.Second {
+		line += ", nothing unsettled since " + when(run.FinishTS)
+	}
+	return line
 }
 
 func age(run *record.Run, now time.Time) string {

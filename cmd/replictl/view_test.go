@@ -59,6 +59,8 @@ func runningView() view {
 func TestARunIsDrawnToFitTheWidth(t *testing.T) {
 	failed := runningView()
 	finish := started.Add(75 * time.Second)
+	settled := finish.Add(time.Minute)
+	failed.run.FinishTS, failed.run.RequestedBy = &settled, "ann@desk"
 	failed.run.State, failed.run.EndTS, failed.run.Waiting = record.RunFailed, &finish, nil
 	failed.run.Reason = "security update"
 	failed.run.Error = &record.Error{Code: "max_failures",
