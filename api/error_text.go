@@ -209,6 +209,14 @@ func init() {
 			return "the payload of step " + v.text("step") + " cannot be stored: " + v.text("error")
 		},
 		record.CodeUnreachable: func(v values) string {
+			if v.text("other_node") != "" {
+				sent := "step " + v.text("step") + " was not sent to it"
+				if v["sent"] == true {
+					sent = "it is not known whether step " + v.text("step") + ", which may have been sent before, ran"
+				}
+				return "the agent at " + v.text("agent_url") + " is that of node " + v.text("other_node") + ": " + sent +
+					"; correct agent_url in the node's key in etcd"
+			}
 			if v.text("error") != "" {
 				return "its agent cannot be reached: " + v.agentCause()
 			}

@@ -104,6 +104,8 @@ func TestTexts(t *testing.T) {
 		"the agent of node n does not answer: cannot connect to the agent: connection refused (http://a:1); waiting until 2026-01-01T00:01:00Z": waitText(
 			&record.Wait{For: record.WaitAgent, Node: "n", Until: &until, Data: record.Document{"agent_url": "http://a:1",
 				"error": "cannot connect to the agent: connection refused (http://a:1)"}}),
+		"the agent at http://a:1 is that of node g1: step s was not sent to it; correct agent_url in the node's key in etcd": errorText(&record.Error{
+			Code: record.CodeUnreachable, Data: record.Document{"agent_url": "http://a:1", "other_node": "g1", "step": "s", "sent": false}}),
 		"its agent did not answer when its turn came: no answer in time (http://a:1); waited 2m0s": errorText(&record.Error{Code: record.CodeUnreachable,
 			Data: record.Document{"agent_url": "http://a:1", "status_reason": "no answer in time (http://a:1/api/unstable/info/node)", "waited": "2m0s"}}),
 		"its agent at http://a did not report in time how step stop ended, nor that it was stopped; its agent reported later that the step was lost: " +

@@ -51,6 +51,7 @@ type agents interface {
 	Post(ctx context.Context, agentURL string, action wire.ActionRequest, wait time.Duration) (wire.Action, error)
 	Get(ctx context.Context, agentURL, id string, wait time.Duration) (wire.Action, error)
 	Cancel(ctx context.Context, agentURL, id string, request wire.CancelRequest) (wire.CancelAnswer, error)
+	NodeInfo(ctx context.Context, agentURL string) (wire.NodeInfo, error)
 }
 
 // dispatcher sends one action to its agent and follows it until its end is known, or, with a stopCode, has its agent stop it.
@@ -68,6 +69,7 @@ type dispatcher struct {
 	// sent is true once the agent may have the action.
 	sent       bool
 	accepted   bool
+	identified bool                    // the agent is that of the node, as far as it says
 	report     func(policy.Input) bool // false: stop
 	higherTerm func(term int64) bool   // the agent has seen a higher term; false: it is not believed
 
@@ -141,6 +143,9 @@ func (d *dispatcher) tryDeliver(ctx context.Context) (done, follow bool) {
 			d.forgotten()
 			return true, false
 		}
+	}
+	if done, known := d.identify(ctx); !known {
+		return done, false
 	}
 	failpoint.Point(failpoint.Sending)
 	action, err := d.post(ctx)

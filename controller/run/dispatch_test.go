@@ -21,6 +21,14 @@ type oneAgent struct {
 	refuse func() error                         // of a POST; nil: it is accepted
 	get    func(ctx context.Context) (wire.Action, error)
 	cancel func(request wire.CancelRequest) (wire.CancelAnswer, error)
+	info   func() (wire.NodeInfo, error) // nil: it does not name its node
+}
+
+func (a *oneAgent) NodeInfo(context.Context, string) (wire.NodeInfo, error) {
+	if a.info == nil {
+		return wire.NodeInfo{}, nil
+	}
+	return a.info()
 }
 
 func (a *oneAgent) Post(_ context.Context, _ string, action wire.ActionRequest, wait time.Duration) (wire.Action, error) {
@@ -244,6 +252,45 @@ func TestAnActionWhoseURLIsNotValidIsNeverUnknown(t *testing.T) {
 			ended, ok := reported[0].(policy.Ended)
 			if !ok || ended.State != record.ActionFailed || ended.Unsettled || ended.Error.Code != record.CodeUnreachable {
 				t.Errorf("%s: it reported %+v", name, reported[0])
+			}
+		})
+	}
+}
+
+// TestAnActionIsSentToNoAgentOfAnotherNode: without a journal only the agent's answer says whose it is, and it is asked first.
+func TestAnActionIsSentToNoAgentOfAnotherNode(t *testing.T) {
+	says := func(node string) func() (wire.NodeInfo, error) {
+		return func() (wire.NodeInfo, error) { return wire.NodeInfo{NodeID: node}, nil }
+	}
+	for name, c := range map[string]struct {
+		info    func() (wire.NodeInfo, error)
+		journal string
+		sent    bool
+		want    record.ActionState
+	}{
+		"of the node":          {says("n"), "", false, record.ActionDone},
+		"without a name":       {says(""), "", false, record.ActionDone},
+		"of another node":      {says("g1"), "", false, record.ActionFailed},
+		"moved since":          {says("g1"), "", true, record.ActionUnknown},
+		"fenced by a journal":  {says("g1"), "j", false, record.ActionDone},
+		"that does not answer": {func() (wire.NodeInfo, error) { return wire.NodeInfo{}, errors.New("status 500") }, "", false, record.ActionFailed},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			posted := false
+			agent := &oneAgent{info: c.info, refuse: func() error { posted = true; return nil }, get: func(context.Context) (wire.Action, error) {
+				if !posted {
+					return wire.Action{}, wire.ErrNotFound
+				}
+				return wire.Action{State: wire.State{Phase: wire.PhaseDone}}, nil
+			}}
+			action := policy.ActionOrder{Node: "n", URL: "http://n", Action: record.Action{ID: "a", State: record.ActionSaved, JournalID: c.journal}}
+			reported := dispatchFor(t, agent, dispatcher{ActionOrder: action, sent: c.sent, patience: 10 * time.Second}, time.Minute)
+			ended, ok := reported[len(reported)-1].(policy.Ended)
+			if !ok || ended.State != c.want || posted != (c.want == record.ActionDone) || ended.Unsettled != (c.want == record.ActionUnknown) {
+				t.Errorf("%s: posted %v, %+v", name, posted, reported)
+			}
+			if ended.Error != nil && ended.Error.Code != record.CodeUnreachable {
+				t.Errorf("%s: %+v", name, ended.Error)
 			}
 		})
 	}

@@ -81,7 +81,7 @@ func (r *running) refuses(what string, status int, answer []byte, words ...strin
 
 // whatEnters sends what cannot be stored wherever something can be sent, and checks that it is refused, by name, and harms nothing.
 func whatEnters(t *testing.T, i *installation, r *running) {
-	i.agent("a")
+	url, _ := i.agent("a")
 	r.ready()
 	if _, err := r.plane.Apply(t.Context(), []client.File{{Name: "takes.yaml", Data: []byte(takesAll)}}); err != nil {
 		t.Fatal(err)
@@ -90,6 +90,7 @@ func whatEnters(t *testing.T, i *installation, r *running) {
 		known, err := r.plane.Nodes(t.Context(), "c")
 		return err == nil && len(known) == 1
 	})
+	otherNodesAgent(t, i, r, url)
 	hostileKeys(t, i, r)
 	id := r.readsBack(goodValues)
 	for name, word := range map[string]string{"nul": "contains a NUL", "deep": "64 levels", "huge": "1e400", "raw": "not UTF-8"} {
@@ -216,6 +217,42 @@ func (r *running) hostileNames(runID string) {
 			r.refuses(header, status, answer, header)
 		}
 	}
+}
+
+// otherNodesAgent runs an action on a node whose key has the URL of another node's agent. Nothing reaches that agent.
+func otherNodesAgent(t *testing.T, i *installation, r *running, url string) {
+	key := i.prefix + "/clusters/c/nodes/dup"
+	if _, err := i.etcd.Put(t.Context(), key, `{"agent_url":"`+url+`","status":"HEALTHY"}`); err != nil {
+		t.Fatal(err)
+	}
+	const text = "apiVersion: replicante.io/v1\nkind: Playbook\nmetadata: {name: dup}\nspec:\n  stages:\n" +
+		"    - {name: s, targets: 'node.id == \"dup\"', health: 'node.id == \"dup\"', steps: [{name: a, action: agent.replicante.io/test.success}]}\n"
+	if _, err := r.plane.Apply(t.Context(), []client.File{{Name: "dup.yaml", Data: []byte(text)}}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the node dup is known", func() bool {
+		known, err := r.plane.Nodes(t.Context(), "c")
+		return err == nil && len(known) == 2
+	})
+	run, err := r.plane.Start(t.Context(), record.RunRequest{Playbook: "dup", Cluster: "c"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the run ends", func() bool {
+		run, err = r.plane.Run(t.Context(), run.ID)
+		return err == nil && run.State.Final()
+	})
+	n, err := r.plane.RunNode(t.Context(), run.ID, "dup")
+	if err != nil || n.State != record.NodeFailed || n.Error.Code != record.CodeUnreachable || !strings.Contains(n.Error.Message, "is that of node a") {
+		t.Errorf("%s, %+v, %v", n.State, n.Error, err)
+	}
+	if _, answer := get(t, url+"/api/unstable/actions/finished"); strings.Contains(answer, "test.success") {
+		t.Errorf("the agent of node a got %s", answer)
+	}
+	if _, err := i.etcd.Delete(t.Context(), key); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "dup can be forgotten", func() bool { return r.plane.Forget(t.Context(), "c", "dup") == nil })
 }
 
 // hostileKeys puts keys of nodes into etcd, beside that of the node a, and asks agents that answer badly.
