@@ -25,6 +25,7 @@ func (r *Replica) followLeaders(ctx context.Context) error {
 			if leader.Instance != r.instance {
 				r.history.follows(leader)
 				r.storePrepared.Store(r.checkStore(ctx))
+				_ = r.checkInstallation(ctx) // logs what is wrong, and /readyz says it
 			}
 		}
 		select {

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/replicante-io/playbooks/record"
+	"github.com/replicante-io/playbooks/store"
 )
 
 // ErrOtherInstallation means that, by what etcd has stored, etcd and the store belong to different installations. Their
@@ -62,11 +64,42 @@ func bindInstallation(ctx context.Context, client *clientv3.Client, prefix strin
 		}
 	}
 	if bound != term.Installation {
-		return fmt.Errorf("%w: under %s etcd belongs to the store %s, but this store is %s. Check etcd.prefix, etcd.endpoints and "+
-			"store.url; if the store was replaced on purpose, stop all replicas and run: replicore store adopt-etcd",
-			ErrOtherInstallation, prefix, bound, term.Installation)
+		return otherInstallation(prefix, bound, term.Installation)
 	}
 	return nil
+}
+
+func otherInstallation(prefix, bound, id string) error {
+	return fmt.Errorf("%w: under %s etcd belongs to the store %s, but this store is %s. Check etcd.prefix, etcd.endpoints and "+
+		"store.url; if the store was replaced on purpose, stop all replicas and run: replicore store adopt-etcd",
+		ErrOtherInstallation, prefix, bound, cmp.Or(id, "new and has no id yet"))
+}
+
+// checkInstallation fails if etcd cannot be read, or is bound to another store than this replica's; that is logged once. What is wrong
+// with the store itself is no failure here.
+func (r *Replica) checkInstallation(ctx context.Context) error {
+	bound, err := boundInstallation(ctx, r.etcd, r.config.Etcd.Prefix)
+	if err != nil || bound == "" {
+		return err
+	}
+	if known := r.installation.Load(); known != nil && *known == bound {
+		r.elsewhere.Store(false)
+		return nil
+	}
+	term, err := r.store.Term(ctx)
+	if err != nil && !errors.Is(err, store.ErrNotFound) { // a store that was never prepared has no id
+		return nil
+	}
+	r.installation.Store(&term.Installation)
+	if term.Installation == bound {
+		r.elsewhere.Store(false)
+		return nil
+	}
+	err = otherInstallation(r.config.Etcd.Prefix, bound, term.Installation)
+	if !r.elsewhere.Swap(true) {
+		r.log.Error("this replica does not belong to its installation: it cannot lead, and reads from it are those of another store", "error", err)
+	}
+	return err
 }
 
 // AdoptEtcd binds etcd to the store with this terms record, whatever it was bound to. It returns what that was.

@@ -28,6 +28,12 @@ func (l *lines) Write(line []byte) (int, error) {
 	return l.text.Write(line)
 }
 
+func (l *lines) contains(text string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Contains(l.text.String(), text)
+}
+
 func (l *lines) log() hclog.Logger {
 	return hclog.New(&hclog.LoggerOptions{Name: "replicore", Output: l, JSONFormat: true, Level: hclog.Info})
 }

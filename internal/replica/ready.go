@@ -53,13 +53,18 @@ func (r *Replica) ask(ctx context.Context) []string {
 	defer cancel()
 	var asking sync.WaitGroup
 	var ofStore, ofEtcd string
+	var other bool
 	asking.Go(func() { ofStore = r.storeNotReady(ctx) })
 	asking.Go(func() {
-		if _, err := boundInstallation(ctx, r.etcd, r.config.Etcd.Prefix); err != nil {
+		if err := r.checkInstallation(ctx); err != nil {
 			ofEtcd = "etcd: " + err.Error()
+			other = errors.Is(err, ErrOtherInstallation)
 		}
 	})
 	asking.Wait()
+	if other {
+		return []string{ofEtcd} // nobody will prepare the store
+	}
 	var reasons []string
 	for _, reason := range []string{ofStore, ofEtcd} {
 		if reason != "" {

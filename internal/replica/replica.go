@@ -70,8 +70,10 @@ type Replica struct {
 	raisedTerm    map[record.NodeKey]bool // nodes whose agents made a term of this replica end; only lead uses it
 	whyNotLeading atomic.Pointer[string]  // nil unless this replica was elected and cannot lead
 	readiness     readiness
-	reportedTTL   atomic.Int64 // of the store, where the configuration's differs and that was logged
-	storePrepared atomic.Bool  // by the leader that this replica follows
+	reportedTTL   atomic.Int64           // of the store, where the configuration's differs and that was logged
+	installation  atomic.Pointer[string] // the id of the store when it was read last; nil: not read yet
+	elsewhere     atomic.Bool            // it was logged that etcd is bound to another store
+	storePrepared atomic.Bool            // by the leader that this replica follows
 }
 
 // New makes a replica that does nothing yet.

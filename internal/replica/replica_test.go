@@ -47,6 +47,7 @@ func TestReplica(t *testing.T) {
 		}},
 		{"AnEtcdThatKnowsNoStoreIsRefusedUntilItIsAdopted", newEtcd},
 		{"AnotherStoreIsRefused", otherStore},
+		{"AFollowerWithAnotherStoreSaysSo", otherStoreFollows},
 		{"AFreshStoreIsBoundByItsFirstLeader", freshStore},
 		{"AFollowerServesForwardsAndTakesOver", takeOver},
 		{"AFalseAlarmCostsOneElectionAndNoAction", falseAlarm},
@@ -297,6 +298,34 @@ func otherStore(t *testing.T, i *installation) {
 	first.stop()
 	second := i.start(i.config("core-2", i.sqlite()), nil)
 	second.refused(replica.ErrOtherInstallation.Error())
+}
+
+func otherStoreFollows(t *testing.T, i *installation) {
+	leader := i.start(i.config("core-1", i.sqlite()), nil)
+	leader.ready()
+	for _, name := range []string{"new", "used"} {
+		url := i.sqlite()
+		if name == "used" {
+			elsewhere := *i
+			elsewhere.prefix += "-elsewhere"
+			r := elsewhere.start(elsewhere.config("core-3", url), nil)
+			r.ready()
+			r.stop()
+		}
+		var logged lines
+		c := i.config("core-2", url)
+		c.Log = logged.log()
+		r := i.start(c, nil)
+		eventually(t, "the log says that the store is another's", func() bool {
+			return logged.contains(`"@level":"error"`) && logged.contains(replica.ErrOtherInstallation.Error())
+		})
+		r.refused(replica.ErrOtherInstallation.Error())
+		if reasons := r.NotReady(t.Context()); len(reasons) != 1 {
+			t.Errorf("with a %s store it reports %q", name, reasons)
+		}
+		r.stop()
+	}
+	leader.ready()
 }
 
 func freshStore(t *testing.T, i *installation) {

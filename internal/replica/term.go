@@ -55,6 +55,7 @@ func (r *Replica) tryBeginTerm(ctx context.Context, l *election.Leadership) (rec
 		return record.Term{}, err
 	}
 	r.reportTTL(before)
+	r.installation.Store(&before.Installation)
 	if err := bindInstallation(ctx, r.etcd, r.config.Etcd.Prefix, before, r.config.Alone != nil); err != nil {
 		return record.Term{}, err
 	}
