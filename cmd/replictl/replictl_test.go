@@ -520,7 +520,8 @@ func TestNodesClustersAndTheLeaderAreShown(t *testing.T) {
 func TestAMistakeInTheCommandLineIsAUsageError(t *testing.T) {
 	d := newOperator(t)
 	for _, args := range [][]string{{"jump"}, {"run", "jump"}, {"leader", "--jump"}, {"leader", "more"}, {"leader", "-o", "xml"},
-		{"leader", "--log-level", "loud"}, {"leader", "--log-format", "xml"}, {"leader", "--server", "ftp://x"}, {"leader", "--context", "none"}} {
+		{"leader", "--log-level", "loud"}, {"leader", "--log-format", "xml"}, {"leader", "--server", "ftp://x"}, {"leader", "--context", "none"},
+		{"run", "list", "--limit", "-1"}, {"run", "nodes", "last", "--limit", "-1"}} {
 		if s := d.run(args...); s.code != exitUsage || s.err == "" || s.out != "" {
 			t.Errorf("%v: %+v", args, s)
 		}

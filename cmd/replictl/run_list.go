@@ -13,6 +13,9 @@ func (t *tool) runList() *cobra.Command {
 	filter := client.RunFilter{}
 	cmd := &cobra.Command{Use: "list", Short: "List runs, newest first", Args: needs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if filter.Limit < 0 {
+				return errNegativeLimit
+			}
 			c, err := t.client()
 			if err != nil {
 				return err
@@ -43,6 +46,9 @@ func (t *tool) runList() *cobra.Command {
 	cmd.Flags().IntVar(&filter.Limit, "limit", 100, "the greatest `number` of runs to list; 0 lists all, as -o json and -o yaml do")
 	return t.completing(cmd)
 }
+
+// errNegativeLimit rejects a --limit that is no number of items.
+var errNegativeLimit = usagef("--limit cannot be negative; 0 lists all")
 
 // upper is the names of states as they are written, however they were typed.
 func upper(states []string) []string {

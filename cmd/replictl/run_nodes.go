@@ -17,6 +17,9 @@ func (t *tool) runNodes() *cobra.Command {
 	var limit int
 	cmd := &cobra.Command{Use: "nodes RUN", Short: "List the nodes of a run", Args: needs("RUN"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if limit < 0 {
+				return errNegativeLimit
+			}
 			return t.withRun(cmd.Context(), args[0], func(c *client.Client, runID string) error {
 				items, err := c.RunNodes(cmd.Context(), runID, upper(states), oneMore(limit))
 				if err != nil {
