@@ -26,19 +26,18 @@ func (t *tool) runNodes() *cobra.Command {
 					return err
 				}
 				items = cutList(t, items, limit, "nodes")
-				gates := map[string]string{}
-				if slices.ContainsFunc(items, func(n record.RunNode) bool { return gateReason(&n, nil) != "" }) && t.format == "table" {
-					run, err := c.Run(cmd.Context(), runID)
-					if err != nil {
+				run := record.Run{}
+				atWork := func(n record.RunNode) bool { return n.State == record.NodeRunning && nodeReason(&n) == "" }
+				if t.format == "table" && slices.ContainsFunc(items, atWork) {
+					if run, err = c.Run(cmd.Context(), runID); err != nil {
 						return err
 					}
-					gates = gateReasons(&run)
 				}
 				slices.SortFunc(items, func(a, b record.RunNode) int { return record.CompareIDs(a.Node, b.Node) })
 				return t.list(items, "NODE\tSTATE\tMEMBERSHIP\tSTAGE\tACTIONS\tREASON", len(items), func(i int) []string {
 					n := &items[i]
 					return []string{n.Node, string(n.State), string(n.Membership), dash(lastStage(n)), strconv.Itoa(len(n.Actions)),
-						dash(strings.Join(strings.Fields(cmp.Or(nodeReason(n), gateReason(n, gates))), " "))}
+						dash(strings.Join(strings.Fields(cmp.Or(nodeReason(n), keptReason(n, &run))), " "))}
 				})
 			})
 		}}

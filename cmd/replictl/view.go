@@ -362,16 +362,19 @@ func gateReasons(run *record.Run) map[string]string {
 	return reasons
 }
 
-// gateReason is what a node in a batch waits for although all its own steps are through; "" for others.
-func gateReason(node *record.RunNode, reasons map[string]string) string {
+// keptReason is what keeps a node that is at work, where its own record does not say it: that of its run does.
+func keptReason(node *record.RunNode, run *record.Run) string {
 	if node.State != record.NodeRunning || len(node.Stages) == 0 {
 		return ""
+	}
+	if w := run.Waiting; w != nil && w.Node == node.Node {
+		return w.Message
 	}
 	switch node.Stages[len(node.Stages)-1].State {
 	case record.NodeStagePassed:
 		return "it has passed its steps and waits for the other nodes of its batch"
 	case record.NodeStageChecking:
-		if why := reasons[node.Node]; why != "" {
+		if why := gateReasons(run)[node.Node]; why != "" {
 			return why
 		}
 		return "the health check of its batch is open"

@@ -123,8 +123,8 @@ func TestTheEndOfAWaitIsVisibleWhereverItsTextIsCut(t *testing.T) {
 	}
 }
 
-func TestANodeThatWaitsForAHealthGateSaysSo(t *testing.T) {
-	run := record.Run{Stages: []record.RunStage{{Groups: []record.StageGroup{{Waiting: &record.Wait{For: record.WaitGate, Data: record.Document{
+func TestANodeThatIsKeptBySomethingInTheRecordOfItsRunSaysSo(t *testing.T) {
+	run := record.Run{Waiting: &record.Wait{For: record.WaitAgent, Node: "c", Message: "the agent of node c does not answer"}, Stages: []record.RunStage{{Groups: []record.StageGroup{{Waiting: &record.Wait{For: record.WaitGate, Data: record.Document{
 		"named": []any{map[string]any{"node": "a", "message": "its status is UNHEALTHY"}}}}}}}}}
 	for _, c := range []struct {
 		node  string
@@ -135,9 +135,10 @@ func TestANodeThatWaitsForAHealthGateSaysSo(t *testing.T) {
 		{"b", record.NodeStageChecking, "the health check of its batch is open"},
 		{"b", record.NodeStagePassed, "it has passed its steps and waits for the other nodes of its batch"},
 		{"b", record.NodeStageActing, ""},
+		{"c", record.NodeStageActing, "the agent of node c does not answer"},
 	} {
 		node := record.RunNode{Node: c.node, State: record.NodeRunning, Stages: []record.NodeStage{{State: c.state}}}
-		if got := gateReason(&node, gateReasons(&run)); got != c.want {
+		if got := keptReason(&node, &run); got != c.want {
 			t.Errorf("%s in %s: %q", c.node, c.state, got)
 		}
 	}
