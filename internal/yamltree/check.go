@@ -196,7 +196,7 @@ func (r *Reader) CheckUntyped(v Value) {
 func (r *Reader) plain(v Value) bool { return v.node.Style == 0 && r.text != nil && !r.Reported(v) }
 
 // checkAmbiguous reports a string without quotes that some YAML parsers read as something else, and returns whether it is clear. The hint says what
-// else may be written than a string.
+// else may be written than a string; without one a string is wanted, and a single letter is clear: only the text of YAML 1.1 says otherwise.
 func (r *Reader) checkAmbiguous(v Value, hint string) bool {
 	if !r.plain(v) {
 		return !r.Reported(v)
@@ -204,7 +204,7 @@ func (r *Reader) checkAmbiguous(v Value, hint string) bool {
 	switch text, tag := v.node.Value, v.node.Tag; {
 	case tag == tagTime:
 		r.addOnce(v, CodeBadValue, "some YAML parsers read %s as a date; quote it", text)
-	case tag == tagString && oldBool.MatchString(text):
+	case tag == tagString && oldBool.MatchString(text) && (hint != "" || len(text) > 1):
 		r.addOnce(v, CodeBadValue, "some YAML parsers read %s as a boolean; quote it%s", text, hint)
 	case tag == tagString && oldSexagesimal.MatchString(text):
 		r.addOnce(v, CodeBadValue, "some YAML parsers read %s as a number; quote it", text)
