@@ -480,3 +480,17 @@ func TestArgumentsThatCannotBeStoredAreRejected(t *testing.T) {
 		}
 	}
 }
+
+func TestARequestWithAKeyThatIsGivenTwiceIsRejected(t *testing.T) {
+	s := serve(t, agent.Config{})
+	response, err := http.Post(s.url+wire.Base+"/action", "application/json", strings.NewReader(
+		`{"id":"`+uuid.NewString()+`","kind":"`+wire.KindSuccess+`","args":{"a":1,"a":2}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	answer, err := io.ReadAll(response.Body)
+	if err != nil || response.StatusCode != http.StatusBadRequest || !strings.Contains(string(answer), `\"args.a\" is given twice`) {
+		t.Errorf("%d %s, %v", response.StatusCode, answer, err)
+	}
+}

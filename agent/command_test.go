@@ -124,6 +124,7 @@ func TestACommandThatFailsHasACodeAndAMessage(t *testing.T) {
 		"output: null":    {sh(`echo null >$REPLICANTE_OUTPUT`), wire.CodeFailed, "not contain a JSON object", 0, "null"},
 		"output: a pipe":  {sh(`rm $REPLICANTE_OUTPUT; mkfifo $REPLICANTE_OUTPUT`), wire.CodeFailed, "not a regular file", 0, "null"},
 		"too much output": {sh(`head -c 70000 /dev/zero >$REPLICANTE_OUTPUT`), wire.CodeFailed, "more than 65536 bytes", 0, "null"},
+		"a key twice":     {sh(`echo '{"a": {"b": 1, "b": 2}}' >$REPLICANTE_OUTPUT`), wire.CodeFailed, `the key "a.b" is given twice`, 0, "null"},
 		"NUL in a key":    {sh(`printf '%s' '{"a\u0000b": 1}' >$REPLICANTE_OUTPUT`), wire.CodeFailed, "NUL", 0, "null"},
 		"NUL in a text":   {sh(`printf '%s' '{"a": ["\u0000"]}' >$REPLICANTE_OUTPUT; exit 4`), wire.CodeExit, "NUL", 4, "null"},
 		"too deep":        {sh(`i=0; while [ $i -lt 65 ]; do printf '{"a":'; i=$((i+1)); done >$REPLICANTE_OUTPUT; { printf 1; while [ $i -gt 0 ]; do printf '}'; i=$((i-1)); done; } >>$REPLICANTE_OUTPUT`), wire.CodeFailed, "more than 64 levels", 0, "null"},

@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/replicante-io/playbooks/agent/wire"
+	"github.com/replicante-io/playbooks/internal/jsonkeys"
 )
 
 // MaxBody bounds a request's body: it is for the server.
@@ -233,6 +234,9 @@ func readBody(r *http.Request, into any) error {
 		return nil
 	}
 	if err := json.Unmarshal(raw, into); err != nil {
+		return invalid("the request is not valid: %s", err)
+	}
+	if err := jsonkeys.Check(raw); err != nil {
 		return invalid("the request is not valid: %s", err)
 	}
 	return nil

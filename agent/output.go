@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/replicante-io/playbooks/agent/wire"
+	"github.com/replicante-io/playbooks/internal/jsonkeys"
 )
 
 const (
@@ -165,6 +166,9 @@ func readOutput(path string) (json.RawMessage, error) {
 	}
 	if err := wire.CheckJSON(raw); err != nil {
 		return nil, fmt.Errorf("%s contains a JSON object that cannot be stored: %w", name, err)
+	}
+	if err := jsonkeys.Check(raw); err != nil {
+		return nil, fmt.Errorf("%s contains a JSON object that is not valid: %w", name, err)
 	}
 	return raw, nil
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/replicante-io/playbooks/agent/wire"
+	"github.com/replicante-io/playbooks/internal/jsonkeys"
 )
 
 // parseInfo reads what a probe printed: a JSON object, which may follow lines of other text, such as a warning of a client. What is
@@ -21,6 +22,9 @@ func parseInfo(output []byte) (Info, error) {
 	}
 	if err := wire.CheckJSON(raw); err != nil {
 		return Info{}, fmt.Errorf("the probe printed JSON that cannot be stored: %w", err)
+	}
+	if err := jsonkeys.Check(raw); err != nil {
+		return Info{}, fmt.Errorf("the probe printed JSON that is not valid: %w", err)
 	}
 	var p infoParser
 	for _, text := range []string{before, after} {
@@ -36,12 +40,15 @@ func parseInfo(output []byte) (Info, error) {
 	return info, nil
 }
 
+// byteOrderMark is what some programs begin a text in UTF-8 with.
+var byteOrderMark = []byte("\uFEFF")
+
 // splitOutput separates the JSON object from the text around it, of which it returns the first line.
 func splitOutput(output []byte) (before string, object json.RawMessage, after string, err error) {
-	rest := bytes.TrimSpace(output)
+	rest := bytes.TrimSpace(bytes.TrimPrefix(bytes.TrimSpace(output), byteOrderMark))
 	for start := rest; len(start) > 0 && start[0] != '{'; {
 		_, start, _ = bytes.Cut(start, []byte("\n"))
-		if start = bytes.TrimLeft(start, " \t\r\n"); len(start) > 0 && start[0] == '{' {
+		if start = bytes.TrimPrefix(bytes.TrimLeft(start, " \t\r\n"), byteOrderMark); len(start) > 0 && start[0] == '{' {
 			before, rest = firstLine(string(rest)), start
 		}
 	}

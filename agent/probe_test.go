@@ -70,6 +70,8 @@ func TestANodeWhoseProbeFailsIsUnavailableOrUnknown(t *testing.T) {
 		"no status":      {`echo '{}'`, wire.StatusUnknown, "no status"},
 		"no such status": {`echo '{"status": "FINE"}'`, wire.StatusUnknown, "FINE"},
 		"nothing":        {`true`, wire.StatusUnknown, "printed nothing"},
+		"a key twice":    {`echo '{"status": "HEALTHY", "shards": [{"id": "s", "lag": {"value":99999,"value":1,"unit":"s"}}]}'`, wire.StatusUnknown, `the key "shards[0].lag.value" is given twice`},
+		"shards twice":   {`echo '{"status": "HEALTHY", "shards": [], "shards": [{"id": "s"}]}'`, wire.StatusUnknown, `the key "shards" is given twice`},
 		"two":            {`echo '{"status": "HEALTHY"} {"status": "HEALTHY"}'`, wire.StatusUnknown, "more than one"},
 		"too slow":       {"sleep 1000 & sleep 1000", wire.StatusUnknown, "did not end within 500ms"},
 	}
@@ -86,6 +88,23 @@ func TestANodeWhoseProbeFailsIsUnavailableOrUnknown(t *testing.T) {
 			}
 			if _, answer := s.raw("/info/shards"); answer != "{}" || info.Shards != nil {
 				t.Errorf("shards that are not known: %s, %v", answer, info.Shards)
+			}
+		})
+	}
+}
+
+func TestAByteOrderMarkBeforeTheOutputOfAProbeIsIgnored(t *testing.T) {
+	for name, script := range map[string]string{
+		"alone":             `printf '\357\273\277{"status": "HEALTHY"}'`,
+		"before a line":     `printf '\357\273\277warning\n{"status": "HEALTHY"}'`,
+		"behind a line":     `printf 'warning\n\357\273\277{"status": "HEALTHY"}'`,
+		"behind whitespace": `printf '\n \357\273\277\n{"status": "HEALTHY"}'`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := serve(t, agent.Config{Probe: probe(script)})
+			info, err := s.NodeInfo(t.Context(), s.url)
+			if status, _ := wire.ParseStatus(info.NodeStatus); err != nil || status != wire.StatusHealthy || strings.Contains(info.StatusReason, "\uFEFF") {
+				t.Errorf("%s, %q, %v", status, info.StatusReason, err)
 			}
 		})
 	}

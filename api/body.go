@@ -12,6 +12,7 @@ import (
 	"unicode/utf16"
 	"unicode/utf8"
 
+	"github.com/replicante-io/playbooks/internal/jsonkeys"
 	"github.com/replicante-io/playbooks/record"
 )
 
@@ -36,6 +37,9 @@ func checkBody(r *http.Request, body []byte) *Failure {
 	w.decoder.UseNumber()
 	if reason := w.value("body", 1); reason != "" {
 		return fail(http.StatusBadRequest, "bad_request", reason)
+	}
+	if err := jsonkeys.Check(body); err != nil {
+		return fail(http.StatusBadRequest, "bad_request", "the request's body is not valid: "+err.Error())
 	}
 	return nil
 }

@@ -14,6 +14,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/replicante-io/playbooks/internal/jsonkeys"
 )
 
 // Node is the value of a node's key.
@@ -91,6 +93,9 @@ func badKind(kind string) bool {
 func decode(cluster, node string, value []byte) (Node, error) {
 	if !utf8.Valid(value) {
 		return Node{}, errors.New("it is not UTF-8")
+	}
+	if err := jsonkeys.Check(value); err != nil {
+		return Node{}, err
 	}
 	n := Node{ClusterID: cluster, NodeID: node}
 	decoder := json.NewDecoder(bytes.NewReader(value))

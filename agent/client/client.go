@@ -23,6 +23,7 @@ import (
 
 	"github.com/replicante-io/playbooks/agent/wire"
 	"github.com/replicante-io/playbooks/internal/failpoint"
+	"github.com/replicante-io/playbooks/internal/jsonkeys"
 	"github.com/replicante-io/playbooks/internal/transport"
 )
 
@@ -185,8 +186,13 @@ func (c *Client) do(ctx context.Context, agentURL, method string, path []string,
 	if err != nil {
 		return fmt.Errorf("read the answer: %w (%s)", err, at())
 	}
-	if path[0] == "info" && !utf8.Valid(raw) { // the payload of an action is checked where its end is reported
-		return fmt.Errorf("the answer %q is not UTF-8 (%s)", quote(string(raw)), at())
+	if path[0] == "info" { // the payload of an action is checked where its end is reported
+		if !utf8.Valid(raw) {
+			return fmt.Errorf("the answer %q is not UTF-8 (%s)", quote(string(raw)), at())
+		}
+		if err := jsonkeys.Check(raw); err != nil {
+			return fmt.Errorf("the answer is not valid: %w (%s)", err, at())
+		}
 	}
 	decoder := json.NewDecoder(bytes.NewReader(raw))
 	decoder.UseNumber() // a whole number among the attributes stays one

@@ -13,6 +13,7 @@ import (
 	"github.com/replicante-io/playbooks/controller/cluster"
 	"github.com/replicante-io/playbooks/controller/policy"
 	"github.com/replicante-io/playbooks/internal/failpoint"
+	"github.com/replicante-io/playbooks/internal/jsonkeys"
 	"github.com/replicante-io/playbooks/internal/retry"
 	"github.com/replicante-io/playbooks/record"
 )
@@ -387,6 +388,9 @@ func payload(raw json.RawMessage) (record.Document, error) {
 	}
 	if !utf8.Valid(raw) {
 		return nil, errors.New("it is not UTF-8")
+	}
+	if err := jsonkeys.Check(raw); err != nil {
+		return nil, err
 	}
 	decoder := json.NewDecoder(bytes.NewReader(raw))
 	decoder.UseNumber()

@@ -93,7 +93,7 @@ func whatEnters(t *testing.T, i *installation, r *running) {
 	otherNodesAgent(t, i, r, url)
 	hostileKeys(t, i, r)
 	id := r.readsBack(goodValues)
-	for name, word := range map[string]string{"nul": "contains a NUL", "deep": "64 levels", "huge": "1e400", "raw": "not UTF-8"} {
+	for name, word := range map[string]string{"nul": "contains a NUL", "deep": "64 levels", "huge": "1e400", "raw": "not UTF-8", "twice": `"attributes.n" is given twice`} {
 		eventually(t, "agent-"+name+" is reported for what it answered to the health check: "+word, func() bool {
 			n, err := r.plane.Node(t.Context(), "c", "agent-"+name)
 			return err == nil && n.Status != record.StatusHealthy && strings.Contains(n.StatusReason, word)
@@ -101,6 +101,7 @@ func whatEnters(t *testing.T, i *installation, r *running) {
 	}
 	hostilePayloads(t, i, r)
 	r.hostileBodies(id)
+	r.keysTwice()
 	r.hostilePlaybooks()
 	r.hostileNames(id)
 	if status, answer := r.send("GET", "/readyz", "", nil); status != http.StatusOK {
@@ -166,6 +167,17 @@ func (r *running) hostileBodies(runID string) {
 				r.refuses(path+" "+field+" with "+name, status, answer, word)
 			}
 		}
+	}
+}
+
+// keysTwice sends bodies in which a key is given twice.
+func (r *running) keysTwice() {
+	for body, word := range map[string]string{
+		`{"playbook":"takes","cluster":"c","cluster":"d"}`:                        `"cluster" is given twice`,
+		`{"playbook":"takes","cluster":"c","params":{"m":{"a":[{"b":1,"b":2}]}}}`: `"params.m.a[0].b" is given twice`,
+	} {
+		status, answer := r.send("POST", "/api/v1/runs", "application/json", []byte(body))
+		r.refuses(body, status, answer, word)
 	}
 }
 
@@ -259,7 +271,7 @@ func otherNodesAgent(t *testing.T, i *installation, r *running, url string) {
 func hostileKeys(t *testing.T, i *installation, r *running) {
 	answers := map[string]string{ // by the path of the agent's URL
 		"nul": `{"node_status":"HEALTHY","attributes":{"a\u0000b":1}}`, "deep": `{"node_status":"HEALTHY","attributes":` + nested(250) + `}`,
-		"huge": `{"node_status":"HEALTHY","attributes":{"n":1e400}}`, "raw": "{\"node_status\":\"HEALTHY\",\"role\":\"\xff\"}",
+		"huge": `{"node_status":"HEALTHY","attributes":{"n":1e400}}`, "twice": `{"node_status":"HEALTHY","attributes":{"n":1,"n":2}}`, "raw": "{\"node_status\":\"HEALTHY\",\"role\":\"\xff\"}",
 	}
 	agents := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
 		name, _, _ := strings.Cut(strings.TrimPrefix(request.URL.Path, "/"), "/")
@@ -269,7 +281,7 @@ func hostileKeys(t *testing.T, i *installation, r *running) {
 	keys := map[string]string{
 		"key-nul": `{"agent_url":"http://127.0.0.1:1","status":"HEALTHY","attributes":{"a\u0000b":1}}`, "key-deep": `{"agent_url":"http://127.0.0.1:1","attributes":` + nested(250) + `}`,
 		"key-huge": `{"agent_url":"http://127.0.0.1:1","attributes":{"n":1e400}}`, "key-raw": "{\"agent_url\":\"http://127.0.0.1:1\",\"role\":\"\xff\"}", "key-none": "no JSON",
-		"key-url": `{"agent_url":"http://127.0.0.1:1\u0000"}`, "key-null": `null`, "key-file": `{"agent_url":"file:///etc/passwd","status":"HEALTHY"}`,
+		"key-url": `{"agent_url":"http://127.0.0.1:1\u0000"}`, "key-twice": `{"agent_url":"http://127.0.0.1:1","status":"UNHEALTHY","status":"HEALTHY"}`, "key-null": `null`, "key-file": `{"agent_url":"file:///etc/passwd","status":"HEALTHY"}`,
 		"key-port": `{"agent_url":"http://127.0.0.1:99999","status":"HEALTHY"}`, "key-host": `{"agent_url":"http://:80","status":"HEALTHY"}`,
 	}
 	for name := range answers {
@@ -309,10 +321,10 @@ func hostileKeys(t *testing.T, i *installation, r *running) {
 // goes to its end meanwhile; so does the next one.
 func hostilePayloads(t *testing.T, i *installation, r *running) {
 	ends := map[string]string{ // by node
-		"nul": `"payload":{"a\u0000b":1}`, "deep": `"payload":` + nested(1200), "huge": `"payload":{"n":1e400}`, "raw": "\"payload\":{\"a\":\"\xff\"}",
+		"nul": `"payload":{"a\u0000b":1}`, "deep": `"payload":` + nested(1200), "huge": `"payload":{"n":1e400}`, "twice": `"payload":{"n":1,"n":2}`, "raw": "\"payload\":{\"a\":\"\xff\"}",
 		"large": `"payload":{"a":"` + strings.Repeat("x", 1<<20) + `"}`, "good": `"payload":{"$a.b":[1],"":2},"stdout_tail":"a\u0000b"`,
 	}
-	words := map[string]string{"nul": "NUL", "deep": "64 levels", "huge": "1e400", "raw": "not UTF-8", "large": "larger than", "good": ""}
+	words := map[string]string{"nul": "NUL", "deep": "64 levels", "huge": "1e400", "twice": `"n" is given twice`, "raw": "not UTF-8", "large": "larger than", "good": ""}
 	agents := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
 		name, path, _ := strings.Cut(strings.TrimPrefix(request.URL.Path, "/"), "/api/unstable/")
 		switch {
