@@ -30,9 +30,8 @@ const (
 
 var (
 	errBusy        = fail(http.StatusServiceUnavailable, "busy", "this replica is busy with other requests: try again in a moment")
-	errManyStreams = &Failure{Title: http.StatusText(http.StatusServiceUnavailable), Status: http.StatusServiceUnavailable, Code: "busy",
-		Detail:     fmt.Sprintf("this replica sends as many event streams as it may (%d): try again in a moment, or at another replica", maxStreams),
-		retryAfter: 5}
+	errManyStreams = fail(http.StatusServiceUnavailable, "busy", fmt.Sprintf(
+		"this replica sends as many event streams as it may (%d): try again in a moment, or at another replica", maxStreams))
 )
 
 // places is a bound on what is done at a time.

@@ -328,41 +328,45 @@ func TestAStreamContinuesAtTheNextServer(t *testing.T) {
 	}
 }
 
-func TestAStreamWaitsForAServerThatIsBusy(t *testing.T) {
+func TestWhileServersAreTooBusyForAStreamEventsAreRead(t *testing.T) {
 	p, url := plane(t)
 	c := connect(t, url)
 	if _, err := c.Apply(t.Context(), playbooks); err != nil {
 		t.Fatal(err)
 	}
-	run, err := c.Start(t.Context(), record.RunRequest{Playbook: "restart", Cluster: "demo"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.Move(run.ID, apitest.Change{State: record.RunDone, Event: record.EventRunFinished})
-	replica := p.Replica("core-1")
-	var refused atomic.Int32
-	busy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if refused.Add(1) <= 3 {
-			w.Header().Set("Content-Type", "application/problem+json")
-			w.WriteHeader(503)
-			_, _ = w.Write([]byte(`{"status":503,"code":"busy","detail":"this replica is busy"}`))
-			return
+	for name, always := range map[string]bool{"always": true, "at first": false} {
+		run, err := c.Start(t.Context(), record.RunRequest{Playbook: "restart", Cluster: "demo"})
+		if err != nil {
+			t.Fatal(err)
 		}
-		replica.ServeHTTP(w, r)
-	}))
-	defer busy.Close()
-	// Its patience is over at once.
-	impatient, err := client.New(client.Config{Servers: []string{busy.URL}, Patience: time.Nanosecond})
-	if err != nil {
-		t.Fatal(err)
-	}
-	events := 0
-	err = impatient.Follow(t.Context(), run.ID, 0, func(record.Event) error {
-		events++
-		return nil
-	})
-	if err != nil || events != 2 || refused.Load() != 4 {
-		t.Fatalf("%v after %d events and %d requests", err, events, refused.Load())
+		replica := p.Replica("core-1")
+		var refused atomic.Int32
+		handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Accept") == "text/event-stream" && (refused.Add(1) <= 4 || always) {
+				w.Header().Set("Content-Type", "application/problem+json")
+				w.WriteHeader(503)
+				_, _ = w.Write([]byte(`{"status":503,"code":"busy","detail":"this replica is busy"}`))
+				return
+			}
+			replica.ServeHTTP(w, r)
+		})
+		one, other := httptest.NewServer(handler), httptest.NewServer(handler)
+		defer one.Close()
+		defer other.Close()
+		var seqs []int64
+		err = connect(t, one.URL, other.URL).Follow(t.Context(), run.ID, 0, func(event record.Event) error {
+			seqs = append(seqs, event.Seq)
+			switch event.Seq {
+			case 1:
+				p.Move(run.ID, apitest.Change{State: record.RunRunning, Event: record.EventNodeState})
+			case 2:
+				p.Move(run.ID, apitest.Change{State: record.RunDone, Event: record.EventRunFinished})
+			}
+			return nil
+		})
+		if err != nil || fmt.Sprint(seqs) != "[1 2 3]" || refused.Load() < 4 {
+			t.Errorf("refused %s: %v after %v and %d refusals", name, err, seqs, refused.Load())
+		}
 	}
 }
 

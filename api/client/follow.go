@@ -30,37 +30,73 @@ var (
 // deliverError is an error of Follow's deliver.
 type deliverError struct{ error }
 
+// errBusy means that every server sends as many streams as it may.
+var errBusy = errors.New("no server opens a stream")
+
 // Follow delivers a run's events after the one with seq after, in order, each once, as they are stored, until the run has
-// finished (nil), deliver fails (its error) or ctx ends. A stream that is interrupted is continued, at any server. Servers that
-// are busy are asked again for as long as they answer that.
+// finished (nil), deliver fails (its error) or ctx ends. A stream that is interrupted is continued, at any server. While no
+// server opens one since all are busy, it reads what is stored now and then.
 func (c *Client) Follow(ctx context.Context, runID string, after int64, deliver func(record.Event) error) error {
 	backoff := newBackoff()
 	for {
+		busy := 0
 		err := c.repeat(ctx, 4*c.Patience, 4*c.Patience, func(server string) error {
-			return c.stream(ctx, server, runID, &after, deliver)
+			err := c.stream(ctx, server, runID, &after, deliver)
+			if isBusy(err) {
+				if busy++; busy >= len(c.Servers) {
+					return errBusy
+				}
+			}
+			return err
 		})
+		if errors.Is(err, errBusy) {
+			if err = c.poll(ctx, runID, &after, deliver); errors.Is(err, ErrNoServer) {
+				err = nil // the next stream is opened, or patience ends
+			}
+		}
 		var failed deliverError
-		var answer *Error
 		switch {
 		case errors.Is(err, errFinished):
 			return nil
 		case errors.As(err, &failed):
 			return failed.error
 		case errors.Is(err, errInterrupted):
-			// A server had answered, so patience starts again; a stream that is interrupted often is opened less often.
 			c.interrupted(err)
-			if !backoff.Wait(ctx) {
-				return ctx.Err()
-			}
-			continue
-		case errors.As(err, &answer) && answer.Code == "busy":
-			if !backoff.Wait(ctx) {
-				return ctx.Err()
-			}
-			continue
+		case err != nil:
+			return err
 		}
+		// A server had answered, so patience starts again; a stream that is interrupted often is opened less often.
+		if !backoff.Wait(ctx) {
+			return ctx.Err()
+		}
+	}
+}
+
+func isBusy(err error) bool {
+	var answer *Error
+	return errors.As(err, &answer) && answer.Code == "busy"
+}
+
+// poll delivers the events that are stored after the one with seq after: errFinished where the run has no more.
+func (c *Client) poll(ctx context.Context, runID string, after *int64, deliver func(record.Event) error) error {
+	run, err := c.Run(ctx, runID)
+	if err != nil {
 		return err
 	}
+	events, err := c.Events(ctx, runID, *after)
+	if err != nil {
+		return err
+	}
+	for _, event := range events {
+		if err := deliver(event); err != nil {
+			return deliverError{err}
+		}
+		*after = event.Seq
+	}
+	if run.State.Final() && *after >= run.Seq {
+		return errFinished
+	}
+	return nil
 }
 
 func (c *Client) interrupted(reason error) {
