@@ -361,6 +361,21 @@ func TestUnknownStepWithoutAttemptsIsTriedAgainAndAFailedOneIsNot(t *testing.T) 
 	}
 }
 
+func TestAnUnsettledLastAttemptThatAnOperatorCallsFailedFailsItsNode(t *testing.T) {
+	w := newWorld(t, 2, strings.Replace(oneStep, "timeout: 1m", "timeout: 1m, on_unknown: retry, retry: {attempts: 2, backoff: 1s}", 1))
+	w.apply(policy.Admit{})
+	w.observe()
+	w.end("node-1", record.ActionFailed, record.CodeExit)
+	w.pass(2 * time.Second)
+	w.pass(90 * time.Second) // its agent is silent
+	if w.run.Unsettled != 1 {
+		t.Fatalf("%d unsettled", w.run.Unsettled)
+	}
+	w.apply(policy.Command{Command: record.Command{Verb: record.VerbResolve, Node: "node-1", State: record.NodeFailed, Reason: "it is down"}, Actor: "op"})
+	w.want("node-1", record.NodeFailed)
+	w.ended(record.RunFailed)
+}
+
 func TestNeverStartedActionIsSentAgainWithoutCostingAnAttempt(t *testing.T) {
 	w := newWorld(t, 1, oneStep)
 	w.apply(policy.Admit{})

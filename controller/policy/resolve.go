@@ -41,7 +41,6 @@ func (p *Plan) resolve(c Command) *record.RejectedError {
 		} else {
 			p.failedAttempt(n, e, a)
 		}
-		return nil
 	}
 	if n.rec.State == record.NodeUnknown {
 		p.resolveNode(n, c.State, cause)
