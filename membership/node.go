@@ -9,10 +9,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
 
 	"github.com/replicante-io/playbooks/internal/jsonkeys"
@@ -50,21 +50,29 @@ type Lag struct {
 	Unit  string  `json:"unit"`
 }
 
-const maxID = 255
+const maxID = 253
 
 // keysPrefix is where the node keys are.
 func keysPrefix(prefix string) string { return strings.TrimSuffix(prefix, "/") + "/clusters/" }
 
 func key(prefix, cluster, node string) string { return keysPrefix(prefix) + cluster + "/nodes/" + node }
 
-// ids is the reverse of key. It returns false for a key of another shape.
-func ids(prefix, key string) (cluster, node string, ok bool) {
-	parts := strings.Split(strings.TrimPrefix(key, keysPrefix(prefix)), "/")
-	if len(parts) != 3 || parts[1] != "nodes" || checkID(parts[0]) != nil || checkID(parts[2]) != nil {
-		return "", "", false
+// ids is the reverse of key. The error is why a key is not that of a node.
+func ids(prefix, key string) (cluster, node string, err error) {
+	parts := strings.SplitN(strings.TrimPrefix(key, keysPrefix(prefix)), "/", 3)
+	if len(parts) != 3 || parts[1] != "nodes" {
+		return "", "", errors.New("it does not end with clusters/<cluster_id>/nodes/<node_id>")
 	}
-	return parts[0], parts[2], true
+	if err := checkID(parts[0]); err != nil {
+		return "", "", fmt.Errorf("its cluster_id %w", err)
+	}
+	if err := checkID(parts[2]); err != nil {
+		return "", "", fmt.Errorf("its node_id %w", err)
+	}
+	return parts[0], parts[2], nil
 }
+
+var validID = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
 
 func checkID(id string) error {
 	switch {
@@ -72,12 +80,8 @@ func checkID(id string) error {
 		return errors.New("is empty")
 	case len(id) > maxID:
 		return fmt.Errorf("is longer than %d bytes", maxID)
-	case !utf8.ValidString(id):
-		return errors.New("is not UTF-8")
-	case strings.Contains(id, "/"):
-		return fmt.Errorf("%q has a slash", id)
-	case strings.ContainsFunc(id, func(r rune) bool { return unicode.IsControl(r) || unicode.IsSpace(r) }):
-		return fmt.Errorf("%q has a space or a control character", id)
+	case id == "." || id == ".." || !validID.MatchString(id):
+		return fmt.Errorf("%+q is not a valid id; an id has letters (a to z), digits, '.', '_' and '-', and is not '.' or '..'", id)
 	}
 	return nil
 }

@@ -37,7 +37,7 @@ type Watcher struct {
 	client     *clientv3.Client
 	prefix     string
 	log        hclog.Logger
-	unreadable map[string]bool // keys whose value cannot be read, which is logged once
+	unreadable map[string]bool // keys that are no node's, or whose value cannot be read, which is logged once
 }
 
 // NewWatcher returns a Watcher that does not watch yet.
@@ -71,11 +71,19 @@ func (w *Watcher) Run(ctx context.Context, deliver func(Update) error) error {
 	})
 }
 
-// change returns false for a key that is not a node's. logged are the keys that were already reported as unreadable.
+// change returns false for a key that is not a node's. logged are the keys that were already reported.
 func (w *Watcher) change(e *clientv3.Event, logged map[string]bool) (Change, bool) {
 	key := string(e.Kv.Key)
-	cluster, node, ok := ids(w.prefix, key)
-	if !ok {
+	cluster, node, err := ids(w.prefix, key)
+	if err != nil {
+		if e.Type == clientv3.EventTypeDelete {
+			delete(w.unreadable, key)
+			return Change{}, false
+		}
+		if !logged[key] {
+			w.log.Warn("a key among those of nodes is ignored: it is not that of a node", "key", key, "error", err)
+		}
+		w.unreadable[key] = true
 		return Change{}, false
 	}
 	gone := Change{Node: Node{ClusterID: cluster, NodeID: node}, Gone: true}

@@ -71,13 +71,29 @@ func snapshotThenChanges(t *testing.T, k *nodeKeys) {
 
 func otherPrograms(t *testing.T, k *nodeKeys) {
 	k.put("plain", `{"agent_url": "http://h/base/path", "start_ts": "2026-01-02T03:04:05Z", "new_field": [1], "attributes": {"n": 1}}`)
-	for _, other := range []string{"/clusters/orders", "/clusters/orders/nodes/", "/clusters/orders/nodes/a/b",
+	for _, other := range []string{"/clusters/orders", "/clusters/orders/nodes/", "/clusters/orders/nodes/a/b", "/clusters/orders/nodes/..", "/clusters/orders/nodes/.", "/clusters/orders/nodes/a$b.c", "/clusters/./nodes/a",
+		"/clusters/orders/nodes/" + strings.Repeat("x", 254),
 		"/clusters/orders/shards/a", "/clusters//nodes/a", "/elsewhere"} {
 		if _, err := k.etcd.Put(context.Background(), k.prefix+other, "{}"); err != nil {
 			t.Fatal(err)
 		}
 	}
-	k.watch().shows(map[string]membership.Node{"plain": {NodeID: "plain", ClusterID: "orders",
+	var out lockedBuffer
+	p := &receiver{t: t, nodes: map[string]membership.Node{}, changed: make(chan struct{})}
+	w := membership.NewWatcher(membership.WatcherConfig{Client: k.etcd, Prefix: k.prefix, Log: hclog.New(&hclog.LoggerOptions{Output: &out})})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- w.Run(ctx, p.take) }()
+	defer func() {
+		cancel()
+		<-done
+		for _, bad := range []string{"nodes/a/b", "nodes/..", "nodes/a$b.c", "clusters/./nodes/a"} {
+			if n := strings.Count(strings.ReplaceAll(out.String(), `"`, " "), bad+" "); n != 1 {
+				t.Errorf("%s was logged %d times: %s", bad, n, out.String())
+			}
+		}
+	}()
+	p.shows(map[string]membership.Node{"plain": {NodeID: "plain", ClusterID: "orders",
 		AgentURL: "http://h/base/path", StartTS: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
 		Attributes: map[string]any{"n": json.Number("1")}}})
 }

@@ -87,8 +87,8 @@ func checkID(s *source, key, id string) {
 	switch {
 	case id == "":
 		s.missing(key)
-	case !validID.MatchString(id):
-		s.invalid(key, "%+q is not a valid id; use at most 253 letters (a to z), digits, '.', '_' and '-'", id)
+	case id == "." || id == ".." || !validID.MatchString(id):
+		s.invalid(key, "%+q is not a valid id; use at most 253 letters (a to z), digits, '.', '_' and '-', and not '.' or '..' alone", id)
 	}
 }
 

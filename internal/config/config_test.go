@@ -226,6 +226,8 @@ func TestProblemsOfAnAgentFileHaveAPlace(t *testing.T) {
 	cases := []struct{ name, text, want string }{
 		{"no node", "etcd: {endpoints: [http://a:1]}", "node.id is missing; set it in "},
 		{"a slash", "node: {id: a/b, cluster: c}\netcd: {endpoints: [http://a:1]}", `the.yaml:1:8: node.id: "a/b" is not a valid id`},
+		{"dots as an id", "node: {id: .., cluster: c}\netcd: {endpoints: [http://a:1]}", `node.id: ".." is not a valid id`},
+		{"a dot as a cluster", "node: {id: a, cluster: .}\netcd: {endpoints: [http://a:1]}", `node.cluster: "." is not a valid id`},
 		{"an id with an invisible character", "node: {id: \"a\u200b\", cluster: c}\netcd: {endpoints: [http://a:1]}", `node.id: "a\u200b" is not a valid id`},
 		{"a cluster with a no-break space", "node: {id: a, cluster: \"c\u00a0\"}\netcd: {endpoints: [http://a:1]}", `"c\u00a0" is not a valid id`},
 		{"a missing space", head + "api: {listen:127.0.0.1:22160}\n", `the.yaml:3:7: "listen:127.0.0.1:22160" is a key without a value: a space is missing`},
