@@ -46,8 +46,7 @@ func (p *Plan) start(n *node, e *record.NodeStage, step *playbook.Step, args rec
 		ID:    record.ActionID(p.run.ID, n.rec.Node, e.Name, e.Pass, step.Name, attempt),
 		Stage: e.Name, Pass: e.Pass, Step: step.Name, Attempt: attempt,
 		Kind: step.Action, Args: args, AgentURL: n.fact.AgentURL, JournalID: n.fact.JournalID,
-		Term: p.run.Term, State: record.ActionSaved, StartTS: p.now, Timeout: step.Timeout.String(),
-		DeadlineTS: p.now.Add(max(p.Grace(), step.Timeout)), // until its agent has it
+		Term: p.run.Term, State: record.ActionSaved, StartTS: p.now, Timeout: step.Timeout.String(), DeadlineTS: p.now.Add(step.Timeout),
 	})
 	if larger(&n.rec, record.MaxRecord-startReserve) {
 		n.rec.Actions = n.rec.Actions[:len(n.rec.Actions)-1]
