@@ -145,8 +145,8 @@ func (d *dispatcher) tryDeliver(ctx context.Context) (done, follow bool) {
 			return true, false
 		}
 	}
-	if done, known := d.identify(ctx); !known {
-		return done, false
+	if d.identify(ctx) {
+		return true, false
 	}
 	failpoint.Point(failpoint.Sending)
 	action, err := d.post(ctx)

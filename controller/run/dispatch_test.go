@@ -268,12 +268,12 @@ func TestAnActionIsSentToNoAgentOfAnotherNode(t *testing.T) {
 		sent    bool
 		want    record.ActionState
 	}{
-		"of the node":          {says("n"), "", false, record.ActionDone},
-		"without a name":       {says(""), "", false, record.ActionDone},
-		"of another node":      {says("g1"), "", false, record.ActionFailed},
-		"moved since":          {says("g1"), "", true, record.ActionUnknown},
-		"fenced by a journal":  {says("g1"), "j", false, record.ActionDone},
-		"that does not answer": {func() (wire.NodeInfo, error) { return wire.NodeInfo{}, errors.New("status 500") }, "", false, record.ActionFailed},
+		"of the node":         {says("n"), "", false, record.ActionDone},
+		"without a name":      {says(""), "", false, record.ActionDone},
+		"of another node":     {says("g1"), "", false, record.ActionFailed},
+		"moved since":         {says("g1"), "", true, record.ActionUnknown},
+		"fenced by a journal": {says("g1"), "j", false, record.ActionDone},
+		"that does not say":   {func() (wire.NodeInfo, error) { return wire.NodeInfo{}, errors.New("status 500") }, "", false, record.ActionDone},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			posted := false

@@ -160,7 +160,7 @@ func journalDeleted(in *installation) {
 	agent.Kill()
 	in.must(os.RemoveAll(filepath.Join(in.Dir, "agent-"+node)))
 	in.must(agent.Start(in.t.Context()))
-	run = in.awaitEnd(run.ID, 60*time.Second)
+	in.await("the run has ended", 60*time.Second, func() bool { run = in.readRun(run.ID); return run.EndTS != nil })
 	last := in.lastAction(run.ID, node)
 	if last.ID != action.ID || last.State != record.ActionUnknown || run.State != record.RunFailed {
 		in.t.Errorf("the run ended %s, the action is %+v", run.State, last)
@@ -178,6 +178,7 @@ func journalDeleted(in *installation) {
 	if err != nil || resolved.Unsettled != 0 || resolved.Counts[record.NodeDone] != len(in.Nodes) {
 		in.t.Errorf("after resolve its nodes are %v with %d unsettled, %v", resolved.Counts, resolved.Unsettled, err)
 	}
+	in.awaitEnd(run.ID, 20*time.Second)
 	// The key of the killed agent keeps the new journal out until its lease has ended.
 	in.await("the new journal is known", 20*time.Second, func() bool {
 		known, err := in.client.Node(in.t.Context(), in.Cluster, node)
