@@ -27,8 +27,8 @@ const (
 	keepEvery = 30 * time.Second
 )
 
-// askNode fills in what the node's agent says now. What could not be had is absent. Called is when the agent was called last; zero while
-// this process cannot call any.
+// askNode fills in what the node's agent says now. What could not be had is absent. Called is since when the agent is being called;
+// nil while this process cannot call any.
 func (v *Inventory) askNode(ctx context.Context, n *record.Node, called *atomic.Pointer[time.Time]) {
 	timeout := timeoutOf(n)
 	info, err := v.nodeInfo(ctx, n.AgentURL, timeout, called)
@@ -121,10 +121,11 @@ func (v *Inventory) nodeInfo(ctx context.Context, url string, timeout time.Durat
 		call, cancel := context.WithTimeout(ctx, timeout)
 		info, err := v.Agents.NodeInfo(call, url)
 		cancel()
-		if errors.Is(err, wire.ErrCannotCall) && backoff.Wait(ctx) {
-			called.Store(nil)
-			begun = time.Now()
-			continue
+		if errors.Is(err, wire.ErrCannotCall) {
+			if called.Store(nil); backoff.Wait(ctx) {
+				begun = time.Now()
+				continue
+			}
 		}
 		if err == nil || !errors.Is(err, wire.ErrNotSent) || errors.Is(err, wire.ErrBadURL) || time.Since(begun) > refusedPatience || !backoff.Wait(ctx) {
 			return info, err

@@ -11,12 +11,13 @@ import (
 )
 
 const (
-	// firstPatience is how long a look waits for an agent, and slowPatience for one that took so long before: that many times as long.
+	// firstPatience is how long a look waits for an agent; where its last answer took longer than half of that, it waits slowPatience
+	// times as long as that took.
 	firstPatience = 3 * time.Second
 	slowPatience  = 2
 	// silentPatience is how long it waits for one that has not answered to the end of its last question.
 	silentPatience = 500 * time.Millisecond
-	// lookEvery is how exactly the patience is measured.
+	// lookEvery is how often it is looked whether a question could be put.
 	lookEvery = 50 * time.Millisecond
 )
 

@@ -83,6 +83,35 @@ func TestASlowAgentIsWaitedForOnceItIsKnown(t *testing.T) {
 	})
 }
 
+// busyAgents cannot be called for a while, as from a process without a free file descriptor.
+type busyAgents struct {
+	slowAgents
+	until time.Time
+}
+
+func (b busyAgents) NodeInfo(ctx context.Context, url string) (wire.NodeInfo, error) {
+	if time.Now().Before(b.until) {
+		return wire.NodeInfo{}, wire.ErrCannotCall
+	}
+	return b.slowAgents.NodeInfo(ctx, url)
+}
+
+func TestNoNodeIsUnreachableBecauseThisReplicaCannotCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		agents := slowAgents{"one": time.Millisecond, "two": time.Millisecond}
+		look := lookAt(agents)
+		look.inventory.Agents = busyAgents{agents, time.Now().Add(time.Minute)}
+		for _, name := range []string{"one", "two"} {
+			look.inventory.took[record.NodeKey{Cluster: "c", Node: name}] = silentPatience
+		}
+		for _, n := range look.Round(t.Context(), []string{"one", "two"}) {
+			if n.Status != record.StatusHealthy {
+				t.Errorf("%+v", n)
+			}
+		}
+	})
+}
+
 func TestANodeThatIsAskedAloneIsWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		look := lookAt(slowAgents{"slow": 14 * time.Second})
