@@ -177,7 +177,7 @@ type Action struct {
 	StartTS    time.Time   `json:"start_ts"` // when it was saved
 	FinishTS   *time.Time  `json:"finish_ts,omitempty"`
 
-	// Timeout is that of the attempt, from when its agent has it; its agent is told. DeadlineTS is when the run stops waiting for it,
+	// Timeout is that of the attempt, and begins again when its agent is known to have it; its agent is told. DeadlineTS is when the run stops waiting for it,
 	// CancelUntil when it stops waiting for the answer to its cancel.
 	Timeout     string     `json:"timeout"`
 	DeadlineTS  time.Time  `json:"deadline_ts"`

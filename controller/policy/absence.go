@@ -46,7 +46,8 @@ func (p *Plan) forgiveStage(st *record.RunStage, absence time.Duration) {
 }
 
 func (p *Plan) forgiveNode(n *node, absence time.Duration) {
-	if a := n.lastAction(); a != nil && a.State.InFlight() {
+	if n.acts() {
+		a := n.lastAction()
 		end := &a.DeadlineTS
 		if a.State == record.ActionCancelling {
 			end = a.CancelUntil

@@ -19,11 +19,8 @@ func (p *Plan) finish(outcome record.RunState) bool {
 	return true
 }
 
-// endRun ends the run, with the nodes that have not ended.
+// endRun ends the run, of which all nodes have ended.
 func (p *Plan) endRun(outcome record.RunState) {
-	for _, name := range p.names {
-		p.finishNode(p.nodes[name], outcome)
-	}
 	for i := range p.run.Stages {
 		p.finishStage(&p.run.Stages[i], outcome)
 	}

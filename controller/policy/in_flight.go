@@ -29,10 +29,11 @@ func (p *Plan) inFlightWait() *record.Wait {
 	named := []any{}
 	var until time.Time
 	for _, name := range p.names {
-		a := p.nodes[name].lastAction()
-		if a == nil || !a.State.InFlight() {
+		n := p.nodes[name]
+		if !n.acts() {
 			continue
 		}
+		a := n.lastAction()
 		if len(named) < maxInFlightNamed {
 			named = append(named, map[string]any{"node": name, "step": a.Step})
 		}
@@ -61,8 +62,7 @@ func (p *Plan) allInFlight(named any) bool {
 	for _, item := range items {
 		one, _ := item.(map[string]any)
 		name, _ := one["node"].(string)
-		n := p.nodes[name]
-		if n == nil || n.lastAction() == nil || !n.lastAction().State.InFlight() {
+		if n := p.nodes[name]; n == nil || !n.acts() {
 			return false
 		}
 	}

@@ -1,8 +1,9 @@
 package policy
 
 import (
-	"github.com/replicante-io/playbooks/record"
 	"time"
+
+	"github.com/replicante-io/playbooks/record"
 )
 
 // Input is what a plan is told.
@@ -31,7 +32,7 @@ type Facts struct {
 	Nodes []record.Node
 }
 
-// Accepted reports that an agent has taken an action: only now its timeout begins.
+// Accepted reports that an agent has taken an action: now its timeout begins again.
 type Accepted struct{ Node, ActionID string }
 
 // Ended reports how an action ended: DONE, FAILED, or UNKNOWN when that cannot be known. An UNKNOWN action that may still run is

@@ -27,11 +27,7 @@ func (p *Plan) refuse() {
 // endRefused ends what the store has refused. A node whose action may still run ends with it.
 func (p *Plan) endRefused() {
 	for _, name := range slices.Sorted(maps.Keys(p.config.Refused.Nodes)) {
-		n := p.nodes[name]
-		if n == nil {
-			continue
-		}
-		if a := n.lastAction(); a == nil || !a.State.InFlight() && !a.Unsettled {
+		if n := p.nodes[name]; n != nil && !n.acts() && !n.rec.Unsettled() {
 			p.endNode(n, record.NodeFailed, notStorable(n.refused))
 		}
 	}
@@ -41,6 +37,9 @@ func (p *Plan) endRefused() {
 	reason := notStorable(p.config.Refused.Run)
 	if p.run.State == record.RunPending || p.run.State == record.RunPendingApprove {
 		p.run.Error = reason
+		for _, name := range p.names {
+			p.finishNode(p.nodes[name], record.RunFailed)
+		}
 		p.endRun(record.RunFailed)
 		return
 	}

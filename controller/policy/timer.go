@@ -98,7 +98,8 @@ func (p *Plan) earliest(at *time.Time, t time.Time) *time.Time {
 // nodeDeadline is when the node has to be looked at by its record; nil for never.
 func (p *Plan) nodeDeadline(n *node) *time.Time {
 	var at *time.Time
-	if a := n.lastAction(); a != nil && a.State.InFlight() {
+	if n.acts() {
+		a := n.lastAction()
 		if a.State == record.ActionCancelling {
 			at = p.earliest(at, *a.CancelUntil)
 		} else {
