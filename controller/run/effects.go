@@ -117,9 +117,9 @@ func (r *Runner) Members(complete bool, present []record.Node, gone []string) {
 	r.mailbox.Members(complete, present, gone)
 }
 
-// Post gives the run an operator's command before it runs, and returns what waits for the answer.
-func (r *Runner) Post(ctx context.Context, command policy.Command) (wait func(ctx context.Context) (record.Run, error)) {
-	p := post{input: command, answer: make(chan answer, 1)}
+// Post gives the run what an operator wants, also before it runs, and returns what waits for the answer.
+func (r *Runner) Post(ctx context.Context, input policy.Input) (wait func(ctx context.Context) (record.Run, error)) {
+	p := post{input: input, answer: make(chan answer, 1)}
 	err := r.mailbox.Put(ctx, p)
 	return func(ctx context.Context) (record.Run, error) {
 		if err != nil {
@@ -132,21 +132,13 @@ func (r *Runner) Post(ctx context.Context, command policy.Command) (wait func(ct
 // Command tells the run what an operator wants, and returns the run once that is committed. A command that the run's state does not
 // allow is a *record.RejectedError. ErrClosed means that the runner has ended first.
 func (r *Runner) Command(ctx context.Context, command policy.Command) (record.Run, error) {
-	p := post{input: command, answer: make(chan answer, 1)}
-	if err := r.mailbox.Put(ctx, p); err != nil {
-		return record.Run{}, err
-	}
-	return p.wait(ctx)
+	return r.Post(ctx, command)(ctx)
 }
 
 // Forget has what may still run on a node written off, and returns once that is committed: an operator forgets the node. ErrClosed
 // means that the runner has ended first.
 func (r *Runner) Forget(ctx context.Context, node, actor string) error {
-	p := post{input: policy.Forgotten{Node: node, Actor: actor}, answer: make(chan answer, 1)}
-	if err := r.mailbox.Put(ctx, p); err != nil {
-		return err
-	}
-	_, err := p.wait(ctx)
+	_, err := r.Post(ctx, policy.Forgotten{Node: node, Actor: actor})(ctx)
 	return err
 }
 
