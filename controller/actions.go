@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/replicante-io/playbooks/internal/yamltree"
+	"github.com/replicante-io/playbooks/internal/spelling"
 	"github.com/replicante-io/playbooks/playbook"
 	"github.com/replicante-io/playbooks/record"
 )
@@ -147,7 +147,7 @@ func meantAction(action string, answers map[string][]string) string {
 	if kind := kinds[actionName(action)]; kind != "" {
 		return kind
 	}
-	return kinds[yamltree.Nearest(actionName(action), names)]
+	return kinds[spelling.Nearest(actionName(action), names)]
 }
 
 // actionName is an action without its prefix.

@@ -13,6 +13,7 @@ import (
 	"cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/common/types"
 
+	"github.com/replicante-io/playbooks/internal/spelling"
 	"github.com/replicante-io/playbooks/internal/yamltree"
 	"github.com/replicante-io/playbooks/record"
 )
@@ -196,7 +197,7 @@ func (s *scope) unknownName(text, name string, k want) string {
 	known := []string{"params", "run", "node", "nodes", "results"}
 	if regexp.MustCompile(`\b` + regexp.QuoteMeta(name) + `\s*\(`).MatchString(text) {
 		message := "unknown function " + yamltree.Quote(name)
-		if near := yamltree.Nearest(name, slices.Sorted(maps.Keys(s.cluster.Functions()))); near != "" {
+		if near := spelling.Nearest(name, slices.Sorted(maps.Keys(s.cluster.Functions()))); near != "" {
 			message += "; did you mean " + near + "?"
 		}
 		return message

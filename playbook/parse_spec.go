@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/replicante-io/playbooks/internal/spelling"
 	"github.com/replicante-io/playbooks/internal/yamltree"
 	"github.com/replicante-io/playbooks/record"
 )
@@ -51,7 +52,7 @@ func (w *walk) constant(o *yamltree.Object, key, want string) bool {
 		return !v.Given() || ok
 	}
 	w.Add(v, yamltree.CodeBadValue, "must be %s, not %s", want, yamltree.Quote(text))
-	return yamltree.Nearest(text, []string{want}) != "" || strings.HasPrefix(text, strings.SplitAfter(want, "/")[0])
+	return spelling.Nearest(text, []string{want}) != "" || strings.HasPrefix(text, strings.SplitAfter(want, "/")[0])
 }
 
 const (

@@ -15,7 +15,7 @@ const module = "github.com/replicante-io/playbooks/"
 // allowed lists, for each package of ours, the packages of ours that it may import. A package that is not listed follows its
 // nearest parent that is.
 var allowed = map[string][]string{
-	"playbook":           {"internal/yamltree", "record"},
+	"playbook":           {"internal/spelling", "internal/yamltree", "record"},
 	"record":             {},
 	"election":           {"internal/etcd", "internal/failpoint", "internal/transport"},
 	"membership":         {"internal/etcd", "internal/jsonkeys"},
@@ -30,12 +30,12 @@ var allowed = map[string][]string{
 	"controller/run":     {"agent/wire", "controller/policy", "controller/cluster", "internal/failpoint", "internal/jsonkeys", "internal/retry", "record", "store"},
 	"controller/cluster": {"agent/wire", "internal/retry", "membership", "record", "store"},
 	"controller": {"agent/wire", "controller/cluster", "controller/policy", "controller/run", "internal/failpoint", "internal/idempotency",
-		"internal/retry", "internal/yamltree", "membership", "playbook", "record", "store"},
+		"internal/retry", "internal/spelling", "membership", "playbook", "record", "store"},
 	"api":                  {"election", "internal/failpoint", "internal/idempotency", "internal/jsonkeys", "internal/retry", "internal/transport", "membership", "playbook", "record", "store"},
 	"api/client":           {"internal/retry", "internal/transport", "record"},
 	"api/apitest":          {"api", "election", "internal/idempotency", "internal/transport", "playbook", "record", "store", "store/storetest"}, // for tests of its clients
 	"internal/config":      {"internal/yamltree"},
-	"internal/yamltree":    {"record"},
+	"internal/yamltree":    {"internal/spelling", "record"},
 	"internal/testenv":     {"tests/robustness/cluster"},
 	"internal/etcd":        {"internal/failpoint", "internal/retry"},
 	"internal/failpoint":   {},
@@ -43,6 +43,7 @@ var allowed = map[string][]string{
 	"internal/imports":     {},
 	"internal/jsonkeys":    {},
 	"internal/retry":       {},
+	"internal/spelling":    {},
 	"internal/systemd":     {"internal/transport"},
 	"internal/transport":   {"internal/failpoint"},
 	"internal/version":     {},

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/replicante-io/playbooks/internal/spelling"
 )
 
 // String reads a string of at most limit characters that all YAML parsers read as one. If v is not given it is "", without a problem.
@@ -127,7 +129,7 @@ func Choice[T ~string](r *Reader, v Value, choices ...T) (choice T, ok bool) {
 	}
 	if !slices.Contains(known, v.Text()) {
 		hint := ""
-		if near := Nearest(v.Text(), known); near != "" {
+		if near := spelling.Nearest(v.Text(), known); near != "" {
 			hint = "; did you mean " + near + "?"
 		}
 		r.Add(v, CodeBadValue, "must be one of %s, not %s%s", strings.Join(known, ", "), Quote(v.Text()), hint)

@@ -1,7 +1,6 @@
 package yamltree_test
 
 import (
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -9,19 +8,6 @@ import (
 
 	"github.com/replicante-io/playbooks/internal/yamltree"
 )
-
-func TestNearestFindsTheWordThatWasMeant(t *testing.T) {
-	known := []string{"max_failures", "max_unavailable", "order_by", "batch", "steps", "by"}
-	for word, want := range map[string]string{
-		"maxFailures": "max_failures", "max-failures": "max_failures", "MAX_FAILURES": "max_failures", "max_failure": "max_failures",
-		"btach": "batch", "step": "steps", "order": "order_by",
-		"foo": "", "": "", "on": "", "x": "", strings.Repeat("batch", 20): "",
-	} {
-		if got := yamltree.Nearest(word, known); got != want {
-			t.Errorf("nearest to %q is %q, want %q", word, got, want)
-		}
-	}
-}
 
 func TestALoadedValueIsTheValueThatWasGiven(t *testing.T) {
 	scalar := rapid.OneOf(rapid.Just[any](nil), rapid.Map(rapid.Bool(), func(b bool) any { return b }),
