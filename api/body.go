@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"regexp"
 	"strconv"
-	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
 
@@ -82,14 +81,14 @@ func (w *bodyWalk) value(place string, depth int) string {
 		return badNumber(place, t)
 	case json.Delim:
 		if depth > maxBodyDepth {
-			return fmt.Sprintf("%s is nested more than %d levels deep", short(place), record.MaxDepth)
+			return fmt.Sprintf("%s is nested more than %d levels deep", shorten(place), record.MaxDepth)
 		}
 		for i := 0; w.decoder.More(); i++ {
 			inner := fmt.Sprintf("%s[%d]", place, i)
 			if t == '{' {
 				key, raw := w.token()
 				name, _ := key.(string)
-				if reason := badText("a key of "+short(place), name, raw); reason != "" {
+				if reason := badText("a key of "+shorten(place), name, raw); reason != "" {
 					return reason
 				}
 				inner = place + "." + name
@@ -110,10 +109,10 @@ func (w *bodyWalk) value(place string, depth int) string {
 // badText is what is wrong with a text, which raw is as JSON.
 func badText(place, text string, raw []byte) string {
 	if err := record.CheckText(text); err != nil {
-		return short(place) + " " + err.Error()
+		return shorten(place) + " " + err.Error()
 	}
 	if halfSurrogate(raw) {
-		return short(place) + ` has half of a surrogate pair, such as \ud800, which is no character`
+		return shorten(place) + ` has half of a surrogate pair, such as \ud800, which is no character`
 	}
 	return ""
 }
@@ -147,23 +146,14 @@ func halfSurrogate(raw []byte) bool {
 var wholeNumber = regexp.MustCompile(`^-?[0-9]+$`)
 
 func badNumber(place string, number json.Number) string {
-	text := short(number.String())
+	text := shorten(number.String())
 	if _, err := number.Float64(); err != nil {
-		return short(place) + ": " + text + " is too large for a number"
+		return shorten(place) + ": " + text + " is too large for a number"
 	}
 	if _, err := strconv.ParseInt(number.String(), 10, 64); err != nil && wholeNumber.MatchString(number.String()) {
-		return short(place) + ": " + text + " is too large for an integer (64 bits); quote it if it is a text"
+		return shorten(place) + ": " + text + " is too large for an integer (64 bits); quote it if it is a text"
 	}
 	return ""
-}
-
-// short is a place, or a value, in a message.
-func short(text string) string {
-	const most = 120
-	if len(text) > most {
-		text = strings.ToValidUTF8(text[:most], "") + "…"
-	}
-	return text
 }
 
 // checkReason rejects a reason that is too long.

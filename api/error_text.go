@@ -18,19 +18,23 @@ func errorText(e *record.Error) string {
 		return e.Message
 	}
 	v := values(e.Data)
-	if text := errorTexts[e.Code]; text != nil {
-		return text(v) + stderrText(v) + laterText(v)
+	text := ""
+	if of := errorTexts[e.Code]; of != nil {
+		text = of(v)
+	} else if of := outcomeTexts[e.Code]; of != nil {
+		text = of(v)
+	} else if text = v.text("message"); text == "" { // else it is an agent's own code
+		return e.Code + optional(": ", rawText(e.Data))
 	}
-	if text := outcomeTexts[e.Code]; text != nil {
-		return text(v) + stderrText(v) + laterText(v)
+	return text + stderrText(v) + laterText(v)
+}
+
+// rawText is the data of an error whose code this version does not know.
+func rawText(data record.Document) string {
+	if len(data) == 0 {
+		return ""
 	}
-	if message := v.text("message"); message != "" { // an agent's own code
-		return message + stderrText(v) + laterText(v)
-	}
-	if len(e.Data) > 0 {
-		return fmt.Sprintf("%s: %v", e.Code, map[string]any(e.Data))
-	}
-	return e.Code
+	return fmt.Sprint(map[string]any(data))
 }
 
 // nodeErrorText is errorText where the step of an action is not named beside it.

@@ -5,7 +5,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -25,16 +24,7 @@ func TestAnAgentThatDoesNotReachItselfAtItsURLSaysSo(t *testing.T) {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var output log
-	command := exec.Command(os.Args[0], "--config", file)
-	command.Env, command.Stderr = append(os.Environ(), asProgram+"=1"), &output
-	if err := command.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = command.Process.Kill()
-		_ = command.Wait()
-	})
+	_, output := launch(t, file)
 	const warning = "the agent does not reach itself at api.advertise"
 	known := func() record.Node {
 		nodes, err := p.api.Nodes(t.Context(), "advertised")

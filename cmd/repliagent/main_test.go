@@ -69,16 +69,7 @@ func TestAHangupReadsTheLogLevelAgainAndEndsNothing(t *testing.T) {
 		}
 	}
 	configure("error")
-	var output log
-	command := exec.Command(os.Args[0], "--config", file)
-	command.Env, command.Stderr = append(os.Environ(), asProgram+"=1"), &output
-	if err := command.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = command.Process.Kill()
-		_ = command.Wait()
-	})
+	command, output := launch(t, file)
 	agents := client.New(client.Config{})
 	id := "6f2c6a5e-6d8c-4c51-9b8e-0f4b1c1d2e3f"
 	eventually(t, "the action is accepted", func() bool {
@@ -99,4 +90,20 @@ func TestAHangupReadsTheLogLevelAgainAndEndsNothing(t *testing.T) {
 	if action, err := agents.Get(t.Context(), url, id, 20*time.Second); err != nil || action.State.Phase != wire.PhaseDone {
 		t.Errorf("the action: %+v, %v", action, err)
 	}
+}
+
+// launch starts the program for one test, and returns what it logs.
+func launch(t *testing.T, config string) (*exec.Cmd, *log) {
+	t.Helper()
+	output := &log{}
+	command := exec.Command(os.Args[0], "--config", config)
+	command.Env, command.Stderr = append(os.Environ(), asProgram+"=1"), output
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = command.Process.Kill()
+		_ = command.Wait()
+	})
+	return command, output
 }

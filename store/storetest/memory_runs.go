@@ -50,7 +50,7 @@ func (m *Memory) Commit(ctx context.Context, term int64, commit record.Commit) e
 		stored := run.run
 		switch {
 		case stored.Term > term:
-			return fmt.Errorf("term %d has claimed run %s, this is term %d: %w", stored.Term, stored.ID, term, store.ErrStaleTerm)
+			return staleTerm(stored, term)
 		case stored.CommitID == commit.ID:
 			return nil
 		}
@@ -100,7 +100,7 @@ func (m *Memory) Claim(ctx context.Context, term int64, runID string) (record.Ru
 			return err
 		}
 		if run.run.Term > term {
-			return fmt.Errorf("term %d has claimed run %s, this is term %d: %w", run.run.Term, runID, term, store.ErrStaleTerm)
+			return staleTerm(run.run, term)
 		}
 		run.run.Term = term
 		run.run.Rev++
@@ -123,7 +123,7 @@ func (m *Memory) SetWaiting(ctx context.Context, term int64, runID string, wait 
 		case err != nil:
 			return err
 		case run.run.Term > term:
-			return fmt.Errorf("term %d has claimed run %s, this is term %d: %w", run.run.Term, runID, term, store.ErrStaleTerm)
+			return staleTerm(run.run, term)
 		}
 		run.run.Waiting = &wait
 		return nil
@@ -138,7 +138,7 @@ func (m *Memory) StampFinished(ctx context.Context, term int64, runID string) er
 		case err != nil:
 			return err
 		case run.run.Term > term:
-			return fmt.Errorf("term %d has claimed run %s, this is term %d: %w", run.run.Term, runID, term, store.ErrStaleTerm)
+			return staleTerm(run.run, term)
 		case run.run.FinishTS == nil:
 			return fmt.Errorf("run %s is not finished: %w", runID, store.ErrConflict)
 		}
@@ -282,4 +282,8 @@ func (m *Memory) Delete(runID string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.runs, runID)
+}
+
+func staleTerm(run record.Run, term int64) error {
+	return fmt.Errorf("term %d has claimed run %s, this is term %d: %w", run.Term, run.ID, term, store.ErrStaleTerm)
 }
