@@ -109,7 +109,7 @@ func (p *Plan) endAction(n *node, a *record.Action, in Ended) {
 	case record.ActionDone:
 		p.passStep(n, e)
 	case record.ActionFailed:
-		if in.Error != nil && in.Error.Code == record.CodeCancelled && p.run.State == record.RunCancelling {
+		if in.Error != nil && in.Error.Code == record.CodeCancelled && p.run.State == record.RunCancelling && p.ending() {
 			p.endNode(n, record.NodeCancelled, a.Error)
 			return
 		}

@@ -80,7 +80,7 @@ func backoff(retry playbook.Retry, failed int) time.Duration {
 func (p *Plan) unknownEnd(n *node, e *record.NodeStage, a *record.Action) {
 	step := &p.stageSpec().steps[e.Step]
 	switch {
-	case p.run.State == record.RunCancelling:
+	case p.run.State == record.RunCancelling && p.ending():
 		p.endNode(n, record.NodeUnknown, a.Error)
 	case step.OnUnknown == playbook.UnknownHealth:
 		p.startVerifying(n, e)

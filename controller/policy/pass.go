@@ -14,6 +14,8 @@ type pass struct {
 	number int // from 1 per kind
 	stages []passStage
 	limits limits
+	// afterOutcome is true for a pass that runs although the outcome of the run is decided.
+	afterOutcome bool
 	// takesPart reports whether a node that is not done with the run belongs to the pass.
 	takesPart func(*record.RunNode) bool
 }
@@ -140,8 +142,22 @@ func (p *Plan) takesPart(n *node) bool {
 	return false
 }
 
-// endPass begins a pass of the nodes that appeared since, or ends the run.
-func (p *Plan) endPass() bool {
+// nextPass begins the pass that follows the one that the run is in, or ends the run. Either the pass has gone through all its stages, or the
+// outcome of the run is decided and nothing is in flight.
+func (p *Plan) nextPass() bool {
+	if p.run.Outcome == "" && p.admitNewcomers() {
+		p.beginPass(newcomersPass(p.spec, p.passesOf(record.PassNewcomers)+1))
+		return true
+	}
+	outcome := p.run.Outcome
+	if outcome == "" {
+		outcome = record.RunDone
+	}
+	return p.finish(outcome)
+}
+
+// admitNewcomers has the nodes that appeared since take part, and reports whether there are any.
+func (p *Plan) admitNewcomers() bool {
 	newcomers := false
 	for _, name := range p.names {
 		n := p.nodes[name]
@@ -150,15 +166,21 @@ func (p *Plan) endPass() bool {
 			newcomers = true
 		}
 	}
-	if !newcomers {
-		return p.finish(record.RunDone)
+	return newcomers
+}
+
+// passesOf is how many passes of a kind there have been.
+func (p *Plan) passesOf(kind record.PassKind) int {
+	passes := 0
+	if p.pass.kind == kind {
+		passes = p.pass.number
 	}
-	number := 1
-	if p.pass.kind == record.PassNewcomers {
-		number = p.pass.number + 1
+	for i := range p.run.Stages {
+		if st := &p.run.Stages[i]; st.Pass == kind {
+			passes = max(passes, st.PassNumber)
+		}
 	}
-	p.beginPass(newcomersPass(p.spec, number))
-	return true
+	return passes
 }
 
 func (p *Plan) beginPass(next pass) {

@@ -6,8 +6,16 @@ import (
 
 // progresses reports whether the run takes decisions about its stages in its state.
 func (p *Plan) progresses() bool {
-	return p.run.State == record.RunRunning || p.run.State == record.RunCancelling
+	switch p.run.State {
+	case record.RunRunning, record.RunCancelling, record.RunRollingBack:
+		return true
+	}
+	return false
 }
+
+// ending reports whether nothing more of the run's pass starts: the outcome of the run is decided, and the pass is none that runs then, or is
+// stopped as well.
+func (p *Plan) ending() bool { return p.run.Outcome != "" && (!p.pass.afterOutcome || p.run.Kill) }
 
 // progress takes one decision about the run as a whole, and reports whether it did.
 func (p *Plan) progress() bool {
@@ -22,7 +30,7 @@ func (p *Plan) progress() bool {
 		return true
 	case !p.progresses():
 		return false
-	case p.run.Outcome == "":
+	case !p.ending():
 		return p.progressStage()
 	case p.inFlight > 0:
 		return false
@@ -30,7 +38,7 @@ func (p *Plan) progress() bool {
 	if g := p.groupAtGate(); g != nil && p.run.Outcome == record.RunFailed {
 		return p.gate(g)
 	}
-	return p.finish(p.run.Outcome)
+	return p.nextPass()
 }
 
 // groupAtGate is a group with nodes that passed all steps and wait for its gate; nil when there is none.

@@ -47,7 +47,7 @@ func (p *Plan) stageOpen() bool {
 func (p *Plan) progressStage() bool {
 	switch {
 	case p.stage() == nil:
-		return p.endPass()
+		return p.nextPass()
 	case !p.stageOpen():
 		return p.openStage()
 	case p.exceeded():
@@ -74,7 +74,7 @@ func (p *Plan) openStage() bool {
 	spec, st := p.stageSpec(), p.stage()
 	targets, others, undecided, ok := p.targets()
 	if !ok {
-		return p.run.Outcome != ""
+		return p.ending()
 	}
 	p.cancelRequest(p.stageKey(ForTargets, nil))
 	started := p.now

@@ -7,9 +7,14 @@ import (
 	"github.com/replicante-io/playbooks/record"
 )
 
+// mayAct reports whether the run is in a state in which steps start and what was done is verified.
+func (p *Plan) mayAct() bool {
+	return !p.ending() && (p.run.State == record.RunRunning || p.pass.afterOutcome && p.progresses())
+}
+
 // mayStart reports whether anything may start now.
 func (p *Plan) mayStart() bool {
-	return p.run.State == record.RunRunning && p.run.Outcome == "" && !p.exceeded()
+	return p.mayAct() && !p.exceeded()
 }
 
 // attend looks after what a node waits for, and is false when a step of it may start.

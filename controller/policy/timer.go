@@ -64,14 +64,14 @@ func (p *Plan) wakeNodes() {
 
 // timerMode is what of the run decides which timers matter.
 type timerMode struct {
-	starts  bool
-	state   record.RunState
-	outcome record.RunState
+	starts bool
+	acts   bool
+	state  record.RunState
 }
 
 // updateTimers recomputes the timers of the nodes that were looked at, and those of all nodes where others matter now.
 func (p *Plan) updateTimers() {
-	if mode := (timerMode{p.mayStart(), p.run.State, p.run.Outcome}); mode != p.mode {
+	if mode := (timerMode{p.mayStart(), p.mayAct(), p.run.State}); mode != p.mode {
 		p.mode = mode
 		for _, n := range p.nodes {
 			p.timers.set(n, p.nodeDeadline(n))
@@ -126,7 +126,7 @@ func (p *Plan) waitMatters(e *record.NodeStage) bool {
 	case record.NodeStageBackoff, record.NodeStageReady:
 		return p.mayStart()
 	case record.NodeStageVerifying:
-		return p.run.State == record.RunRunning && p.run.Outcome == ""
+		return p.mayAct()
 	case record.NodeStageSettling:
 		return p.run.State != record.RunPaused
 	}

@@ -17,7 +17,7 @@ func (p *Plan) startVerifying(n *node, e *record.NodeStage) {
 
 // verify lets a node past its UNKNOWN step once it is healthy and its agent has said that the action has ended.
 func (p *Plan) verify(n *node, e *record.NodeStage) {
-	if p.run.Outcome != "" || p.run.State != record.RunRunning {
+	if !p.mayAct() {
 		return
 	}
 	health, key := p.stageSpec().Health, nodeKey(ForVerifying, n)

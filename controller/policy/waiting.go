@@ -83,7 +83,7 @@ func (p *Plan) currentWait() *record.Wait {
 		return &record.Wait{For: record.WaitPause, Since: p.now, Data: data}
 	case len(p.silent) > 0:
 		return p.silentWait()
-	case p.inFlight > 0 && (p.run.State == record.RunPausing || p.run.Outcome != ""):
+	case p.inFlight > 0 && (p.run.State == record.RunPausing || p.ending()):
 		return p.inFlightWait()
 	}
 	if wait := p.stageWait(); wait != nil {
@@ -133,7 +133,7 @@ func (p *Plan) unsettledWait() *record.Wait {
 // stageWait is what keeps the open stage, or a group of it.
 func (p *Plan) stageWait() *record.Wait {
 	st := p.stage()
-	if st == nil || p.run.Outcome != "" && p.run.Outcome != record.RunFailed {
+	if st == nil || p.ending() && p.run.Outcome != record.RunFailed {
 		return nil
 	}
 	if st.Waiting != nil {
