@@ -20,9 +20,10 @@ func (s *server) registerCommands() {
 	register(s, write(operation(record.VerbCancel, "Cancel a run")), s.cancel)
 	register(s, write(huma.Operation{OperationID: "resolve-node", Method: http.MethodPost,
 		Path: "/runs/{id}/nodes/{node}/resolve", Summary: "Resolve a node whose state is UNKNOWN"}), s.resolve)
-	for _, verb := range []record.Verb{record.VerbApprove, record.VerbReject, record.VerbRetry} {
-		register(s, operation(verb, "Not supported yet"), notSupported)
-	}
+	register(s, write(operation(record.VerbApprove, "Approve a run, or a stage of it, that waits for its approval")), s.simpleCommand(record.VerbApprove))
+	register(s, write(operation(record.VerbReject, "Reject a run, or a stage of it, that waits for its approval: the run is cancelled")),
+		s.simpleCommand(record.VerbReject))
+	register(s, operation(record.VerbRetry, "Not supported yet"), notSupported)
 }
 
 type commandInput struct {

@@ -269,6 +269,12 @@ func init() {
 			return "stage " + v.text("stage") + ": " + failuresText(v) + "; max_failures is " + v.text("max_failures")
 		},
 		record.CodeNodesFailed: failuresText,
+		record.CodeApprovalRejected: func(v values) string {
+			return approvalOf(v) + " was rejected" + optional(" by ", v.text("actor")) + optional(": ", v.text("reason"))
+		},
+		record.CodeApprovalTimeout: func(v values) string {
+			return "nobody approved or rejected " + approvalOf(v) + " within " + v.text("timeout")
+		},
 		record.CodeNodeAdded: func(v values) string {
 			return "node " + v.text("node") + " appeared (membership.added: " + v.text("policy") + ")" + onResume(v, "it takes part after a resume")
 		},

@@ -20,6 +20,9 @@ func rejection(e *record.RejectedError) *Failure {
 		}
 		text = "cannot " + v.text("verb") + " " + what + ": it is " +
 			v.text("state") + ending(v) + "; it has to be " + v.list("allowed", "or")
+		if verb := v.text("verb"); verb == string(record.VerbApprove) || verb == string(record.VerbReject) {
+			text = wrongApprovalText(v)
+		}
 		if v.text("verb") == string(record.VerbCancel) && v.text("state") == string(record.RunCancelling) {
 			text += "; with kill, what is in flight is stopped"
 		}

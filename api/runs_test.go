@@ -175,10 +175,13 @@ func TestCommandsReachTheController(t *testing.T) {
 	}
 	ok(t, call(t, h, "POST", path+"/resume", ""), 200)
 	ok(t, call(t, h, "POST", path+"/nodes/node-1/resolve", `{"state":"DONE","reason":"I looked"}`), 200)
+	ok(t, call(t, h, "POST", path+"/approve", `{"stage":"s","reason":"looks well"}`), 200)
+	ok(t, call(t, h, "POST", path+"/reject", ""), 200)
 	ok(t, call(t, h, "POST", path+"/cancel", `{"kill":true}`), 200)
 	_, _, commands := p.Received()
 	want := []record.Command{{Verb: record.VerbPause, Reason: "lunch"}, {Verb: record.VerbResume},
-		{Verb: record.VerbResolve, Node: "node-1", State: record.NodeDone, Reason: "I looked"}, {Verb: record.VerbCancel, Kill: true}}
+		{Verb: record.VerbResolve, Node: "node-1", State: record.NodeDone, Reason: "I looked"},
+		{Verb: record.VerbApprove, Stage: "s", Reason: "looks well"}, {Verb: record.VerbReject}, {Verb: record.VerbCancel, Kill: true}}
 	if fmt.Sprint(commands) != fmt.Sprint(want) {
 		t.Fatalf("%+v", commands)
 	}
@@ -186,7 +189,7 @@ func TestCommandsReachTheController(t *testing.T) {
 	rejected(t, call(t, h, "POST", path+"/nodes/node-1/resolve", `{"state":"PENDING","reason":"x"}`), 400, "bad_request", "body.state")
 	rejected(t, call(t, h, "POST", path+"/nodes/node-1/resolve", `{"state":"DONE"}`), 400, "bad_request", "reason")
 	rejected(t, call(t, h, "POST", "/api/v1/runs/none/pause", ""), 404, "not_found", "none")
-	for _, verb := range []string{path + "/approve", path + "/reject", path + "/retry", "/api/v1/plan"} {
+	for _, verb := range []string{path + "/retry", "/api/v1/plan"} {
 		rejected(t, call(t, h, "POST", verb, ""), 501, "not_supported", "not supported yet")
 	}
 }

@@ -22,6 +22,8 @@ func waitText(w *record.Wait) string {
 			return "an operator has to resume or cancel the run: " + why
 		}
 		return "an operator has to resume or cancel the run"
+	case record.WaitApproval:
+		return approvalText(w, v)
 	case record.WaitAgent:
 		return "the agent of node " + w.Node + others(v) + " does not answer" + optional(": ", v.agentCause()) + until(w)
 	case record.WaitNode:

@@ -37,7 +37,7 @@ func (t *term) start(ctx context.Context, request record.Request, start record.R
 		key.RunID = create.Run.ID
 		create.Idempotency = []record.IdempotencyRecord{*key}
 	}
-	if by := t.shared.Capacity.Enter(&create.Run, start.IfBusy == "fail"); by != "" {
+	if by := t.enter(&create.Run, start.IfBusy == "fail"); by != "" {
 		return record.Run{}, &record.RejectedError{Code: record.CodeClusterBusy, Data: record.Document{"cluster": start.Cluster, "run": by}}
 	}
 	if err := t.create(ctx, create); err != nil {
@@ -50,6 +50,17 @@ func (t *term) start(ctx context.Context, request record.Request, start record.R
 	failpoint.Point(failpoint.Created)
 	t.own(t.runner(claimed{run: run.Snapshot(create.Run), nodes: create.Nodes, isNew: true}, policy.Refused{}))
 	return run.Snapshot(create.Run), nil
+}
+
+// enter gives a new run its place in the queue, unless it has to be approved first. With ifFree it is refused where another run is in the way now.
+func (t *term) enter(r *record.Run, ifFree bool) (inTheWay string) {
+	if r.State != record.RunPendingApprove {
+		return t.shared.Capacity.Enter(r, ifFree)
+	}
+	if ifFree {
+		return t.shared.Capacity.InTheWay(r)
+	}
+	return ""
 }
 
 // create stores a run, and tries again while the store does not answer.
@@ -114,6 +125,7 @@ func (t *term) prepare(ctx context.Context, request record.Request, start record
 			State: record.NodePending, Membership: record.MemberKnown, Absent: !known[i].Present,
 		}
 	}
+	policy.AwaitApproval(create, spec)
 	return create, nil
 }
 

@@ -76,7 +76,7 @@ func (t *term) takeOverRun(ctx context.Context, head *record.Run) (*run.Runner, 
 	if readable {
 		head = &c.run
 	}
-	if !head.State.Final() { // what is unsettled of an ended one keeps its node, and no place in the queue
+	if !head.State.Final() && head.State != record.RunPendingApprove { // what is unsettled of an ended one keeps its node, and no place in the queue
 		t.shared.Capacity.Restore(head)
 	}
 	if !readable {

@@ -68,7 +68,7 @@ func (s *scope) compile(text string, k want, stage int) (*Expr, []issue) {
 		return nil, []issue{{0, yamltree.CodeTooLarge, fmt.Sprintf("the playbook has more than %d expressions, or more than %d bytes of expressions", maxExpressions, record.MaxPlaybookText)}}
 	}
 	env := s.node
-	if k == wantGuard {
+	if k == wantGuard || k == wantMessage {
 		env = s.cluster
 	}
 	clear(s.missed)
@@ -82,6 +82,11 @@ func (s *scope) compile(text string, k want, stage int) (*Expr, []issue) {
 	e := &Expr{text: text, ast: checked.NativeRep()}
 	if issues := s.tooEarly(text, e.ast, stage); len(issues) > 0 {
 		return nil, issues
+	}
+	if k == wantMessage {
+		if issues := beyondMessage(text, e.ast); len(issues) > 0 {
+			return nil, issues
+		}
 	}
 	program, err := plan(env, e.ast)
 	if err != nil {
@@ -207,6 +212,9 @@ func (s *scope) unknownName(text, name string, k want) string {
 		if name == "node" || strings.HasPrefix(name, "node.") {
 			return "a guard is evaluated for the whole cluster; use nodes, not node"
 		}
+	}
+	if k == wantMessage && slices.Contains(known, name) && name == "node" {
+		return "the message of an approval sees params and run only, not node"
 	}
 	if slices.Contains(known, name) {
 		return name + " is a variable, not a type; { } cannot follow it"

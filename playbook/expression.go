@@ -400,6 +400,7 @@ const (
 	wantComparable      // for order_by
 	wantGroup           // for groups.by
 	wantJSON            // for templates
+	wantMessage         // for templates that see params and run only
 )
 
 var wantedOf = map[want]string{
@@ -408,6 +409,7 @@ var wantedOf = map[want]string{
 	wantComparable: "a value that can be ordered (bool, number, string, duration, timestamp, or a list of those)",
 	wantGroup:      "a string, an integer or a boolean",
 	wantJSON:       "a JSON value",
+	wantMessage:    "a JSON value",
 }
 
 func (k want) allows(t *cel.Type) bool {
@@ -426,7 +428,7 @@ func (k want) allows(t *cel.Type) bool {
 			types.TimestampKind, types.DurationKind}, t.Kind())
 	case wantGroup:
 		return t.Kind() == types.StringKind || t.Kind() == types.IntKind
-	case wantJSON:
+	case wantJSON, wantMessage:
 		return t.Kind() != types.BytesKind && t.Kind() != types.TypeKind && t.Kind() != types.OpaqueKind
 	}
 	return false

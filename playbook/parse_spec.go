@@ -76,7 +76,6 @@ func (w *walk) spec(v yamltree.Value) *Spec {
 			spec.Params = append(spec.Params, w.param(v, names))
 		})
 	}
-	spec.Approval = w.approval(o)
 	spec.Concurrency, _ = yamltree.Choice(w.Reader, o.Get("concurrency"), record.Exclusive, record.Shared)
 	spec.Membership = MembershipPolicy{Added: AddedInclude, Removed: RemovedPause}
 	if v := o.Get("membership"); v.Given() {
@@ -91,19 +90,12 @@ func (w *walk) spec(v yamltree.Value) *Spec {
 	}
 	stages := o.Need("stages", "a playbook needs at least one stage")
 	w.scope = newScope(spec.Params, stageNames(stages))
+	spec.Approval = w.approval(o, -1)
 	names := map[string]int{}
 	w.List(stages, maxStages, "stages", func(i int, v yamltree.Value) {
 		spec.Stages = append(spec.Stages, w.stage(v, i, names))
 	})
 	return spec
-}
-
-func (w *walk) approval(o *yamltree.Object) Approval {
-	approval, _ := yamltree.Choice(w.Reader, o.Get("approval"), ApprovalNone, ApprovalRequired)
-	if approval == ApprovalRequired {
-		w.unsupportedKey(o, "approval")
-	}
-	return approval
 }
 
 // stageNames are the names of the stages and of their steps, also of those that are otherwise invalid, so that one problem

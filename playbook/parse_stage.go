@@ -17,7 +17,7 @@ const (
 
 // stage reads a stage. Names maps the names of the stages before it to their lines.
 func (w *walk) stage(v yamltree.Value, index int, names map[string]int) Stage {
-	s := Stage{Batch: []Amount{{Count: 1}}, OnFailure: FailureAbort, Approval: ApprovalNone}
+	s := Stage{Batch: []Amount{{Count: 1}}, OnFailure: FailureAbort}
 	o, ok := w.Object(v)
 	if !ok {
 		return s
@@ -53,7 +53,7 @@ func (w *walk) stage(v yamltree.Value, index int, names map[string]int) Stage {
 		s.Guard = w.guard(v, index)
 		w.unsupportedKey(o, "guard")
 	}
-	s.Approval = w.approval(o)
+	s.Approval = w.approval(o, index)
 	s.Health = w.health(o.Get("health"), index)
 	names = map[string]int{} // of steps
 	steps := func(v yamltree.Value) (steps []Step) {

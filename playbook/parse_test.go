@@ -19,6 +19,7 @@ var compareSpecs = cmp.Options{
 		return (a == nil) == (b == nil) && (a == nil || a.String() == b.String() &&
 			a.NeedsFacts() == b.NeedsFacts() && a.NeedsAllNodes() == b.NeedsAllNodes())
 	}),
+	cmp.Comparer(func(a, b *playbook.Message) bool { return a.Text(someVars()) == b.Text(someVars()) }),
 	cmp.Comparer(func(a, b *playbook.Template) bool {
 		x, errX := a.Resolve(someVars())
 		y, errY := b.Resolve(someVars())
@@ -54,7 +55,7 @@ func TestEveryKeyIsRead(t *testing.T) {
 		t.Errorf("head: %+v", p)
 	}
 	spec := p.Spec
-	if spec.Description != "Restart every node, the primary last." || spec.Approval != playbook.ApprovalRequired ||
+	if spec.Description != "Restart every node, the primary last." || spec.Approval.Message.Text(someVars()) != "restart orders?" || spec.Approval.Timeout != time.Hour || spec.Approval.OnTimeout != playbook.TimeoutApprove ||
 		spec.Concurrency != record.Shared ||
 		spec.Membership != (playbook.MembershipPolicy{Added: playbook.AddedPause, Removed: playbook.RemovedFail, Grace: 45 * time.Second}) {
 		t.Errorf("spec: %+v", spec)
@@ -65,7 +66,7 @@ func TestEveryKeyIsRead(t *testing.T) {
 	s := spec.Stages[0]
 	if s.Targets.String() != `node.attributes.zone != "x"` || s.OrderBy == nil || s.Groups.By == nil || s.Groups.AtOnce != (playbook.Amount{Percent: 50}) || s.Guard == nil || s.Pick != 3 ||
 		!s.AllowEmpty || s.BatchPause != 10*time.Second || s.OnFailure != playbook.FailureRollback || len(s.Rollback) != 1 ||
-		s.Approval != playbook.ApprovalRequired || *s.MaxUnavailable != (playbook.Amount{Count: 1}) || s.MaxFailures != (playbook.Amount{Percent: 10}) {
+		*s.Approval != (playbook.Approval{OnTimeout: playbook.TimeoutReject}) || *s.MaxUnavailable != (playbook.Amount{Count: 1}) || s.MaxFailures != (playbook.Amount{Percent: 10}) {
 		t.Errorf("stage: %+v", s)
 	}
 	if !cmp.Equal(s.Batch, []playbook.Amount{{Count: 1}, {Percent: 25}}) {
@@ -91,8 +92,8 @@ func TestEveryKeyIsRead(t *testing.T) {
 		}
 		refused = append(refused, problem.Path)
 	}
-	want := []string{"spec.approval", "spec.stages[0].pick", "spec.stages[0].allow_empty", "spec.stages[0].groups",
-		"spec.stages[0].max_unavailable", "spec.stages[0].guard", "spec.stages[0].approval", "spec.stages[0].on_failure", "spec.stages[0].rollback"}
+	want := []string{"spec.stages[0].pick", "spec.stages[0].allow_empty", "spec.stages[0].groups",
+		"spec.stages[0].max_unavailable", "spec.stages[0].guard", "spec.stages[0].on_failure", "spec.stages[0].rollback"}
 	if diff := cmp.Diff(want, refused); diff != "" {
 		t.Errorf("unsupported (-want +got):\n%s", diff)
 	}
@@ -113,10 +114,10 @@ func TestUnsupportedKeysAreAcceptedAtTheirDefaults(t *testing.T) {
 func TestDefaultsAreThoseOfTheReference(t *testing.T) {
 	spec := parse(t, "STAGE\n")[0].Spec
 	want := &playbook.Spec{
-		Approval: playbook.ApprovalNone, Concurrency: record.Exclusive,
+		Concurrency: record.Exclusive,
 		Membership: playbook.MembershipPolicy{Added: playbook.AddedInclude, Removed: playbook.RemovedPause},
 		Stages: []playbook.Stage{{
-			Name: "a", Batch: []playbook.Amount{{Count: 1}}, Approval: playbook.ApprovalNone, OnFailure: playbook.FailureAbort,
+			Name: "a", Batch: []playbook.Amount{{Count: 1}}, OnFailure: playbook.FailureAbort,
 			Health: &playbook.Health{Timeout: 2 * time.Minute, Interval: 2 * time.Second},
 			Steps: []playbook.Step{{Name: "one", Action: "x", Timeout: 10 * time.Minute, OnUnknown: playbook.UnknownFail,
 				Retry: playbook.Retry{Attempts: 1, Backoff: 5 * time.Second, MaxBackoff: time.Minute}}},

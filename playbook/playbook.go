@@ -32,7 +32,7 @@ func Unsupported(p *Playbook) record.Problems { return p.unsupported }
 type Spec struct {
 	Description string
 	Params      []Param
-	Approval    Approval
+	Approval    *Approval // of the run; nil: none
 	Concurrency record.Concurrency
 	Membership  MembershipPolicy
 	Stages      []Stage
@@ -56,8 +56,8 @@ type Stage struct {
 	AllowEmpty     bool
 	Batch          []Amount // at least one; the last repeats
 	MaxFailures    Amount
-	MaxUnavailable *Amount // nil: no limit
-	Approval       Approval
+	MaxUnavailable *Amount       // nil: no limit
+	Approval       *Approval     // before the stage starts; nil: none
 	Steps          []Step        // at least one
 	Health         *Health       // nil: no check
 	BatchPause     time.Duration // between two batches
@@ -104,15 +104,6 @@ type Health struct {
 	Interval time.Duration
 	Settle   time.Duration
 }
-
-// Approval says whether an operator must approve first.
-type Approval string
-
-// The kinds of approval.
-const (
-	ApprovalNone     Approval = "none"
-	ApprovalRequired Approval = "required"
-)
 
 // AddedPolicy says what happens when a node appears during a run.
 type AddedPolicy string

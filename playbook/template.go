@@ -23,6 +23,7 @@ import (
 type Template struct {
 	root  part
 	exprs []*Expr
+	kind  want // of the expressions
 }
 
 // NeedsFacts reports whether an expression mentions more of node than its id and cluster.
@@ -187,7 +188,7 @@ func (w *walk) template(v yamltree.Value, stage int) *Template {
 		return nil
 	}
 	w.CheckUntyped(v)
-	t := &Template{}
+	t := &Template{kind: wantJSON}
 	t.root = w.part(v, stage, t)
 	return t
 }
@@ -263,7 +264,7 @@ func (w *walk) textPart(v yamltree.Value, stage int, t *Template) part {
 			return literal{v.Text()}
 		}
 		source := rest[2 : 2+end]
-		e := w.compile(v, source, at+2, wantJSON, stage)
+		e := w.compile(v, source, at+2, t.kind, stage)
 		if e == nil {
 			e = &Expr{text: source} // never evaluated, since a problem was reported
 		}

@@ -36,11 +36,13 @@ const (
 	CodeUndecidable = "undecidable"      // the same of a node that does not answer, or whose datastore is down
 
 	// Of stages and runs.
-	CodeNoTargets   = "no_targets"   // a stage is for no node
-	CodeMaxFailures = "max_failures" // more nodes failed than a stage allows
-	CodeNodesFailed = "nodes_failed" // the run went to its end, and nodes failed
-	CodeNodeAdded   = "node_added"   // a node appeared, and the playbook says pause or fail
-	CodeNodeRemoved = "node_removed" // a node went away, and the playbook says pause or fail
+	CodeNoTargets        = "no_targets"        // a stage is for no node
+	CodeMaxFailures      = "max_failures"      // more nodes failed than a stage allows
+	CodeNodesFailed      = "nodes_failed"      // the run went to its end, and nodes failed
+	CodeApprovalRejected = "approval_rejected" // an operator rejected the run, or a stage of it
+	CodeApprovalTimeout  = "approval_timeout"  // nobody approved in time
+	CodeNodeAdded        = "node_added"        // a node appeared, and the playbook says pause or fail
+	CodeNodeRemoved      = "node_removed"      // a node went away, and the playbook says pause or fail
 )
 
 // Causes of states that are no failures of their own: why a node's record ended as it did, why a node is not healthy, why something

@@ -18,6 +18,10 @@ const (
 	EventRunCancelling EventType = "run.cancelling"
 	EventRunClaimed    EventType = "run.claimed"  // a new leader has taken the run over; data.term
 	EventRunFinished   EventType = "run.finished" // data.state
+	EventRunApproved   EventType = "run.approved"
+	EventRunRejected   EventType = "run.rejected"
+	EventStageApproved EventType = "stage.approved"
+	EventStageRejected EventType = "stage.rejected"
 	EventStageStarted  EventType = "stage.started"
 	EventStageFinished EventType = "stage.finished" // data.state
 	EventBatchStarted  EventType = "batch.started"  // data.batch, data.nodes (at most 100), data.size

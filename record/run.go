@@ -78,6 +78,8 @@ type RunStage struct {
 	Total int `json:"total"`
 	// AcceptedFailures is how many failures an operator has accepted by resuming a run that paused on failure.
 	AcceptedFailures int `json:"accepted_failures,omitempty"`
+	// Approved is true once the approval of the stage was given.
+	Approved bool `json:"approved,omitempty"`
 }
 
 // GroupState is the state of a group of a stage.
@@ -132,7 +134,9 @@ type Run struct {
 	StageIndex int      `json:"stage_index"`
 	// Outcome is how the run will end once nothing is in flight: FAILED or CANCELLED.
 	Outcome RunState `json:"outcome,omitempty"`
-	// LastCommand is the last pause, resume or cancel.
+	// ApprovalUntil is when the time for the approval of the run ends.
+	ApprovalUntil *time.Time `json:"approval_until,omitempty"`
+	// LastCommand is the last command for the run as a whole.
 	LastCommand *LastCommand `json:"last_command,omitempty"`
 	// Kill tells a cancelled run to stop the actions in flight instead of waiting for them.
 	Kill bool `json:"kill,omitempty"`

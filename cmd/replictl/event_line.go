@@ -34,7 +34,7 @@ func eventText(e record.Event) string {
 func runEventText(e record.Event) string {
 	switch e.Type {
 	case record.EventRunCreated, record.EventRunStarted, record.EventRunPausing, record.EventRunPaused, record.EventRunResumed,
-		record.EventRunCancelling:
+		record.EventRunCancelling, record.EventRunApproved, record.EventRunRejected:
 		return "run " + strings.TrimPrefix(string(e.Type), "run.") + because(e.Data)
 	case record.EventRunWaiting:
 		if record.RunState(text(e.Data, "state")).Final() {
@@ -72,6 +72,8 @@ func stageEventText(e record.Event) string {
 	}
 	batch := stage + ": batch " + text(e.Data, "batch")
 	switch e.Type {
+	case record.EventStageApproved, record.EventStageRejected:
+		return stage + " " + strings.TrimPrefix(string(e.Type), "stage.") + because(e.Data)
 	case record.EventStageStarted:
 		return stage + " started" + stageSize(e.Data)
 	case record.EventStageFinished:

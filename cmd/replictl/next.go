@@ -55,6 +55,11 @@ func afterError(code, path string, args []string, cluster string) []suggestion {
 	return nil
 }
 
+// waitsForApproval tells whether the run, or a stage of it, waits for an approval.
+func waitsForApproval(run *record.Run) bool {
+	return run.State == record.RunPendingApprove || run.Waiting != nil && run.Waiting.For == record.WaitApproval && !run.State.Final()
+}
+
 // afterRun is what may be typed about a run in the state that v shows.
 func afterRun(v view) []suggestion {
 	run := &v.run
@@ -71,6 +76,14 @@ func afterRun(v view) []suggestion {
 	if run.State == record.RunPaused {
 		add("resume it", "run resume "+run.ID)
 		add("end it", "run cancel "+run.ID)
+	}
+	if waitsForApproval(run) {
+		stage := ""
+		if run.Waiting != nil && run.Waiting.Stage != "" {
+			stage = " --stage " + run.Waiting.Stage
+		}
+		add("approve it", "run approve "+run.ID+stage)
+		add("reject it, which ends the run", "run reject "+run.ID+stage+" --reason WHY")
 	}
 	const afterALook = ", after a look at it"
 	unknown := []string{}

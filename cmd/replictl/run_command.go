@@ -28,6 +28,26 @@ func (t *tool) plainCommand(verb record.Verb, short string) *cobra.Command {
 	return t.completing(cmd, runNames)
 }
 
+func (t *tool) runApprove() *cobra.Command {
+	return t.approvalCommand(record.VerbApprove, "Let a run, or a stage of it, start that waits for its approval",
+		"Let a run start, or a stage of it, that waits for its approval. --stage names the stage; it can be left out: at most one thing of a run waits\nfor an approval.")
+}
+
+func (t *tool) runReject() *cobra.Command {
+	return t.approvalCommand(record.VerbReject, "End a run that waits for an approval",
+		"Reject a run, or a stage of it, that waits for its approval: the run ends CANCELLED. What its earlier stages have done is not undone.")
+}
+
+// approvalCommand sends a command about a run, or a stage of it, that waits for its approval.
+func (t *tool) approvalCommand(verb record.Verb, short, long string) *cobra.Command {
+	command := record.Command{Verb: verb}
+	cmd := &cobra.Command{Use: string(verb) + " RUN", Short: short, Long: long, Args: needs("RUN"),
+		RunE: func(cmd *cobra.Command, args []string) error { return t.command(cmd.Context(), args[0], command) }}
+	cmd.Flags().StringVar(&command.Stage, "stage", "", "the `stage` that waits for its approval")
+	cmd.Flags().StringVar(&command.Reason, "reason", "", "the reason, recorded with the event")
+	return t.completing(cmd, runNames)
+}
+
 func (t *tool) runCancel() *cobra.Command {
 	command := record.Command{Verb: record.VerbCancel}
 	cmd := &cobra.Command{Use: "cancel RUN", Short: "Cancel a run", Args: needs("RUN"),

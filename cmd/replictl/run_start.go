@@ -113,10 +113,19 @@ func untilPlaced(ctx context.Context, run record.Run, read func(context.Context)
 // writeStarted writes a run that was started, and what it waits for.
 func writeStarted(w io.Writer, run *record.Run) {
 	_, _ = fmt.Fprintf(w, "run %s of %s revision %d on %s: %s\n", run.ID, run.Playbook.Name, run.Playbook.Revision, run.Cluster, run.State)
-	if run.State == record.RunPending && run.Waiting != nil {
+	if !hasBegun(run) && run.Waiting != nil {
 		_, _ = fmt.Fprintln(w, "  "+waitingLine(run))
 	}
+	if waitsForApproval(run) {
+		for _, s := range afterRun(view{run: *run}) {
+			_, _ = fmt.Fprintf(w, "  %s\n", s)
+		}
+	}
 	_, _ = fmt.Fprintf(w, "  %s\n", suggestion{"watch it", "run watch " + run.ID})
+}
+
+func hasBegun(run *record.Run) bool {
+	return run.State != record.RunPending && run.State != record.RunPendingApprove
 }
 
 // confirm shows what would start, where, and what is in the way, and asks.

@@ -102,7 +102,7 @@ func (w *watcher) show(ctx context.Context, updates <-chan func(), ended <-chan 
 
 // blocked tells whether only an operator can move the run.
 func blocked(run record.Run) bool {
-	return run.State == record.RunPaused || run.State == record.RunPendingApprove
+	return run.State == record.RunPaused || waitsForApproval(&run)
 }
 
 func (w *watcher) event(event record.Event) {

@@ -51,6 +51,11 @@ func (c *Capacity) Enter(r *record.Run, ifFree bool) (inTheWay string) {
 func (c *Capacity) Restore(r *record.Run) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.restore(r)
+}
+
+// restore is Restore. The caller holds mu.
+func (c *Capacity) restore(r *record.Run) {
 	one := c.of(r.Cluster)
 	p := &place{id: r.ID, concurrency: r.Concurrency, queued: r.CreatedTS, admitted: r.State != record.RunPending}
 	if r.QueuedTS != nil {
@@ -61,6 +66,28 @@ func (c *Capacity) Restore(r *record.Run) {
 	}
 	at, _ := slices.BinarySearchFunc(one.places, p, (*place).compare)
 	one.places = slices.Insert(one.places, at, p)
+}
+
+// Enqueue gives a run that was approved the place that its QueuedTS says, unless it has it, and tells it about it.
+func (c *Capacity) Enqueue(r *record.Run, tell run) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	one := c.of(r.Cluster)
+	at := slices.IndexFunc(one.places, func(p *place) bool { return p.id == r.ID })
+	if at < 0 {
+		c.restore(r)
+		at = slices.IndexFunc(one.places, func(p *place) bool { return p.id == r.ID })
+	}
+	one.places[at].run = tell
+	one.admit()
+}
+
+// InTheWay is a run that a new run would have to wait for now; "" where there is none.
+func (c *Capacity) InTheWay(r *record.Run) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	defer c.tidy(r.Cluster)
+	return c.of(r.Cluster).blocking(&place{id: r.ID, concurrency: r.Concurrency})
 }
 
 // blocking is a run that keeps the one at p from beginning; "" when none does. Whatever was admitted does, wherever it is in the queue;

@@ -24,6 +24,10 @@ func (p *Plan) forgiveAbsence() {
 	if absence <= 0 {
 		return
 	}
+	if p.run.ApprovalUntil != nil {
+		p.run.ApprovalUntil = later(*p.run.ApprovalUntil, absence)
+		p.pending.run = true
+	}
 	if st := p.stage(); st != nil {
 		p.forgiveStage(st, absence)
 	}
@@ -77,6 +81,11 @@ func (p *Plan) forgiveNode(n *node, absence time.Duration) {
 func (p *Plan) forgiveWait(wait *record.Wait, absence time.Duration) *record.Wait {
 	if wait == nil || wait.Until == nil || wait.For == record.WaitRetry || wait.For == record.WaitPause {
 		return wait
+	}
+	if wait.For == record.WaitApproval { // people have the whole time
+		next := *wait
+		next.Until = later(*wait.Until, absence)
+		return &next
 	}
 	settle := time.Duration(0)
 	if health := p.stageSpec().Health; wait.For == record.WaitGate && health != nil {

@@ -42,6 +42,7 @@ func (p *Plan) Resume(now time.Time) (record.Commit, Effects) {
 		p.run.Unsettled, p.pending.run = unsettled, true
 	}
 	p.restoreGroups()
+	p.effects.EnterQueue = p.run.State == record.RunPending
 	if !p.ended() {
 		if p.config.Claimed {
 			p.event(record.EventRunClaimed, "", "", "", record.Document{"term": p.run.Term})
@@ -185,14 +186,19 @@ func (p *Plan) event(kind record.EventType, node, stage, step string, data recor
 func (p *Plan) finishApply() (record.Commit, Effects) {
 	p.stampFinish()
 	p.updateWaiting()
+	p.measure()
+	c, updated := &p.pending, p.run.UpdateTS
+	empty := !c.run && len(c.nodes) == 0 && len(c.events) == 0 && len(c.idempotency) == 0
+	if !empty {
+		updated = p.now
+	}
 	p.effects.Continue = p.more
 	p.effects.UnlockNodes = slices.DeleteFunc(p.effects.UnlockNodes, func(name string) bool { return p.nodes[name].locked })
 	p.updateTimers()
-	if p.effects.WakeAt = p.nextWake(); p.effects.WakeAt != nil {
+	if p.effects.WakeAt = p.nextWake(updated); p.effects.WakeAt != nil {
 		p.effects.WakeAt = later(*p.effects.WakeAt, -p.offset)
 	}
-	c := &p.pending
-	if !c.run && len(c.nodes) == 0 && len(c.events) == 0 && len(c.idempotency) == 0 {
+	if empty {
 		return record.Commit{}, p.effects
 	}
 	p.run.Rev = c.head.rev + 1

@@ -13,6 +13,10 @@ func (c Command) apply(p *Plan) *record.RejectedError {
 		rejected = p.resume(c)
 	case record.VerbCancel:
 		rejected = p.cancel(c)
+	case record.VerbApprove:
+		rejected = p.approve(c)
+	case record.VerbReject:
+		rejected = p.reject(c)
 	case record.VerbResolve:
 		rejected = p.resolve(c)
 	default:
@@ -105,10 +109,10 @@ func (p *Plan) reopenStage(acceptFailures bool) {
 
 func (p *Plan) cancel(c Command) *record.RejectedError {
 	if p.run.State.Final() || p.run.State == record.RunCancelling && (p.run.Kill || !c.Kill) {
-		return p.wrongState(c, record.RunPending, record.RunRunning, record.RunPausing, record.RunPaused)
+		return p.wrongState(c, record.RunPendingApprove, record.RunPending, record.RunRunning, record.RunPausing, record.RunPaused)
 	}
 	p.setRun(record.RunCancelling)
-	p.run.Outcome, p.run.Kill = record.RunCancelled, c.Kill
+	p.run.Outcome, p.run.Kill, p.run.ApprovalUntil = record.RunCancelled, c.Kill, nil
 	p.cancelRequests()
 	p.pending.run = true
 	p.run.Error = &record.Error{Code: record.CodeCancelled, Data: p.cancelData(c)}

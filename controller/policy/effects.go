@@ -27,6 +27,8 @@ type Effects struct {
 	UnsettledNodes []string
 	// UnlockNodes are not needed by this run any longer.
 	UnlockNodes []string
+	// EnterQueue gives the run the place in the queue of its cluster that its QueuedTS says, unless it has it.
+	EnterQueue bool
 	// WakeAt is when the plan needs a Tick at the latest; nil for never.
 	WakeAt *time.Time
 	// Continue asks for a Tick at once: there was more to do than one commit should hold.

@@ -14,19 +14,24 @@ type expressionVars struct {
 	results map[string]any // nil until an expression mentions it, then kept up to date by addResult
 }
 
-// vars is what an expression about n sees; what a node has not reported is not in it.
-func (p *Plan) vars(n *node, seen *facts) playbook.Vars {
+// runVars is what every expression sees.
+func (p *Plan) runVars() playbook.Vars {
 	if p.expression.run == nil {
 		p.expression.run = map[string]any{
 			"id": p.run.ID, "cluster": p.run.Cluster, "playbook": p.run.Playbook.Name, "requested_by": p.run.RequestedBy,
 		}
 	}
+	return playbook.Vars{"params": map[string]any(p.run.Params), "run": p.expression.run}
+}
+
+// vars is what an expression about n sees; what a node has not reported is not in it.
+func (p *Plan) vars(n *node, seen *facts) playbook.Vars {
 	fact := seen.of(n.rec.Node)
 	if fact == nil {
 		fact = &n.fact
 	}
-	vars := playbook.Vars{"params": map[string]any(p.run.Params), "run": p.expression.run, "results": p.allResults,
-		"node": p.nodeVar(n.rec.Node, fact)}
+	vars := p.runVars()
+	vars["results"], vars["node"] = p.allResults, p.nodeVar(n.rec.Node, fact)
 	if seen != nil {
 		if seen.all == nil {
 			seen.all = make([]any, 0, len(seen.nodes))

@@ -36,14 +36,14 @@ func (p *Plan) groupRecord(g *group) *record.StageGroup { return &p.stage().Grou
 func (p *Plan) progressGroup(g *group) bool {
 	rec := p.groupRecord(g)
 	if rec.State == record.GroupIdle {
+		if p.dropTaken(g); len(g.pending) == 0 {
+			return false
+		}
 		if w := rec.Waiting; w != nil && w.For == record.WaitPause {
 			if p.now.Before(*w.Until) {
 				return false
 			}
 			p.replaceWait(&rec.Waiting, nil)
-		}
-		if p.dropTaken(g); len(g.pending) == 0 {
-			return false
 		}
 		return p.openBatch(g)
 	}

@@ -140,7 +140,7 @@ func (p *Plan) beginMembership() {
 
 // joined does what the playbook says about a node that appears during the run.
 func (p *Plan) joined(n *node) {
-	if p.run.State == record.RunPending { // it is as if it had been known before
+	if !p.hasBegun() { // it is as if it had been known before
 		n.rec.Newcomer, n.rec.Membership = false, record.MemberKnown
 		p.setNode(n, record.NodePending, nil)
 		return
@@ -173,7 +173,7 @@ func (p *Plan) vanished(n *node, restart bool) {
 // decidesRemoval reports whether the end of the grace of a node whose key is gone decides about it: not while it is in a batch, but
 // for an action that its machine may have died in.
 func (p *Plan) decidesRemoval(n *node) bool {
-	if n.rec.GoneTS == nil || n.rec.Membership == record.MemberRemoved || p.ended() || p.run.State == record.RunPending {
+	if n.rec.GoneTS == nil || n.rec.Membership == record.MemberRemoved || p.ended() || !p.hasBegun() {
 		return false
 	}
 	return n.batchEntry() == nil || p.mayBeLost(n)

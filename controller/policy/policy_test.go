@@ -292,7 +292,7 @@ func TestVerbInAWrongStateIsToldWhichWouldBeRight(t *testing.T) {
 	}
 	w.work()
 	w.apply(command(record.VerbCancel))
-	if r := w.rejected; r == nil || r.Code != record.CodeWrongState || r.Data["state"] != "DONE" || fmt.Sprint(r.Data["allowed"]) != "[PENDING RUNNING PAUSING PAUSED]" {
+	if r := w.rejected; r == nil || r.Code != record.CodeWrongState || r.Data["state"] != "DONE" || fmt.Sprint(r.Data["allowed"]) != "[PENDING_APPROVE PENDING RUNNING PAUSING PAUSED]" {
 		t.Fatalf("refused: %+v", r)
 	}
 }

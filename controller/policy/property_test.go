@@ -20,6 +20,7 @@ const namedGate = `{check: {up: 'node.status == "HEALTHY"', others: 'nodes.all(n
 // anySpec draws a playbook of one or two stages.
 func anySpec(t *rapid.T) string {
 	var b strings.Builder
+	fmt.Fprintf(&b, "%s", rapid.SampledFrom([]string{"", "", "  approval: required\n", "  approval: {timeout: 3m, on_timeout: approve}\n"}).Draw(t, "run_approval"))
 	fmt.Fprintf(&b, "  membership: {added: %s, removed: %s, grace: 20s}\n  stages:\n",
 		rapid.SampledFrom([]string{"include", "ignore", "pause", "fail"}).Draw(t, "added"),
 		rapid.SampledFrom([]string{"ignore", "pause", "fail"}).Draw(t, "removed"))
@@ -34,6 +35,8 @@ func anySpec(t *rapid.T) string {
 			rapid.IntRange(0, 2).Draw(t, "max_failures"), health,
 			rapid.SampledFrom([]string{"abort", "continue", "pause"}).Draw(t, "on_failure"),
 			rapid.SampledFrom([]string{"0s", "7s"}).Draw(t, "pause"))
+		b.WriteString(rapid.SampledFrom([]string{"", "", "", "      approval: required\n", "      approval: {message: 'for ${run.cluster}', timeout: 90s, on_timeout: approve}\n",
+			"      approval: {timeout: 4m}\n"}).Draw(t, "approval"))
 		if rapid.Bool().Draw(t, "order") {
 			b.WriteString("      order_by: 'node.role == \"PRIMARY\"'\n")
 		}
@@ -58,7 +61,7 @@ func TestWhateverHappensBudgetsHoldAndNothingStartsTwice(t *testing.T) {
 			w.known[name] = healthy(w, name)
 		}
 		w.members(true)
-		w.apply(policy.Admit{})
+		w.admit()
 		for range rapid.IntRange(0, 40).Draw(t, "happenings") {
 			happen(t, w)
 		}
@@ -71,15 +74,28 @@ func TestWhateverHappensBudgetsHoldAndNothingStartsTwice(t *testing.T) {
 		w.members(true)
 		for range 100 {
 			w.work()
-			if w.run.State != record.RunPaused {
+			switch {
+			case w.run.State == record.RunPaused:
+				w.apply(command(record.VerbResume))
+			case w.run.Waiting != nil && w.run.Waiting.For == record.WaitApproval:
+				w.apply(command(record.VerbApprove))
+			}
+			w.admit()
+			if w.run.State.Final() {
 				break
 			}
-			w.apply(command(record.VerbResume))
 		}
 		if !w.run.State.Final() {
 			t.Fatalf("the run does not end: %s, waiting %+v\n%s", w.run.State, w.run.Waiting, w.story())
 		}
 	})
+}
+
+// admit lets the run begin where it has a place in the queue.
+func (w *world) admit() {
+	if w.run.State == record.RunPending {
+		w.apply(policy.Admit{})
+	}
 }
 
 func healthy(w *world, name string) record.Node {
@@ -103,7 +119,11 @@ func happen(t *rapid.T, w *world) {
 	names := slices.Sorted(maps.Keys(w.known))
 	some := func() string { return rapid.SampledFrom(names).Draw(t, "node") }
 	busy := slices.Sorted(maps.Keys(w.orders))
-	switch rapid.IntRange(0, 18).Draw(t, "happening") {
+	switch rapid.IntRange(0, 20).Draw(t, "happening") {
+	case 20:
+		w.admit()
+	case 19:
+		w.apply(command(rapid.SampledFrom([]record.Verb{record.VerbApprove, record.VerbApprove, record.VerbApprove, record.VerbReject}).Draw(t, "decision")))
 	case 18:
 		w.apply(policy.Forgotten{Node: some(), Actor: "op"})
 	case 16:

@@ -35,7 +35,7 @@ func (p *Plan) endRefused() {
 		return
 	}
 	reason := notStorable(p.config.Refused.Run)
-	if p.run.State == record.RunPending || p.run.State == record.RunPendingApprove {
+	if !p.hasBegun() {
 		p.run.Error = reason
 		for _, name := range p.names {
 			p.finishNode(p.nodes[name], record.RunFailed)

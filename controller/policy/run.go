@@ -17,15 +17,23 @@ func (p *Plan) progresses() bool {
 // stopped as well.
 func (p *Plan) ending() bool { return p.run.Outcome != "" && (!p.pass.afterOutcome || p.run.Kill) }
 
+// hasBegun reports whether the run was admitted: before that, what happens to nodes is as if it had happened before the run.
+func (p *Plan) hasBegun() bool {
+	return p.run.State != record.RunPending && p.run.State != record.RunPendingApprove
+}
+
 // progress takes one decision about the run as a whole, and reports whether it did.
 func (p *Plan) progress() bool {
 	switch {
+	case p.run.State == record.RunPendingApprove:
+		return p.expireApproval(p.spec.Approval, p.run.ApprovalUntil, "")
 	case p.run.State == record.RunPausing:
 		if p.inFlight > 0 {
 			return false
 		}
 		p.setRun(record.RunPaused)
 		p.dropChosen()
+		p.dropApproval()
 		p.event(record.EventRunPaused, "", "", "", nil)
 		return true
 	case !p.progresses():

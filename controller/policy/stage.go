@@ -48,6 +48,8 @@ func (p *Plan) progressStage() bool {
 	switch {
 	case p.stage() == nil:
 		return p.nextPass()
+	case !p.stageOpen() && !p.stageApproved():
+		return p.awaitApproval()
 	case !p.stageOpen():
 		return p.openStage()
 	case p.exceeded():

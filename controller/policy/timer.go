@@ -142,12 +142,18 @@ func (p *Plan) waitEnds(n *node, e *record.NodeStage) time.Time {
 	return *e.Waiting.Until
 }
 
-// nextWake is when the plan has to be woken: for a node, or for a group or the stage to decide.
-func (p *Plan) nextWake() *time.Time {
+// nextWake is when the plan has to be woken: for a node, or for a group, the stage or the run to decide. Updated is the last commit.
+func (p *Plan) nextWake(updated time.Time) *time.Time {
 	var at *time.Time
 	if len(p.timers) > 0 {
 		first := p.timers[0].at
 		at = &first
+	}
+	if next := p.nextMeasure(updated); next != nil {
+		at = p.earliest(at, *next)
+	}
+	if p.run.ApprovalUntil != nil {
+		at = p.earliest(at, *p.run.ApprovalUntil)
 	}
 	if p.ended() || !p.progresses() || p.stage() == nil {
 		return at

@@ -135,6 +135,15 @@ func (s *story) input(words []string) {
 		c := command(record.Verb(verb))
 		c.Kill = slices.Contains(args, "kill")
 		s.apply(c)
+	case "approve", "reject": // the run's, or that of a stage
+		c := command(record.Verb(verb))
+		if c.Actor = "op"; len(args) > 0 {
+			c.Stage = args[0]
+		}
+		s.apply(c)
+		if s.rejected != nil {
+			fmt.Fprintf(&s.out, "  rejected: %v\n", s.rejected)
+		}
 	case "resolve":
 		s.resolved = true
 		s.apply(policy.Command{Command: record.Command{Verb: record.VerbResolve, Node: args[0], State: record.NodeState(args[1])}, Actor: "op"})

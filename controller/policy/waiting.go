@@ -71,10 +71,15 @@ func (p *Plan) currentWait() *record.Wait {
 	switch {
 	case p.ended():
 		return p.unsettledWait()
+	case p.run.State == record.RunPendingApprove:
+		return p.runApproval()
 	case p.run.State == record.RunPending && p.behind != "":
 		return &record.Wait{For: record.WaitQueue, Since: p.now, Data: record.Document{"run": p.behind}}
 	case p.run.State == record.RunPending:
-		return p.run.Waiting // until this leader knows
+		if w := p.run.Waiting; w != nil && w.For != record.WaitApproval {
+			return w // until this leader knows
+		}
+		return nil
 	case p.run.State == record.RunPaused:
 		data := record.Document{}
 		if p.run.Error != nil {

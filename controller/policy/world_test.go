@@ -134,6 +134,10 @@ func newWorld(t tb, n int, spec string) *world {
 		Concurrency: p.Spec.Concurrency,
 	}
 	w.run.Stages = policy.NewStages(p.Spec)
+	create := record.Commit{Run: w.run}
+	if policy.AwaitApproval(&create, p.Spec) {
+		w.run, w.events = create.Run, create.Events
+	}
 	for i := range n {
 		name := fmt.Sprintf("node-%d", i+1)
 		w.nodes[name] = record.RunNode{RunID: "run-1", Cluster: "c", Node: name, State: record.NodePending, Membership: record.MemberKnown}
@@ -337,6 +341,7 @@ func (w *world) take(commit record.Commit, effects policy.Effects) []policy.Inpu
 			if seq++; e.Seq != seq {
 				w.t.Fatalf("event %d follows %d", e.Seq, seq-1)
 			}
+			w.checkApproved(e)
 			w.events = append(w.events, e)
 		}
 		if w.run.Seq != seq {

@@ -15,6 +15,10 @@ func (r *Runner) execute(ctx context.Context, effects policy.Effects, resumed bo
 	if effects.WithdrawLocks {
 		r.Capacity.Withdraw(r.cluster, r.id)
 	}
+	if effects.EnterQueue {
+		run := r.plan.Run()
+		r.Capacity.Enqueue(&run, r.mailbox)
+	}
 	if len(effects.UnlockNodes) > 0 {
 		r.Capacity.Unlock(r.cluster, r.id, effects.UnlockNodes)
 	}
