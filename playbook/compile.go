@@ -80,13 +80,13 @@ func (s *scope) compile(text string, k want, stage int) (*Expr, []issue) {
 		return nil, []issue{{0, yamltree.CodeWrongType, fmt.Sprintf("must be %s, but the expression returns %s", wantedOf[k], a(cel.FormatCELType(checked.OutputType())))}}
 	}
 	e := &Expr{text: text, ast: checked.NativeRep()}
-	if issues := s.tooEarly(text, e.ast, stage); len(issues) > 0 {
-		return nil, issues
-	}
 	if k == wantMessage {
 		if issues := beyondMessage(text, e.ast); len(issues) > 0 {
 			return nil, issues
 		}
+	}
+	if issues := s.tooEarly(text, e.ast, stage); len(issues) > 0 {
+		return nil, issues
 	}
 	program, err := plan(env, e.ast)
 	if err != nil {

@@ -115,7 +115,7 @@ func TestDefaultsAreThoseOfTheReference(t *testing.T) {
 	spec := parse(t, "STAGE\n")[0].Spec
 	want := &playbook.Spec{
 		Concurrency: record.Exclusive,
-		Membership: playbook.MembershipPolicy{Added: playbook.AddedInclude, Removed: playbook.RemovedPause},
+		Membership:  playbook.MembershipPolicy{Added: playbook.AddedInclude, Removed: playbook.RemovedPause},
 		Stages: []playbook.Stage{{
 			Name: "a", Batch: []playbook.Amount{{Count: 1}}, OnFailure: playbook.FailureAbort,
 			Health: &playbook.Health{Timeout: 2 * time.Minute, Interval: 2 * time.Second},
