@@ -15,7 +15,7 @@ const module = "github.com/replicante-io/playbooks/"
 // allowed lists, for each package of ours, the packages of ours that it may import. A package that is not listed follows its
 // nearest parent that is.
 var allowed = map[string][]string{
-	"playbook":           {"internal/spelling", "internal/yamltree", "record"},
+	"playbook":           {"internal/calendar", "internal/spelling", "internal/yamltree", "record"},
 	"record":             {},
 	"election":           {"internal/etcd", "internal/failpoint", "internal/transport"},
 	"membership":         {"internal/etcd", "internal/jsonkeys"},
@@ -29,11 +29,12 @@ var allowed = map[string][]string{
 	"controller/policy":  {"playbook", "record"},
 	"controller/run":     {"agent/wire", "controller/policy", "controller/cluster", "internal/failpoint", "internal/jsonkeys", "internal/retry", "record", "store"},
 	"controller/cluster": {"agent/wire", "internal/retry", "membership", "record", "store"},
-	"controller": {"agent/wire", "controller/cluster", "controller/policy", "controller/run", "internal/failpoint", "internal/idempotency",
+	"controller": {"agent/wire", "controller/cluster", "controller/policy", "controller/run", "internal/calendar", "internal/failpoint", "internal/idempotency",
 		"internal/retry", "internal/spelling", "membership", "playbook", "record", "store"},
-	"api":                  {"election", "internal/failpoint", "internal/idempotency", "internal/jsonkeys", "internal/retry", "internal/transport", "membership", "playbook", "record", "store"},
+	"api":                  {"election", "internal/calendar", "internal/failpoint", "internal/idempotency", "internal/jsonkeys", "internal/retry", "internal/transport", "membership", "playbook", "record", "store"},
 	"api/client":           {"internal/retry", "internal/transport", "record"},
 	"api/apitest":          {"api", "election", "internal/idempotency", "internal/transport", "playbook", "record", "store", "store/storetest"}, // for tests of its clients
+	"internal/calendar":    {},
 	"internal/config":      {"internal/yamltree"},
 	"internal/yamltree":    {"internal/spelling", "record"},
 	"internal/testenv":     {"tests/robustness/cluster"},
@@ -72,6 +73,7 @@ var only = map[string][]string{
 	"go.mongodb.org/mongo-driver/":  {"store/mongo", "tests/robustness"},
 	"modernc.org/sqlite":            {"store/sqlite"},
 	"cel.dev/":                      {"playbook"},
+	"github.com/robfig/cron":        {"internal/calendar"},
 	"github.com/spf13/viper":        {"internal/config", "cmd/replictl"},
 	"go.etcd.io/bbolt":              {"agent"},
 	"github.com/danielgtaylor/huma": {"api"},
