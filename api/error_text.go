@@ -283,6 +283,7 @@ func init() {
 		},
 
 		record.CauseNoStage:      fixed("no stage was for it"),
+		record.CauseSubset:       subsetText,
 		record.CauseRunFailed:    endedText("failed"),
 		record.CauseRunCancelled: endedText("was cancelled"),
 		record.CauseBeforeStep: func(v values) string {

@@ -50,6 +50,14 @@ func rejection(e *record.RejectedError) *Failure {
 		status, text = http.StatusUnprocessableEntity, record.Problems(e.Problems).Error()
 	case record.CodeNoNodes:
 		status, text = http.StatusUnprocessableEntity, "cluster "+v.text("cluster")+" has no known nodes"
+	case record.CodeBadWhere:
+		status, text = http.StatusUnprocessableEntity, record.Problems(e.Problems).Error()
+	case record.CodeUnknownNodes:
+		status, text = http.StatusUnprocessableEntity, unknownNodesText(v)
+	case record.CodeNoneSelected:
+		status, text = http.StatusUnprocessableEntity, noneSelectedText(v)
+	case record.CodeNodesUndecided:
+		status, text = http.StatusUnprocessableEntity, undecidedNodesText(v)
 	case record.CodeUnknownAction:
 		status, text = http.StatusUnprocessableEntity, unknownActionText(v)
 	case record.CodeNodePresent:

@@ -33,24 +33,43 @@ type startInput struct {
 	Body record.RunRequest
 }
 
+const (
+	maxWhere      = 16 << 10 // bytes
+	maxStartNodes = 1000     // that a request names
+)
+
 type runOutput = oneOutput[record.Run]
 
-func (s *server) start(ctx context.Context, in *startInput) (*runOutput, error) {
+// checkStart rejects a request for a run, or for the plan of one, that is not complete or too large.
+func checkStart(in *startInput) error {
 	switch {
 	case in.Body.Playbook == "":
-		return nil, fail(http.StatusBadRequest, "bad_request", "body.playbook is required")
+		return fail(http.StatusBadRequest, "bad_request", "body.playbook is required")
 	case in.Body.Cluster == "":
-		return nil, fail(http.StatusBadRequest, "bad_request", "body.cluster is required")
+		return fail(http.StatusBadRequest, "bad_request", "body.cluster is required")
 	case in.Body.Revision < 0:
-		return nil, fail(http.StatusBadRequest, "bad_request", "body.revision must be at least 1, or 0 for the latest")
+		return fail(http.StatusBadRequest, "bad_request", "body.revision must be at least 1, or 0 for the latest")
 	case !slices.Contains([]string{"", "queue", "fail"}, in.Body.IfBusy):
-		return nil, fail(http.StatusBadRequest, "bad_request", "body.if_busy must be queue or fail")
+		return fail(http.StatusBadRequest, "bad_request", "body.if_busy must be queue or fail")
+	case len(in.Body.Where) > maxWhere:
+		return fail(http.StatusBadRequest, "bad_request", fmt.Sprintf("body.where must be at most %d bytes", maxWhere))
+	case len(in.Body.Nodes) > maxStartNodes:
+		return fail(http.StatusBadRequest, "bad_request", fmt.Sprintf("body.nodes must be at most %d; use where to select more", maxStartNodes))
 	}
 	if err := checkReason(in.Body.Reason); err != nil {
-		return nil, err
+		return err
 	}
 	if err := record.CheckStorable(in.Body.Params, maxParams); err != nil {
-		return nil, fail(http.StatusBadRequest, "bad_request", "body.params: "+err.Error())
+		return fail(http.StatusBadRequest, "bad_request", "body.params: "+err.Error())
+	}
+	slices.SortFunc(in.Body.Nodes, record.CompareIDs)
+	in.Body.Nodes = slices.Compact(in.Body.Nodes)
+	return nil
+}
+
+func (s *server) start(ctx context.Context, in *startInput) (*runOutput, error) {
+	if err := checkStart(in); err != nil {
+		return nil, err
 	}
 	c, err := s.leading()
 	if err != nil {

@@ -97,7 +97,11 @@ func (t *term) prepare(ctx context.Context, request record.Request, start record
 	if len(known) == 0 {
 		return nil, &record.RejectedError{Code: record.CodeNoNodes, Data: record.Document{"cluster": start.Cluster}}
 	}
-	if err := t.checkActions(ctx, spec, known); err != nil {
+	selected, err := t.selectNodes(ctx, spec, params, start, known)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.checkActions(ctx, spec, selectedOf(known, selected)); err != nil {
 		return nil, err
 	}
 	id, err := uuid.NewV7()
@@ -107,16 +111,17 @@ func (t *term) prepare(ctx context.Context, request record.Request, start record
 	now, term := t.shared.Clock.Now(), t.shared.Term.Term
 	run := record.Run{
 		ID: id.String(), Cluster: start.Cluster, Params: params, State: record.RunPending, Reason: start.Reason,
+		Where: start.Where, Nodes: start.Nodes,
 		Playbook: record.PlaybookCopy{
 			Name: applied.Name, Version: applied.Version, Revision: applied.Revision, Source: applied.Source, Spec: applied.Spec,
 		},
 		RequestedBy: request.Actor, IdempotencyKey: request.Key, Term: term, CreatedTS: now, UpdateTS: now,
-		Counts: map[record.NodeState]int{record.NodePending: len(known)}, Concurrency: spec.Concurrency,
+		Counts: map[record.NodeState]int{record.NodePending: len(selected)}, Concurrency: spec.Concurrency,
 		Stages: policy.NewStages(spec), Seq: 1, Rev: 1, CommitID: fmt.Sprintf("%d.1", term),
 	}
 	create := &record.Commit{ID: run.CommitID, Run: run, Nodes: make([]record.RunNode, len(known)), Events: []record.Event{{
 		RunID: run.ID, Seq: 1, TS: now, Type: record.EventRunCreated, Actor: request.Actor, Data: record.Document{
-			"playbook": applied.Name, "revision": applied.Revision, "nodes": int64(len(known)),
+			"playbook": applied.Name, "revision": applied.Revision, "nodes": int64(len(selected)),
 		},
 	}}}
 	for i := range known {
@@ -125,6 +130,7 @@ func (t *term) prepare(ctx context.Context, request record.Request, start record
 			State: record.NodePending, Membership: record.MemberKnown, Absent: !known[i].Present,
 		}
 	}
+	leaveOut(create, selected)
 	policy.AwaitApproval(create, spec)
 	return create, nil
 }

@@ -49,6 +49,7 @@ const (
 // waits.
 const (
 	CauseNoStage       = "no_stage"       // no stage was for the node
+	CauseSubset        = "subset"         // the run was restricted to others; data.where, data.named, data.error
 	CauseRunFailed     = "run_failed"     // the run failed first
 	CauseRunCancelled  = "run_cancelled"  // the run was cancelled first
 	CauseBeforeStep    = "before_step"    // data.stage, data.step: where the node was when the run ended
@@ -81,6 +82,10 @@ const (
 	CodePlaybookNotFound = "playbook_not_found" // data.playbook, data.revision
 	CodeBadParams        = "bad_params"         // problems
 	CodeNoNodes          = "no_nodes"           // data.cluster
+	CodeBadWhere         = "bad_where"          // problems
+	CodeUnknownNodes     = "unknown_nodes"      // data.cluster, data.nodes (some), data.count
+	CodeNoneSelected     = "none_selected"      // data.cluster, data.where, data.of
+	CodeNodesUndecided   = "nodes_undecided"    // data.cluster, data.where; data.undecided (some): node, error, status, status_reason; data.count
 	CodeUnknownAction    = "unknown_action"     // data.cluster; data.unknown: action, stage, step, nodes (some), count, of; data.known
 	CodeNodePresent      = "node_present"       // data.cluster, data.node
 	CodeNotLeading       = "no_leader"          // the leader is changing

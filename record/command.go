@@ -11,6 +11,8 @@ type RunRequest struct {
 	Revision int64    `json:"revision,omitempty"` // 0: the latest
 	Cluster  string   `json:"cluster"`
 	Params   Document `json:"params,omitempty"`
+	Where    string   `json:"where,omitempty"` // an expression of a node: only the nodes for which it is true
+	Nodes    []string `json:"nodes,omitempty"` // only these nodes
 	Reason   string   `json:"reason,omitempty"`
 	IfBusy   string   `json:"if_busy,omitempty"` // queue (default) | fail
 }

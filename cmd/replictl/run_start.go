@@ -16,6 +16,8 @@ import (
 
 type startFlags struct {
 	params      []string
+	where       string
+	nodes       []string
 	reason      string
 	ifBusy      string
 	revision    int64
@@ -31,6 +33,8 @@ func (t *tool) runStart() *cobra.Command {
 	f := cmd.Flags()
 	f.StringP("cluster", "c", "", "the `cluster` to run on")
 	f.StringArrayVarP(&flags.params, "param", "p", nil, "a param as `name=value`, lists and maps as YAML or JSON; repeatable")
+	f.StringVar(&flags.where, "where", "", "run only on the nodes for which this `expression` is true, such as 'node.attributes.zone == \"a\"'")
+	f.StringArrayVar(&flags.nodes, "node", nil, "run only on this `node`; repeatable")
 	f.StringVar(&flags.reason, "reason", "", "the reason, recorded with the run")
 	f.StringVar(&flags.ifBusy, "if-busy", "", "what to do while another run of the cluster is in the way: queue (default) or fail")
 	f.Int64Var(&flags.revision, "revision", 0, "the revision of the playbook; 0 is the latest")
@@ -70,6 +74,7 @@ func (t *tool) start(ctx context.Context, name string, flags startFlags) error {
 		}
 	}
 	run, err := c.Start(ctx, record.RunRequest{Playbook: name, Revision: applied.Revision, Cluster: cluster, Params: params,
+		Where: flags.where, Nodes: flags.nodes,
 		Reason: flags.reason, IfBusy: flags.ifBusy})
 	if err != nil {
 		return err
@@ -154,6 +159,12 @@ func (t *tool) confirm(ctx context.Context, c *client.Client, applied record.Pla
 	}
 	t.note("cluster:   %s", cluster)
 	t.note("nodes:     %d: %s", len(names), list(names))
+	if flags.where != "" {
+		t.note("where:     %s", flags.where)
+	}
+	if len(flags.nodes) > 0 {
+		t.note("only:      %s", list(flags.nodes))
+	}
 	if len(unreachable) > 0 {
 		t.note("           %d of them unreachable: %s", len(unreachable), list(unreachable))
 	}

@@ -143,6 +143,12 @@ func headLines(v view, now time.Time) []string {
 		string(run.State) + age(run, now),
 		timesLine(run),
 	}
+	if run.Where != "" {
+		lines = append(lines, "where: "+run.Where)
+	}
+	if len(run.Nodes) > 0 {
+		lines = append(lines, "only: "+list(run.Nodes))
+	}
 	if run.Reason != "" {
 		lines = append(lines, "reason: "+run.Reason)
 	}

@@ -18,6 +18,7 @@ const (
 	ForStep                         // whether, and with which arguments, a step of a node runs
 	ForVerifying                    // whether the health of a node settles its UNKNOWN step
 	ForRemoval                      // whether a node whose key is gone is still there
+	ForSubset                       // which of the nodes that appeared the run is for
 )
 
 // FactKey names a request for facts. Fields that do not matter to its purpose are empty.
@@ -50,6 +51,14 @@ type facts struct {
 	// What was made of them once, for every node.
 	verdicts  map[*playbook.CheckPart]verdict
 	explained map[explained]*record.Error
+}
+
+func newFacts(nodes []record.Node) *facts {
+	f := &facts{nodes: make(map[string]*record.Node, len(nodes))}
+	for i := range nodes {
+		f.nodes[nodes[i].NodeID] = &nodes[i]
+	}
+	return f
 }
 
 func (f *facts) of(name string) *record.Node {
@@ -124,12 +133,10 @@ func (in Facts) apply(p *Plan) *record.RejectedError {
 	if asked, ok := p.requests[in.Key]; !ok || asked.ID != in.ID {
 		return nil
 	}
-	answer := &facts{nodes: make(map[string]*record.Node, len(in.Nodes))}
+	answer := newFacts(in.Nodes)
 	for i := range in.Nodes {
-		fact := &in.Nodes[i]
-		answer.nodes[fact.NodeID] = fact
-		if n := p.nodes[fact.NodeID]; n != nil {
-			p.updateFact(n, fact)
+		if n := p.nodes[in.Nodes[i].NodeID]; n != nil {
+			p.updateFact(n, &in.Nodes[i])
 		}
 	}
 	p.answers[in.Key] = answer

@@ -140,6 +140,14 @@ func (p *Plan) beginMembership() {
 
 // joined does what the playbook says about a node that appears during the run.
 func (p *Plan) joined(n *node) {
+	if !p.joinsSubset(n) {
+		p.leaveOut(n, nil)
+		return
+	}
+	if !p.hasBegun() && p.where != nil { // whether the run is for it is decided at its turn
+		p.setNode(n, record.NodeAdded, &record.Error{Code: record.CauseJoined})
+		return
+	}
 	if !p.hasBegun() { // it is as if it had been known before
 		n.rec.Newcomer, n.rec.Membership = false, record.MemberKnown
 		p.setNode(n, record.NodePending, nil)
@@ -225,6 +233,9 @@ func (p *Plan) decideRemoval(n *node, seen *facts) {
 			p.setEntry(n, p.entry(n), record.NodeStageSkipped, cause)
 		}
 		p.setNode(n, record.NodeRemoved, cause)
+	}
+	if n.outside() {
+		return
 	}
 	removed := p.spec.Membership.Removed
 	err := &record.Error{Code: record.CodeNodeRemoved, Data: record.Document{"node": n.rec.Node, "policy": string(removed)}}

@@ -143,30 +143,23 @@ func (p *Plan) takesPart(n *node) bool {
 }
 
 // nextPass begins the pass that follows the one that the run is in, or ends the run. Either the pass has gone through all its stages, or the
-// outcome of the run is decided and nothing is in flight.
+// outcome of the run is decided and nothing is in flight. It is false while facts are needed first.
 func (p *Plan) nextPass() bool {
-	if p.run.Outcome == "" && p.admitNewcomers() {
-		p.beginPass(newcomersPass(p.spec, p.passesOf(record.PassNewcomers)+1))
-		return true
+	if p.run.Outcome == "" {
+		admitted, decided := p.admitNewcomers()
+		if !decided {
+			return false
+		}
+		if admitted {
+			p.beginPass(newcomersPass(p.spec, p.passesOf(record.PassNewcomers)+1))
+			return true
+		}
 	}
 	outcome := p.run.Outcome
 	if outcome == "" {
 		outcome = record.RunDone
 	}
 	return p.finish(outcome)
-}
-
-// admitNewcomers has the nodes that appeared since take part, and reports whether there are any.
-func (p *Plan) admitNewcomers() bool {
-	newcomers := false
-	for _, name := range p.names {
-		n := p.nodes[name]
-		if n.rec.State == record.NodeAdded {
-			p.setNode(n, record.NodePending, nil)
-			newcomers = true
-		}
-	}
-	return newcomers
 }
 
 // passesOf is how many passes of a kind there have been.

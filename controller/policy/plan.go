@@ -54,6 +54,7 @@ type Plan struct {
 	config Config
 	run    record.Run
 	spec   *playbook.Spec
+	where  *playbook.Expr // for which nodes the run is; nil: not restricted so
 	pass   pass
 	nodes  map[string]*node
 	names  []string // of nodes, sorted
@@ -104,11 +105,15 @@ func Load(config Config, run record.Run, nodes []record.RunNode, known []record.
 	if err != nil {
 		return nil, fmt.Errorf("load the playbook of run %s: %w", run.ID, err)
 	}
+	where, err := Where(spec, run.Where)
+	if err != nil {
+		return nil, fmt.Errorf("load the where of run %s: %w", run.ID, err)
+	}
 	if config.CommitBytes == 0 {
 		config.CommitBytes = CommitBytes
 	}
 	p := &Plan{
-		config: config, run: run, spec: spec, nodes: make(map[string]*node, len(nodes)),
+		config: config, run: run, spec: spec, where: where, nodes: make(map[string]*node, len(nodes)),
 		groups: map[string]*group{}, requests: map[FactKey]FactRequest{},
 		holders: map[string]Holder{}, silent: map[string]string{}, waits: waits{},
 	}

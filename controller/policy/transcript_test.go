@@ -206,7 +206,7 @@ func (s *story) describe() {
 }
 
 var purposes = map[policy.FactPurpose]string{policy.ForTargets: "the targets", policy.ForSelection: "the next batch", policy.ForGate: "the health",
-	policy.ForStep: "the step", policy.ForVerifying: "the unknown step", policy.ForRemoval: "the removal"}
+	policy.ForStep: "the step", policy.ForVerifying: "the unknown step", policy.ForRemoval: "the removal", policy.ForSubset: "the newcomers"}
 
 func (s *story) changes(before, after map[string]string, mark string) {
 	for _, key := range slices.Sorted(maps.Keys(after)) {
