@@ -367,7 +367,7 @@ func absentText(v values) string {
 // decisionText is what an expression decides.
 func decisionText(v values) string {
 	text := map[string]string{
-		"targets": "targets of stage " + v.text("stage"), "order_by": "order_by of stage " + v.text("stage"),
+		"targets": "targets of stage " + v.text("stage"), "groups": "groups of stage " + v.text("stage"), "order_by": "order_by of stage " + v.text("stage"),
 		"when": "when of step " + v.text("step"), "args": "args of step " + v.text("step"),
 	}[v.text("what")]
 	if text == "" {

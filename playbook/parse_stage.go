@@ -28,15 +28,12 @@ func (w *walk) stage(v yamltree.Value, index int, names map[string]int) Stage {
 	s.OrderBy = w.expr(o.Get("order_by"), wantComparable, index)
 	if v := o.Get("groups"); v.Given() {
 		s.Groups = w.groups(v, index)
-		w.unsupportedKey(o, "groups")
 	}
 	if v := o.Get("pick"); v.Given() {
 		s.Pick, _ = w.Int(v, 1, maxCount)
 		w.unsupportedKey(o, "pick")
 	}
-	if s.AllowEmpty, _ = w.Bool(o.Get("allow_empty")); s.AllowEmpty {
-		w.unsupportedKey(o, "allow_empty")
-	}
+	s.AllowEmpty, _ = w.Bool(o.Get("allow_empty"))
 	if v := o.Get("batch"); v.Given() {
 		s.Batch = w.batch(v)
 	}

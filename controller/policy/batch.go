@@ -46,7 +46,7 @@ func (p *Plan) openBatch(g *group) bool {
 		return false
 	}
 	g.blocked = nil
-	rec, key := p.groupRecord(g), p.stageKey(ForSelection, g)
+	rec, key := p.groupRecord(g), p.selectionKey(g)
 	v, gone := p.view(g, nil)
 	ask, err := v.needs()
 	if len(ask) == 0 {
@@ -82,7 +82,9 @@ func (p *Plan) openBatch(g *group) bool {
 	case len(s.waiting) > 0:
 		p.replaceWait(&rec.Waiting, nil)
 		p.request(key, factsEvery, v.orderBy.NeedsAllNodes(), names(s.waiting)...)
-		p.spend(key)
+		if !p.sharesSelection() {
+			p.spend(key)
+		}
 	case gone != nil:
 		p.replaceWait(&rec.Waiting, &record.Wait{For: record.WaitNode, Since: *gone.rec.GoneTS, Until: later(*gone.rec.GoneTS, p.Grace()),
 			Stage: p.stageSpec().Name, Node: gone.rec.Node, Data: record.Document{"code": record.CauseKeyGone}})
@@ -154,7 +156,8 @@ func (w turnWait) data(stage string) record.Document {
 // gone are not in it: their grace decides about them first. It returns the one that is gone longest.
 func (p *Plan) view(g *group, seen *facts) (v view, gone *node) {
 	spec := p.stageSpec()
-	v = view{size: p.batchSize(p.batchesBefore(g)), orderBy: spec.OrderBy, asksHealth: p.remembersHealth(), seen: seen}
+	v = view{size: p.batchSize(p.batchesBefore(g)), orderBy: spec.OrderBy, notAfter: g.notAfter, asksHealth: p.remembersHealth(), seen: seen,
+		value: func(c candidate) (any, error) { return p.orderValue(c.node, seen) }}
 	for _, name := range g.pending {
 		n := p.nodes[name]
 		if n.rec.GoneTS != nil {
@@ -164,9 +167,6 @@ func (p *Plan) view(g *group, seen *facts) (v view, gone *node) {
 			continue
 		}
 		c := candidate{node: n}
-		if v.orderBy != nil && (seen != nil || !v.ordersByFacts()) {
-			c.vars = p.vars(n, seen)
-		}
 		if holder, locked := p.holders[name]; locked && holder.Unsettled {
 			c.locked = &holder
 		}
@@ -187,7 +187,7 @@ func (p *Plan) remembersHealth() bool {
 // startBatch opens a batch of nodes that are locked.
 func (p *Plan) startBatch(g *group, names []string) {
 	st, rec := p.stage(), p.groupRecord(g)
-	p.cancelRequest(p.stageKey(ForSelection, g))
+	p.cancelRequest(p.selectionKey(g))
 	rec.State, rec.Size, rec.Waiting = record.GroupOpen, len(names), nil
 	rec.Batch++
 	st.Batch++

@@ -51,6 +51,7 @@ type facts struct {
 	// What was made of them once, for every node.
 	verdicts  map[*playbook.CheckPart]verdict
 	explained map[explained]*record.Error
+	ordered   map[string]orderedBy // by node
 }
 
 func newFacts(nodes []record.Node) *facts {

@@ -9,16 +9,17 @@ import (
 
 // group is what follows from the records of a group of the open stage.
 type group struct {
-	key     string
-	index   int      // in the stage's record
-	pending []string // nodes that no batch has taken, sorted; may hold some that are not pending any longer
-	chosen  []string // nodes that are locked for the batch and have not entered it
-	locking bool     // the next batch waits for its nodes to be locked
-	blocked []string // the nodes that could not be locked for it
-	working int      // members of the open batch that have steps before them
-	passed  int      // members that passed all steps and wait for the gate
-	seen    *facts   // the last facts that the open gate has seen
-	decided bool     // the gate has decided on them, for more nodes than one commit should hold
+	key      string
+	index    int      // in the stage's record
+	pending  []string // nodes that no batch has taken, sorted; may hold some that are not pending any longer
+	chosen   []string // nodes that are locked for the batch and have not entered it
+	locking  bool     // the next batch waits for its nodes to be locked
+	blocked  []string // the nodes that could not be locked for it
+	working  int      // members of the open batch that have steps before them
+	passed   int      // members that passed all steps and wait for the gate
+	seen     *facts   // the last facts that the open gate has seen
+	notAfter *any     // the next batch takes no node that is later by order_by; nil: any
+	decided  bool     // the gate has decided on them, for more nodes than one commit should hold
 }
 
 func (g *group) count(state record.NodeStageState, by int) {
@@ -36,14 +37,14 @@ func (p *Plan) groupRecord(g *group) *record.StageGroup { return &p.stage().Grou
 func (p *Plan) progressGroup(g *group) bool {
 	rec := p.groupRecord(g)
 	if rec.State == record.GroupIdle {
-		if p.dropTaken(g); len(g.pending) == 0 {
-			return false
-		}
 		if w := rec.Waiting; w != nil && w.For == record.WaitPause {
-			if p.now.Before(*w.Until) {
+			if p.now.Before(*w.Until) && p.anyPending() {
 				return false
 			}
 			p.replaceWait(&rec.Waiting, nil)
+		}
+		if p.dropTaken(g); len(g.pending) == 0 {
+			return false
 		}
 		return p.openBatch(g)
 	}
@@ -66,7 +67,7 @@ func (p *Plan) closeBatch(g *group) {
 	rec.State, rec.Size, rec.Waiting, g.seen, g.decided = record.GroupIdle, 0, nil, nil, false
 	p.pending.run = true
 	p.event(record.EventBatchFinished, "", p.stageSpec().Name, "", p.batchData(g))
-	if p.dropTaken(g); len(g.pending) > 0 && p.stageSpec().BatchPause > 0 {
+	if p.stageSpec().BatchPause > 0 && p.anyPending() {
 		until := p.now.Add(p.stageSpec().BatchPause)
 		rec.Waiting = &record.Wait{For: record.WaitPause, Since: p.now, Until: &until, Stage: p.stageSpec().Name,
 			Data: record.Document{"batch_pause": p.stageSpec().BatchPause.String()}}

@@ -83,7 +83,7 @@ func (in NotLocked) apply(p *Plan) *record.RejectedError {
 // block has the group wait until the nodes of its next batch are worth another try. Facts are asked again then.
 func (p *Plan) block(g *group, in NotLocked) {
 	g.blocked = in.Nodes
-	p.cancelRequest(p.stageKey(ForSelection, g))
+	p.cancelRequest(p.selectionKey(g))
 	p.waitForLock(&p.groupRecord(g).Waiting, in)
 }
 

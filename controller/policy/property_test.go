@@ -40,6 +40,9 @@ func anySpec(t *rapid.T) string {
 		if rapid.Bool().Draw(t, "order") {
 			b.WriteString("      order_by: 'node.role == \"PRIMARY\"'\n")
 		}
+		if groups := rapid.SampledFrom([]string{"", "", "1", "2", `"100%"`}).Draw(t, "groups"); groups != "" {
+			fmt.Fprintf(&b, "      groups: {by: node.attributes.zone, at_once: %s}\n", groups)
+		}
 		if rapid.Bool().Draw(t, "targets") {
 			b.WriteString("      targets: 'node.status != \"UNHEALTHY\"'\n")
 		}

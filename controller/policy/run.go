@@ -43,23 +43,28 @@ func (p *Plan) progress() bool {
 	case p.inFlight > 0:
 		return false
 	}
-	if g := p.groupAtGate(); g != nil && p.run.Outcome == record.RunFailed {
-		return p.gate(g)
+	if decided, open := p.lastGates(); decided || open {
+		return decided
 	}
 	return p.nextPass()
 }
 
-// groupAtGate is a group with nodes that passed all steps and wait for its gate; nil when there is none.
-func (p *Plan) groupAtGate() *group {
-	if !p.stageOpen() {
-		return nil
+// lastGates decides about the nodes of a failed run that passed all steps and wait for their gates. Open is whether such a gate is left.
+func (p *Plan) lastGates() (decided, open bool) {
+	if p.run.Outcome != record.RunFailed || !p.stageOpen() {
+		return false, false
 	}
-	for _, rec := range p.stage().Groups {
-		if g := p.groups[rec.Key]; g.passed > 0 {
-			return g
+	for i := range p.stage().Groups {
+		g := p.groups[p.stage().Groups[i].Key]
+		if g.passed == 0 {
+			continue
 		}
+		if p.gate(g) {
+			return true, true
+		}
+		open = true
 	}
-	return nil
+	return false, open
 }
 
 // fail decides that the run ends FAILED once what is in flight has ended, also if it is paused. The first reason stands.

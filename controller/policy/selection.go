@@ -12,6 +12,10 @@ import (
 type view struct {
 	size    int // of the batch
 	orderBy *playbook.Expr
+	// value is what orderBy comes to for a candidate.
+	value func(candidate) (any, error)
+	// notAfter is the last value of orderBy that the batch may take; nil: any.
+	notAfter *any
 	// asksHealth is true when the gate behind the batch needs to know how nodes were before.
 	asksHealth bool
 	queue      []candidate // by name
@@ -21,7 +25,6 @@ type view struct {
 // candidate is a node that no batch of the stage has taken.
 type candidate struct {
 	*node
-	vars playbook.Vars
 	// locked is an ended run whose action may still be running on the node; nil for none.
 	locked *Holder
 	// expired is what the node has waited for at its turn for as long as it may; empty for nothing.
@@ -165,7 +168,7 @@ func (v *view) inOrder(queue []candidate) (ordered []candidate, undecided []turn
 	}
 	values := make(map[*node]any, len(queue))
 	for _, c := range queue {
-		value, err := v.orderBy.Value(c.vars)
+		value, err := v.value(c)
 		switch {
 		case errors.Is(err, playbook.ErrAbsent):
 			undecided = append(undecided, turnWait{c.node, record.WaitFacts, undecidable("order_by", c.node, err)})
@@ -183,7 +186,24 @@ func (v *view) inOrder(queue []candidate) (ordered []candidate, undecided []turn
 		}
 		return by
 	})
+	if v.notAfter != nil && err == nil {
+		ordered, err = v.notLater(ordered, values)
+	}
 	return ordered, undecided, err
+}
+
+// notLater are those of the candidates, in order, that are not later than the batch may take.
+func (v *view) notLater(ordered []candidate, values map[*node]any) ([]candidate, error) {
+	for i, c := range ordered {
+		by, err := playbook.Compare(values[c.node], *v.notAfter)
+		if err != nil {
+			return nil, err
+		}
+		if by > 0 {
+			return ordered[:i], nil
+		}
+	}
+	return ordered, nil
 }
 
 // nodeError is the failure of an expression on one node.

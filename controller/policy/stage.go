@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"errors"
 	"slices"
 
 	"github.com/replicante-io/playbooks/playbook"
@@ -55,14 +54,9 @@ func (p *Plan) progressStage() bool {
 	case p.exceeded():
 		return p.overBudget()
 	}
-	st := p.stage()
-	left := false
-	for i := range st.Groups {
-		g := p.groups[st.Groups[i].Key]
-		if p.progressGroup(g) {
-			return true
-		}
-		left = left || st.Groups[i].State != record.GroupIdle || len(g.pending) > 0
+	decided, left := p.progressGroups()
+	if decided {
+		return true
 	}
 	if left {
 		return false
@@ -74,35 +68,26 @@ func (p *Plan) progressStage() bool {
 // openStage decides which nodes the stage is for.
 func (p *Plan) openStage() bool {
 	spec, st := p.stageSpec(), p.stage()
-	targets, others, undecided, ok := p.targets()
+	o, ok := p.targets()
 	if !ok {
 		return p.ending()
 	}
 	p.cancelRequest(p.stageKey(ForTargets, nil))
 	started := p.now
 	st.State, st.StartTS, st.Waiting = record.StageRunning, &started, nil
-	st.Total = len(targets) + len(undecided)
+	st.Total = len(o.targets) + len(o.undecided)
 	st.Counts = map[record.NodeState]int{}
 	if st.Total > 0 {
 		st.Counts[record.NodePending] = st.Total
 	}
-	st.Groups = []record.StageGroup{{State: record.GroupIdle}}
-	g := &group{}
-	p.groups = map[string]*group{g.key: g}
-	for _, n := range targets {
-		g.pending = append(g.pending, n.rec.Node)
-		if spec.Targets != nil {
-			p.entry(n)
-		}
-	}
-	st.Batches = p.batchesFor(g, len(targets))
+	p.makeGroups(o)
 	p.pending.run = true
 	p.event(record.EventStageStarted, "", spec.Name, "", p.passData(record.Document{"nodes": int64(st.Total)}))
-	for _, f := range undecided {
+	for _, f := range o.undecided {
 		p.endNode(f.node, record.NodeFailed, f.err)
 	}
 	if p.run.StageIndex == len(p.pass.stages)-1 {
-		for _, n := range others {
+		for _, n := range o.others {
 			p.finishStages(n)
 		}
 	}
@@ -112,89 +97,6 @@ func (p *Plan) openStage() bool {
 			data["targets"] = spec.Targets.String()
 		}
 		p.failStage(&record.Error{Code: record.CodeNoTargets, Data: data})
-	}
-	return true
-}
-
-// targets divides the nodes of the pass that the stage has not had yet into those that it is for, the others, and those about which
-// it could not be decided in time. It is false while that is waited for.
-func (p *Plan) targets() (targets, others []*node, undecided []failedNode, ok bool) {
-	spec, key := p.stageSpec(), p.stageKey(ForTargets, nil)
-	seen, ok := p.targetFacts(key)
-	if !ok {
-		return nil, nil, nil, false
-	}
-	waits := false
-	for _, name := range p.names {
-		n := p.nodes[name]
-		if !p.takesPart(n) || p.entryOf(n) != nil {
-			continue
-		}
-		matches, err := true, error(nil)
-		if spec.Targets != nil {
-			matches, err = spec.Targets.Bool(p.vars(n, seen))
-		}
-		switch {
-		case errors.Is(err, playbook.ErrAbsent):
-			if p.awaitFact(n, err) {
-				waits = true
-				continue
-			}
-			failed := undecidable("targets", n, err)
-			failed.Data["stage"], failed.Data["waited"] = spec.Name, p.patience(n).String()
-			undecided = append(undecided, failedNode{n, failed})
-		case err != nil:
-			p.cancelRequest(key)
-			p.failStage(&record.Error{Code: record.CodeExpression, Data: about{what: "targets", node: name}.data(spec.Name, err)})
-			return nil, nil, nil, false
-		case matches:
-			targets = append(targets, n)
-		default:
-			others = append(others, n)
-		}
-	}
-	if waits {
-		p.spend(key)
-		p.request(key, factsEvery, true) // where the expression needs no facts, only time
-		return nil, nil, nil, false
-	}
-	return targets, others, undecided, true
-}
-
-// targetFacts are the facts on which the targets are decided, nil where none are needed. It is false while they are not there.
-func (p *Plan) targetFacts(key FactKey) (*facts, bool) {
-	spec := p.stageSpec()
-	if !spec.Targets.NeedsFacts() && !spec.Targets.NeedsAllNodes() {
-		return nil, true
-	}
-	var ask []string
-	for _, name := range p.names {
-		if p.takesPart(p.nodes[name]) {
-			ask = append(ask, name)
-		}
-	}
-	if len(ask) == 0 {
-		p.cancelRequest(key)
-		return nil, true
-	}
-	seen := p.request(key, factsEvery, spec.Targets.NeedsAllNodes(), ask...)
-	return seen, seen != nil
-}
-
-// awaitFact has the stage wait for a fact of a node that decides its targets, and is false once the patience is over.
-func (p *Plan) awaitFact(n *node, err error) bool {
-	wait, since := &p.stage().Waiting, p.now
-	if *wait != nil {
-		since = (*wait).Since
-	}
-	until := since.Add(p.patience(n))
-	if !p.now.Before(until) {
-		return false
-	}
-	if *wait == nil || (*wait).Node == n.rec.Node || !p.now.Before(*(*wait).Until) {
-		data := about{what: "targets", node: n.rec.Node}.data(p.stageSpec().Name, err)
-		addStatus(data, &n.fact)
-		p.replaceWait(wait, &record.Wait{For: record.WaitFacts, Since: since, Until: &until, Stage: p.stageSpec().Name, Node: n.rec.Node, Data: data})
 	}
 	return true
 }
@@ -216,7 +118,7 @@ func (p *Plan) failStage(err *record.Error) {
 
 // about says what an expression decides.
 type about struct {
-	what string // targets, order_by, when, args
+	what string // targets, groups, order_by, when, args
 	node string
 	step string
 }
@@ -291,7 +193,7 @@ func (p *Plan) pendingIn(n *node) *group {
 	}
 	e := p.entryOf(n)
 	switch {
-	case e == nil && p.stageSpec().Targets == nil:
+	case e == nil && p.stageSpec().Targets == nil && p.stageSpec().Groups == nil:
 		return p.groups[""]
 	case e != nil && e.State == record.NodeStagePending:
 		return p.groups[e.Group]

@@ -157,6 +157,7 @@ func (w *world) withCommits(bytes int) *world {
 func (w *world) alive(name string) record.Node {
 	return record.Node{
 		NodeID: name, ClusterID: "c", AgentURL: "http://" + name, JournalID: "j-" + name, Status: record.StatusHealthy, Present: true,
+		Attributes: record.Document{"zone": string("abc"[int(name[len(name)-1])%3])},
 	}
 }
 
@@ -489,22 +490,7 @@ func (w *world) check() {
 			}
 		}
 	}
-	for _, spec := range w.spec.Stages {
-		total, batch := 0, 0
-		for _, st := range w.run.Stages {
-			if st.Name == spec.Name {
-				total += st.Total
-				batch += st.Batch
-			}
-		}
-		size := 0
-		if batch > 0 {
-			size = max(1, spec.Batch[min(batch, len(spec.Batch))-1].Of(total))
-		}
-		if working[spec.Name] > size {
-			w.t.Fatalf("stage %s has %d nodes at work; its batch %d may hold %d", spec.Name, working[spec.Name], batch, size)
-		}
-	}
+	w.checkBatches()
 	if w.run.State.Final() {
 		for _, n := range w.nodes {
 			if !n.State.Final() {
@@ -518,6 +504,67 @@ func (w *world) check() {
 	if w.run.State == record.RunPaused && len(working) > 0 {
 		w.t.Fatalf("the run is paused with actions in flight")
 	}
+}
+
+// checkBatches checks that no more nodes are at work than the open batches may hold, and no more batches are open than at_once says.
+func (w *world) checkBatches() {
+	w.t.Helper()
+	type place struct{ stage, group string }
+	working := map[place]int{}
+	for _, n := range w.nodes {
+		if len(n.Stages) == 0 {
+			continue
+		}
+		e := n.Stages[len(n.Stages)-1]
+		if e.State.InBatch() {
+			working[place{e.Name, e.Group}]++
+		}
+		if by := w.stageSpec(e.Name).Groups; by != nil && by.By.String() == "node.attributes.zone" && e.State.InBatch() && e.Group != w.known[n.Node].Attributes["zone"] {
+			w.t.Fatalf("%s is in group %q of stage %s", n.Node, e.Group, e.Name)
+		}
+	}
+	for _, spec := range w.spec.Stages {
+		total, batches, open, groups := 0, map[string]int{}, 0, 1
+		for _, st := range w.run.Stages {
+			if st.Name != spec.Name {
+				continue
+			}
+			total += st.Total
+			for _, g := range st.Groups {
+				batches[g.Key] += g.Batch
+				if g.State != record.GroupIdle {
+					open++
+					groups = len(st.Groups)
+				}
+			}
+		}
+		atOnce := 1
+		if spec.Groups != nil {
+			atOnce = max(1, spec.Groups.AtOnce.Of(groups))
+		}
+		if open > atOnce {
+			w.t.Fatalf("stage %s has %d open batches at once; it may have %d", spec.Name, open, atOnce)
+		}
+		for key, batch := range batches {
+			size := 0
+			if batch > 0 {
+				size = max(1, spec.Batch[min(batch, len(spec.Batch))-1].Of(total))
+			}
+			if at := working[place{spec.Name, key}]; at > size {
+				w.t.Fatalf("stage %s has %d nodes at work in group %q; its batch %d may hold %d", spec.Name, at, key, batch, size)
+			}
+		}
+	}
+}
+
+func (w *world) stageSpec(name string) *playbook.Stage {
+	for i := range w.spec.Stages {
+		if w.spec.Stages[i].Name == name {
+			return &w.spec.Stages[i]
+		}
+	}
+	w.t.Fatalf("there is no stage %s", name)
+	return nil
 }
 
 // recordOf is the number of the pass in whose record an entry is counted: ended passes of newcomers share one.
