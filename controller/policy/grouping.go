@@ -186,10 +186,11 @@ func (p *Plan) selectionKey(g *group) FactKey {
 func (p *Plan) rankGroups(idle []*group) bool {
 	orderBy := p.stageSpec().OrderBy
 	var first map[*group]any
-	if orderBy != nil {
+	present := p.presentIn(idle)
+	if orderBy != nil && len(present) > 0 {
 		var seen *facts
 		if p.sharesSelection() {
-			if seen = p.request(p.selectionKey(nil), factsEvery, orderBy.NeedsAllNodes(), p.presentIn(idle)...); seen == nil {
+			if seen = p.request(p.selectionKey(nil), factsEvery, orderBy.NeedsAllNodes(), present...); seen == nil {
 				return false
 			}
 		}
