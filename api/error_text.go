@@ -193,6 +193,7 @@ func init() {
 			}
 			return "cancelled" + optional(" by ", v.text("actor")) + optional(": ", v.text("reason"))
 		},
+		record.CodeExpect: expectText,
 		record.CodeBadArgs: func(v values) string {
 			return "the arguments of step " + v.text("step") + " cannot be stored: " + v.text("error")
 		},

@@ -67,10 +67,7 @@ func (s *scope) compile(text string, k want, stage int) (*Expr, []issue) {
 	case s.left < 0 || s.bytes < 0:
 		return nil, []issue{{0, yamltree.CodeTooLarge, fmt.Sprintf("the playbook has more than %d expressions, or more than %d bytes of expressions", maxExpressions, record.MaxPlaybookText)}}
 	}
-	env := s.node
-	if k == wantGuard || k == wantMessage {
-		env = s.cluster
-	}
+	env := s.env(k)
 	clear(s.missed)
 	checked, bad := env.Compile(text)
 	if bad.Err() != nil {
@@ -94,6 +91,9 @@ func (s *scope) compile(text string, k want, stage int) (*Expr, []issue) {
 	}
 	e.program, e.env = program, env
 	e.mentions()
+	if k == wantExpect && (e.NeedsFacts() || e.NeedsAllNodes()) {
+		return nil, []issue{{0, codeBadExpression, "expect sees result, params, run, results, node.id and node.cluster, and no facts of nodes; check those with health"}}
+	}
 	return e, nil
 }
 
@@ -206,6 +206,9 @@ func (s *scope) unknownName(text, name string, k want) string {
 			message += "; did you mean " + near + "?"
 		}
 		return message
+	}
+	if k == wantExpect {
+		known = append(known, "result")
 	}
 	if k == wantGuard {
 		known = slices.DeleteFunc(known, func(name string) bool { return name == "node" })

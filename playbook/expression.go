@@ -158,7 +158,7 @@ func (v variables) ResolveName(name string) (any, bool) {
 	found := v[name]
 	if found == nil {
 		switch name {
-		case "params", "run", "results", "node":
+		case "params", "run", "results", "node", "result":
 			return noObject, true
 		case "nodes":
 			return []any{}, true
@@ -208,7 +208,7 @@ func (e *Expr) aboutFacts(x ast.Expr, depth int) bool {
 			return
 		}
 		switch name := x.AsIdent(); name {
-		case "node", "nodes", "results":
+		case "node", "nodes", "results", "result":
 			found = true
 		default:
 			if from, ok := ranges[name]; ok && name != "" {
@@ -400,12 +400,14 @@ const (
 	wantComparable      // for order_by
 	wantGroup           // for groups.by
 	wantJSON            // for templates
+	wantExpect          // bool, about an action that has ended: it sees its result, and of node only what never changes
 	wantMessage         // for templates that see params and run only
 )
 
 var wantedOf = map[want]string{
 	wantBool:       "true or false",
 	wantGuard:      "true or false",
+	wantExpect:     "true or false",
 	wantComparable: "a value that can be ordered (bool, number, string, duration, timestamp, or a list of those)",
 	wantGroup:      "a string, an integer or a boolean",
 	wantJSON:       "a JSON value",

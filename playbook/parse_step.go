@@ -29,6 +29,7 @@ func (w *walk) step(v yamltree.Value, index int, names map[string]int, health *H
 		s.Args = w.template(v, index)
 	}
 	s.When = w.expr(o.Get("when"), wantBool, index)
+	s.Expect = w.expr(o.Get("expect"), wantExpect, index)
 	s.Timeout = w.duration(o.Get("timeout"), minDuration, defaultTimeout)
 	if v := o.Get("retry"); v.Given() {
 		s.Retry = w.retry(v)

@@ -77,6 +77,7 @@ type Step struct {
 	Action    string
 	Args      *Template // nil: none
 	When      *Expr     // of a node, bool; nil: always
+	Expect    *Expr     // of an action that has ended, bool; nil: what the action says of itself
 	Timeout   time.Duration
 	Retry     Retry
 	OnUnknown OnUnknown

@@ -34,6 +34,7 @@ const (
 	typeResults = "the results"
 	typeStage   = "the results of stage "
 	typeResult  = "a result"
+	typeEnd     = "the result"
 	typeError   = "an error"
 )
 
@@ -134,9 +135,13 @@ var factShapes = sync.OnceValue(func() map[string]*shape {
 	result.fact("result", "state", cel.StringType, nil)
 	result.always("payload", object, noObject, plainObject)
 	result.fact("result", "error", cel.ObjectType(typeError), plainObject)
+	end := &shape{} // of an action, as expect sees it
+	end.fact("result", "exit_code", cel.IntType, nil)
+	end.always("payload", object, noObject, plainObject)
+	end.fact("result", "error", cel.ObjectType(typeError), plainObject)
 	failure.fact("error", "code", cel.StringType, nil)
 	failure.fact("error", "message", cel.StringType, nil)
-	return map[string]*shape{typeNode: node, typeShard: shard, typeLag: lag, typeRun: run, typeResult: result, typeError: failure}
+	return map[string]*shape{typeNode: node, typeShard: shard, typeLag: lag, typeRun: run, typeResult: result, typeEnd: end, typeError: failure}
 })
 
 // paramTypes are the types of params in expressions.
@@ -189,6 +194,7 @@ type scope struct {
 	shapes  map[string]*shape
 	stages  []stageName
 	node    *cel.Env // for expressions that are evaluated for one node
+	ended   *cel.Env // for expressions about an action of a node that has ended; nil until there is one
 	cluster *cel.Env // for expressions that are evaluated for the cluster
 	left    int      // how many more expressions are allowed
 	bytes   int      // how many more bytes of expressions are allowed
@@ -247,6 +253,24 @@ func newScope(params []Param, stages []stageName) *scope {
 		panic(fmt.Sprintf("declare the language of expressions: %v", err)) // depends on no input
 	}
 	return s
+}
+
+// env is where expressions of a kind are compiled.
+func (s *scope) env(k want) *cel.Env {
+	switch k {
+	case wantGuard, wantMessage:
+		return s.cluster
+	case wantExpect:
+		if s.ended == nil {
+			env, err := s.node.Extend(cel.Variable("result", cel.ObjectType(typeEnd)))
+			if err != nil {
+				panic(fmt.Sprintf("declare the language of expressions: %v", err)) // depends on no input
+			}
+			s.ended = env
+		}
+		return s.ended
+	}
+	return s.node
 }
 
 // language is CEL with its extensions and our variables, without the types that differ between playbooks.

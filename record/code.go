@@ -7,6 +7,7 @@ const (
 	CodeCancelled      = "cancelled"       // of a run too: an operator cancelled it
 	CodeExit           = "exit"            // the command ended with another status than 0
 	CodeFailed         = "failed"          // the agent gave no code
+	CodeExpect         = "expect_false"    // the expect of its step is false; data.expect, data.values, data.failed_with
 	CodeLost           = "lost"            // it was running when its agent's earlier life ended
 	CodeNeverStarted   = "never_started"   // it was only queued then
 	CodeBadPayload     = "bad_payload"     // its agent answered with a payload that cannot be stored

@@ -109,7 +109,7 @@ func (p *Plan) endAction(n *node, a *record.Action, in Ended) {
 	case record.ActionDone:
 		p.passStep(n, e)
 	case record.ActionFailed:
-		if in.Error != nil && in.Error.Code == record.CodeCancelled && p.run.State == record.RunCancelling && p.ending() {
+		if a.Error.Code == record.CodeCancelled && p.run.State == record.RunCancelling && p.ending() {
 			p.endNode(n, record.NodeCancelled, a.Error)
 			return
 		}
@@ -122,6 +122,7 @@ func (p *Plan) endAction(n *node, a *record.Action, in Ended) {
 
 // recordEnd puts an end into an action's record.
 func (p *Plan) recordEnd(n *node, a *record.Action, in Ended) {
+	in = p.expect(n, a, in)
 	ended := p.now
 	a.State, a.FinishTS, a.CancelUntil = in.State, &ended, nil
 	a.Payload, a.ExitCode, a.StdoutTail, a.StderrTail, a.Error = in.Payload, in.ExitCode, in.StdoutTail, in.StderrTail, in.Error

@@ -41,7 +41,7 @@ func (p *Plan) failedAttempt(n *node, e *record.NodeStage, a *record.Action) {
 // cannot read its arguments, or has seen a term that this installation cannot reach; or how the attempt ended cannot be recorded.
 func refusedForGood(a *record.Action) bool {
 	switch a.Error.Code {
-	case record.CodeRejected, record.CodeTermRefused, record.CodeRecordTooLarge, record.CodeNotStorable:
+	case record.CodeRejected, record.CodeTermRefused, record.CodeRecordTooLarge, record.CodeNotStorable, record.CodeExpression:
 		return a.State == record.ActionFailed
 	}
 	return false

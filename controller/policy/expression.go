@@ -95,6 +95,9 @@ func (p *Plan) allResults() any {
 		for _, step := range stage.Steps {
 			steps[step.Name] = map[string]any{}
 		}
+		for _, step := range stage.Rollback {
+			steps[step.Name] = map[string]any{}
+		}
 		p.expression.results[stage.Name] = steps
 	}
 	for _, name := range p.names {
