@@ -23,7 +23,7 @@ func (s *server) registerCommands() {
 	register(s, write(operation(record.VerbApprove, "Approve a run, or a stage of it, that waits for its approval")), s.simpleCommand(record.VerbApprove))
 	register(s, write(operation(record.VerbReject, "Reject a run, or a stage of it, that waits for its approval: the run is cancelled")),
 		s.simpleCommand(record.VerbReject))
-	register(s, operation(record.VerbRetry, "Not supported yet"), notSupported)
+	register(s, write(operation(record.VerbRetry, "Have the nodes of a paused or ended run that are not done begin again where they were")), s.retry)
 }
 
 type commandInput struct {
@@ -57,6 +57,22 @@ func (s *server) cancel(ctx context.Context, in *cancelInput) (*runOutput, error
 	command := record.Command{Verb: record.VerbCancel}
 	if in.Body != nil {
 		command.Kill, command.Reason = in.Body.Kill, in.Body.Reason
+	}
+	return s.command(ctx, in.ID, command)
+}
+
+type retryInput struct {
+	ID   string `path:"id"`
+	Body *struct {
+		Nodes  []string `json:"nodes,omitempty" maxItems:"10000" doc:"Only these; without it all that are not done."`
+		Reason string   `json:"reason,omitempty"`
+	} `nameHint:"Retry"`
+}
+
+func (s *server) retry(ctx context.Context, in *retryInput) (*runOutput, error) {
+	command := record.Command{Verb: record.VerbRetry}
+	if in.Body != nil {
+		command.Nodes, command.Reason = in.Body.Nodes, in.Body.Reason
 	}
 	return s.command(ctx, in.ID, command)
 }

@@ -297,8 +297,11 @@ func init() {
 			return "it has passed stage " + v.text("after") + " and waits for its next stage"
 		},
 		record.CauseJoined: func(v values) string {
-			if v.text("policy") == "" {
+			switch v.text("policy") {
+			case "":
 				return "it appeared during the run"
+			case "retry":
+				return "it appeared after the run had ended, and no retry is for it"
 			}
 			return "it appeared during the run (membership.added: " + v.text("policy") + ")"
 		},
@@ -306,6 +309,10 @@ func init() {
 		record.CauseLocked:   func(v values) string { return "run " + v.text("run") + " has it locked for a batch" },
 		record.CauseRemoved:  fixed("its key is gone and its agent does not answer"),
 		record.CauseReturned: fixed("it is back"),
+		record.CauseRetried:  fixed("it is retried"),
+		record.CodeNodesLeft: func(v values) string {
+			return "what was retried is done; " + plural(v.number("nodes"), "node") + " of the run not: retry them, too"
+		},
 		record.CauseResolved: resolvedText,
 		record.CauseNodeForgotten: func(v values) string {
 			return "the node was forgotten by " + v.or("actor", "an operator") + ": what might still run on it is written off"

@@ -34,6 +34,8 @@ func rejection(e *record.RejectedError) *Failure {
 			what = "run " + v.text("run")
 		}
 		text = what + " needs what this version of replicore does not know; upgrade all replicas: " + record.Problems(e.Problems).Error()
+	case record.CodeNotRetried, record.CodeNothingToRetry:
+		text = notRetriedText(e.Code, v)
 	case record.CodeNoSuchNode:
 		status, text = http.StatusNotFound, "run "+v.text("run")+" has no node "+v.text("node")
 	case record.CodeBadValue:

@@ -40,6 +40,7 @@ const (
 	CodeNoTargets        = "no_targets"        // a stage is for no node
 	CodeMaxFailures      = "max_failures"      // more nodes failed than a stage allows
 	CodeNodesFailed      = "nodes_failed"      // the run went to its end, and nodes failed
+	CodeNodesLeft        = "nodes_left"        // a retry went to its end, and nodes are not done that it was not for; data.nodes
 	CodeApprovalRejected = "approval_rejected" // an operator rejected the run, or a stage of it
 	CodeApprovalTimeout  = "approval_timeout"  // nobody approved in time
 	CodeNodeAdded        = "node_added"        // a node appeared, and the playbook says pause or fail
@@ -58,6 +59,7 @@ const (
 	CauseBetween       = "between_stages" // data.after: it has passed that stage, and waits for its next
 	CauseJoined        = "joined"         // the node appeared during the run; data.policy where that left it out
 	CauseRemoved       = "removed"        // its key is gone and its agent does not answer
+	CauseRetried       = "retried"        // an operator has it begin again where it was
 	CauseReturned      = "returned"       // the node was removed and is back
 	CauseResolved      = "resolved"       // an operator decided
 	CauseNodeForgotten = "node_forgotten" // an operator forgot the node: what might still run on it is written off
@@ -74,6 +76,8 @@ const (
 
 // Codes of rejected requests.
 const (
+	CodeNotRetried       = "not_retried"        // data.run, data.node, data.state, data.why: state, unsettled, removed or stage
+	CodeNothingToRetry   = "nothing_to_retry"   // data.run, data.state, data.unsettled
 	CodeWrongState       = "wrong_state"        // data.verb, data.state, data.allowed
 	CodeNotSupported     = "not_supported"      // data.verb
 	CodeNoSuchNode       = "not_found"          // data.run, data.node

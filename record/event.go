@@ -15,6 +15,7 @@ const (
 	EventRunPausing    EventType = "run.pausing"
 	EventRunPaused     EventType = "run.paused"
 	EventRunResumed    EventType = "run.resumed"
+	EventRunRetried    EventType = "run.retried" // data.nodes (how many), data.named (at most 100)
 	EventRunCancelling EventType = "run.cancelling"
 	EventRunClaimed    EventType = "run.claimed"  // a new leader has taken the run over; data.term
 	EventRunFinished   EventType = "run.finished" // data.state

@@ -98,6 +98,8 @@ type StageGroup struct {
 	State GroupState `json:"state"`
 	Batch int        `json:"batch"`          // the open batch, or the last one; from 1
 	Size  int        `json:"size,omitempty"` // of the open batch
+	// LadderFrom is how many batches came before the last retry in this stage: the sizes of its batches begin again after them.
+	LadderFrom int `json:"ladder_from,omitempty"`
 	// Waiting is what keeps the group: the health gate of its batch, the pause between batches, facts, a node.
 	Waiting *Wait `json:"waiting,omitempty"`
 }
@@ -134,6 +136,8 @@ type Run struct {
 	Pass       PassKind `json:"pass,omitempty"`
 	PassNumber int      `json:"pass_number,omitempty"`
 	StageIndex int      `json:"stage_index"`
+	// PutBack are the nodes of a retry that are still to be taken out of their final states.
+	PutBack []string `json:"put_back,omitempty"`
 	// Outcome is how the run will end once nothing is in flight: FAILED or CANCELLED.
 	Outcome RunState `json:"outcome,omitempty"`
 	// ApprovalUntil is when the time for the approval of the run ends.

@@ -36,6 +36,8 @@ func runEventText(e record.Event) string {
 	case record.EventRunCreated, record.EventRunStarted, record.EventRunPausing, record.EventRunPaused, record.EventRunResumed,
 		record.EventRunCancelling, record.EventRunApproved, record.EventRunRejected:
 		return "run " + strings.TrimPrefix(string(e.Type), "run.") + because(e.Data)
+	case record.EventRunRetried:
+		return "run retried, " + retriedNodes(e.Data) + because(e.Data)
 	case record.EventRunWaiting:
 		if record.RunState(text(e.Data, "state")).Final() {
 			return "nothing of the run is unsettled any more"
@@ -48,6 +50,26 @@ func runEventText(e record.Event) string {
 	}
 	return unknownEventText(e)
 }
+
+// retriedNodes is which nodes a retry is for.
+func retriedNodes(data record.Document) string {
+	named, _ := data["named"].([]any)
+	if len(named) == 1 {
+		return fmt.Sprintf("node %v", named[0])
+	}
+	names := make([]string, 0, maxRetriedNamed)
+	for _, name := range named[:min(len(named), maxRetriedNamed)] {
+		names = append(names, fmt.Sprint(name))
+	}
+	line := text(data, "nodes") + " nodes: " + strings.Join(names, ", ")
+	if len(named) > len(names) {
+		line += ", …"
+	}
+	return line
+}
+
+// maxRetriedNamed is how many nodes of a retry a line names.
+const maxRetriedNamed = 10
 
 // waitingText is what a run waits for, and until when where message does not contain it. No message: the run waits for nothing.
 func waitingText(message, until string) string {

@@ -27,6 +27,11 @@ func (t *tool) runWatch() *cobra.Command {
 // wait shows a run until it ends or, with returnsBlocked, until only an operator can move it, and prints it then. Its error is the
 // exit.
 func (t *tool) wait(ctx context.Context, c *client.Client, runID string, timeout time.Duration, returnsBlocked bool) error {
+	return t.waitAfter(ctx, c, runID, 0, timeout, returnsBlocked)
+}
+
+// waitAfter is wait, of what happens after an event.
+func (t *tool) waitAfter(ctx context.Context, c *client.Client, runID string, seq int64, timeout time.Duration, returnsBlocked bool) error {
 	waiting := ctx
 	if timeout > 0 {
 		var cancel context.CancelFunc
@@ -34,7 +39,7 @@ func (t *tool) wait(ctx context.Context, c *client.Client, runID string, timeout
 		defer cancel()
 	}
 	w := t.watcher(c, runID)
-	w.returnsBlocked = returnsBlocked
+	w.returnsBlocked, w.lastSeq = returnsBlocked, seq
 	run, err := w.watch(waiting, func(s stream) { t.stream = s })
 	switch {
 	case ctx.Err() != nil:

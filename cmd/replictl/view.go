@@ -199,7 +199,8 @@ func commandLine(c *record.LastCommand) string {
 	if c == nil {
 		return ""
 	}
-	line := map[record.Verb]string{record.VerbPause: "paused", record.VerbResume: "resumed", record.VerbCancel: "cancelled"}[c.Verb]
+	line := map[record.Verb]string{record.VerbPause: "paused", record.VerbResume: "resumed", record.VerbCancel: "cancelled", record.VerbRetry: "retried",
+		record.VerbApprove: "approved", record.VerbReject: "rejected"}[c.Verb]
 	if c.Actor != "" {
 		line += " by " + c.Actor
 	}

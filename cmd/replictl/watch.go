@@ -70,8 +70,9 @@ func (w *watcher) watch(ctx context.Context, connect func(stream)) (record.Run, 
 		interrupted: func(err error) { _ = send(func() { w.streamInterrupted(err) }) }, // an error: the watch ends anyway
 		waiting:     func(message string) { _ = send(func() { w.streamWaits(message) }) },
 	})
+	after := w.lastSeq
 	follower.Go(func() {
-		ended <- w.client.Follow(ctx, w.runID, 0, func(event record.Event) error {
+		ended <- w.client.Follow(ctx, w.runID, after, func(event record.Event) error {
 			return send(func() { w.event(event) })
 		})
 	})

@@ -23,7 +23,7 @@ func (p *Plan) batchesBefore(g *group) int {
 	for _, st := range p.sharing() {
 		for i := range st.Groups {
 			if st.Groups[i].Key == g.key {
-				before += st.Groups[i].Batch
+				before += st.Groups[i].Batch - st.Groups[i].LadderFrom
 			}
 		}
 	}
@@ -226,7 +226,7 @@ func (p *Plan) enterBatch(g *group) bool {
 func (p *Plan) enter(g *group, n *node) {
 	e := p.entry(n)
 	e.Batch = p.groupRecord(g).Batch
-	if p.remembersHealth() {
+	if p.remembersHealth() && e.WasHealthy == nil {
 		was := n.fact.Status == record.StatusHealthy
 		e.WasHealthy = &was
 	}

@@ -13,13 +13,27 @@ const maxNamed = 3
 // sharing are the records of the stage that the run is at, in all passes that share its budget.
 func (p *Plan) sharing() []*record.RunStage {
 	var all []*record.RunStage
-	for i := range p.run.Stages {
+	for i := p.lastRetry(); i < len(p.run.Stages); i++ {
 		st := &p.run.Stages[i]
 		if st.Name == p.stageSpec().Name && slices.Contains(p.pass.limits.failuresOf, st.Pass) {
 			all = append(all, st)
 		}
 	}
 	return all
+}
+
+// lastRetry is the place of the first record of the last retry: it shares no budget with what was before it. Without a retry it is 0.
+func (p *Plan) lastRetry() int {
+	for i := len(p.run.Stages) - 1; i >= 0; i-- {
+		if p.run.Stages[i].Pass != record.PassRetry {
+			continue
+		}
+		for number := p.run.Stages[i].PassNumber; i > 0 && p.run.Stages[i-1].Pass == record.PassRetry && p.run.Stages[i-1].PassNumber == number; {
+			i--
+		}
+		return i
+	}
+	return 0
 }
 
 // stageTotal is how many nodes the stage is for.

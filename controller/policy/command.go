@@ -17,6 +17,8 @@ func (c Command) apply(p *Plan) *record.RejectedError {
 		rejected = p.approve(c)
 	case record.VerbReject:
 		rejected = p.reject(c)
+	case record.VerbRetry:
+		rejected = p.retry(c)
 	case record.VerbResolve:
 		rejected = p.resolve(c)
 	default:

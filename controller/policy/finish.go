@@ -29,6 +29,9 @@ func (p *Plan) endRun(outcome record.RunState) {
 	if outcome == record.RunDone && p.run.Counts[record.NodeFailed]+p.run.Counts[record.NodeUnknown] > 0 {
 		outcome = record.RunFailed
 	}
+	if left := p.nodesLeft(); outcome == record.RunDone && left > 0 {
+		outcome, p.run.Error = record.RunFailed, &record.Error{Code: record.CodeNodesLeft, Data: record.Document{"nodes": int64(left)}}
+	}
 	if outcome == record.RunFailed && p.run.Error == nil {
 		p.run.Error = &record.Error{Code: record.CodeNodesFailed, Data: p.failures("")}
 	}

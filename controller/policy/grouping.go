@@ -51,7 +51,11 @@ func (p *Plan) makeGroups(o *opening) {
 	members := map[string][]string{}
 	for _, n := range o.targets {
 		members[o.keys[n]] = append(members[o.keys[n]], n.rec.Node)
-		if p.stageSpec().Targets != nil || p.stageSpec().Groups != nil {
+		switch {
+		case p.pass.kind == record.PassRetry:
+			p.retryEntry(n)
+			p.entry(n).Group = o.keys[n]
+		case p.stageSpec().Targets != nil || p.stageSpec().Groups != nil:
 			p.entry(n).Group = o.keys[n]
 		}
 	}

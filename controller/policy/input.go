@@ -91,8 +91,9 @@ func (Admit) apply(p *Plan) *record.RejectedError {
 		return nil
 	}
 	p.setRun(record.RunRunning)
-	started := p.now
-	p.run.StartTS = &started
+	if started := p.now; p.run.StartTS == nil {
+		p.run.StartTS = &started
+	}
 	p.run.Pass, p.run.PassNumber = p.pass.kind, p.pass.number
 	p.behind = ""
 	p.pending.fence = true

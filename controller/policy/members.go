@@ -76,7 +76,7 @@ func (p *Plan) returned(n *node) {
 	if n.rec.Newcomer {
 		n.rec.Membership = record.MemberAdded
 	}
-	if n.rec.State != record.NodeRemoved {
+	if n.rec.State != record.NodeRemoved || p.awaitsRetry() {
 		return
 	}
 	if p.missedStage(n) {
@@ -142,6 +142,10 @@ func (p *Plan) beginMembership() {
 func (p *Plan) joined(n *node) {
 	if !p.joinsSubset(n) {
 		p.leaveOut(n, nil)
+		return
+	}
+	if p.awaitsRetry() {
+		p.setNode(n, record.NodeSkipped, &record.Error{Code: record.CauseJoined, Data: record.Document{"policy": "retry"}})
 		return
 	}
 	if !p.hasBegun() && p.where != nil { // whether the run is for it is decided at its turn

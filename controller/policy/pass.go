@@ -35,9 +35,12 @@ type limits struct {
 }
 
 // newPass makes a pass. A run that has not begun is at its main pass.
-func newPass(spec *playbook.Spec, kind record.PassKind, number int) pass {
-	if kind == record.PassNewcomers {
-		return newcomersPass(spec, number)
+func newPass(spec *playbook.Spec, run *record.Run) pass {
+	switch run.Pass {
+	case record.PassNewcomers:
+		return newcomersPass(spec, run.PassNumber)
+	case record.PassRetry:
+		return retryPass(spec, run.PassNumber, stagesOf(run, record.PassRetry, run.PassNumber))
 	}
 	return mainPass(spec)
 }
@@ -46,7 +49,7 @@ func newPass(spec *playbook.Spec, kind record.PassKind, number int) pass {
 func mainPass(spec *playbook.Spec) pass {
 	p := pass{
 		kind: record.PassMain, number: 1,
-		limits:    limits{needsTargets: true, failuresOf: []record.PassKind{record.PassMain, record.PassNewcomers}},
+		limits:    limits{needsTargets: true, failuresOf: []record.PassKind{record.PassMain, record.PassNewcomers, record.PassRetry}},
 		takesPart: func(n *record.RunNode) bool { return !n.Newcomer },
 	}
 	for i := range spec.Stages {
@@ -91,7 +94,9 @@ func (p *Plan) foldNewcomers(next pass) {
 		at, before := folded[st.Name]
 		switch {
 		case st.Pass != record.PassNewcomers:
-			kept = append(kept, st)
+			if kept = append(kept, st); st.Pass == record.PassRetry { // what was before it shares nothing with what is after it
+				folded = map[string]int{}
+			}
 		case !before:
 			folded[st.Name] = len(kept)
 			kept = append(kept, st)

@@ -122,7 +122,13 @@ func happen(t *rapid.T, w *world) {
 	names := slices.Sorted(maps.Keys(w.known))
 	some := func() string { return rapid.SampledFrom(names).Draw(t, "node") }
 	busy := slices.Sorted(maps.Keys(w.orders))
-	switch rapid.IntRange(0, 20).Draw(t, "happening") {
+	switch rapid.IntRange(0, 22).Draw(t, "happening") {
+	case 21, 22:
+		if rapid.Bool().Draw(t, "all") {
+			w.retry()
+		} else {
+			w.retry(some())
+		}
 	case 20:
 		w.admit()
 	case 19:

@@ -25,6 +25,8 @@ func (p *Plan) hasBegun() bool {
 // progress takes one decision about the run as a whole, and reports whether it did.
 func (p *Plan) progress() bool {
 	switch {
+	case len(p.run.PutBack) > 0:
+		return p.putBack()
 	case p.run.State == record.RunPendingApprove:
 		return p.expireApproval(p.spec.Approval, p.run.ApprovalUntil, "")
 	case p.run.State == record.RunPausing:

@@ -193,7 +193,7 @@ func (p *Plan) pendingIn(n *node) *group {
 	}
 	e := p.entryOf(n)
 	switch {
-	case e == nil && p.stageSpec().Targets == nil && p.stageSpec().Groups == nil:
+	case e == nil && p.stageSpec().Targets == nil && p.stageSpec().Groups == nil && p.pass.kind != record.PassRetry:
 		return p.groups[""]
 	case e != nil && e.State == record.NodeStagePending:
 		return p.groups[e.Group]

@@ -30,7 +30,11 @@ func (p *Plan) targets() (*opening, bool) {
 		if !p.takesPart(n) || p.entryOf(n) != nil {
 			continue
 		}
-		what, matches, group, err := p.targetOf(n, seen)
+		due, chosen := p.dueIn(n)
+		if !due {
+			continue
+		}
+		what, matches, group, err := p.targetOf(n, chosen, seen)
 		switch {
 		case errors.Is(err, playbook.ErrAbsent):
 			if p.awaitFact(n, what, err) {
@@ -64,9 +68,9 @@ func (p *Plan) targets() (*opening, bool) {
 	return o, true
 }
 
-// targetOf decides whether the stage is for a node, and the key of its group. What names the expression that failed.
-func (p *Plan) targetOf(n *node, seen *facts) (what string, matches bool, group string, err error) {
-	if targets := p.stageSpec().Targets; targets != nil {
+// targetOf decides whether the stage is for a node, unless that was chosen before, and the key of its group. What names the expression that failed.
+func (p *Plan) targetOf(n *node, chosen bool, seen *facts) (what string, matches bool, group string, err error) {
+	if targets := p.stageSpec().Targets; targets != nil && !chosen {
 		if matches, err = targets.Bool(p.vars(n, seen)); err != nil || !matches {
 			return "targets", false, "", err
 		}

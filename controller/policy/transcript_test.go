@@ -144,6 +144,11 @@ func (s *story) input(words []string) {
 		if s.rejected != nil {
 			fmt.Fprintf(&s.out, "  rejected: %v\n", s.rejected)
 		}
+	case "retry": // all that can be, or the nodes that are named
+		s.retry(args...)
+		if s.rejected != nil {
+			fmt.Fprintf(&s.out, "  rejected: %v\n", s.rejected)
+		}
 	case "resolve":
 		s.resolved = true
 		s.apply(policy.Command{Command: record.Command{Verb: record.VerbResolve, Node: args[0], State: record.NodeState(args[1])}, Actor: "op"})

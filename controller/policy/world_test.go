@@ -41,6 +41,7 @@ type world struct {
 	started  map[string]bool // action IDs ever to be sent
 	rejected *record.RejectedError
 	resolved bool // an operator may have changed final states
+	retried  bool // a retry may have taken them back
 	refused  policy.Refused
 }
 
@@ -379,7 +380,7 @@ func (w *world) saved(o policy.ActionOrder) {
 // moved checks one record's change.
 func (w *world) moved(before record.Run, old, n record.RunNode) {
 	// A removed node that is back begins as a newcomer.
-	if old.State != "" && old.State.Final() && old.State != record.NodeRemoved && n.State != old.State && !w.resolved {
+	if old.State != "" && old.State.Final() && old.State != record.NodeRemoved && n.State != old.State && !w.resolved && !(w.retried && retriable[old.State]) {
 		w.t.Fatalf("%s went from %s to %s", n.Node, old.State, n.State)
 	}
 	if len(n.Actions) < len(old.Actions) {
@@ -406,7 +407,7 @@ func (w *world) moved(before record.Run, old, n record.RunNode) {
 		for i := range w.spec.Stages {
 			spec := &w.spec.Stages[i]
 			failed, total, accepted := 0, 0, 0
-			for _, st := range w.run.Stages {
+			for _, st := range w.sinceRetry() {
 				if st.Name == spec.Name {
 					failed += st.Counts[record.NodeFailed] + st.Counts[record.NodeUnknown]
 					total += st.Total
@@ -525,13 +526,13 @@ func (w *world) checkBatches() {
 	}
 	for _, spec := range w.spec.Stages {
 		total, batches, open, groups := 0, map[string]int{}, 0, 1
-		for _, st := range w.run.Stages {
+		for _, st := range w.sinceRetry() {
 			if st.Name != spec.Name {
 				continue
 			}
 			total += st.Total
 			for _, g := range st.Groups {
-				batches[g.Key] += g.Batch
+				batches[g.Key] += g.Batch - g.LadderFrom
 				if g.State != record.GroupIdle {
 					open++
 					groups = len(st.Groups)

@@ -18,6 +18,7 @@ func (r *Runner) execute(ctx context.Context, effects policy.Effects, resumed bo
 	if effects.EnterQueue {
 		run := r.plan.Run()
 		r.Capacity.Enqueue(&run, r.mailbox)
+		r.Inventory.WithPresent(r.cluster, func(present []record.Node) { r.mailbox.Members(true, present, nil) }) // an ended run does not follow them
 	}
 	if len(effects.UnlockNodes) > 0 {
 		r.Capacity.Unlock(r.cluster, r.id, effects.UnlockNodes)

@@ -15,7 +15,7 @@ func logEvents(log hclog.Logger, events []record.Event) {
 	for i := range events {
 		e := &events[i]
 		switch e.Type {
-		case record.EventRunStarted, record.EventRunPausing, record.EventRunPaused, record.EventRunResumed, record.EventRunCancelling,
+		case record.EventRunStarted, record.EventRunPausing, record.EventRunPaused, record.EventRunResumed, record.EventRunRetried, record.EventRunCancelling,
 			record.EventRunFinished, record.EventStageStarted, record.EventStageFinished, record.EventRunClaimed:
 			log.Info("run event", pairs(e, "type", string(e.Type), "stage", e.Stage)...)
 		case record.EventBatchStarted:

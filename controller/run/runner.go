@@ -172,6 +172,7 @@ func (r *Runner) stampIfFinished(ctx context.Context) (bool, error) {
 		r.Capacity.Ended(r.cluster, r.id)
 		r.Capacity.Leave(r.cluster, r.id)
 	}
+	r.ended = run.State.Final()
 	if run.FinishTS == nil {
 		return false, nil
 	}
