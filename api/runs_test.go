@@ -178,10 +178,12 @@ func TestCommandsReachTheController(t *testing.T) {
 	ok(t, call(t, h, "POST", path+"/approve", `{"stage":"s","reason":"looks well"}`), 200)
 	ok(t, call(t, h, "POST", path+"/reject", ""), 200)
 	ok(t, call(t, h, "POST", path+"/cancel", `{"kill":true}`), 200)
+	ok(t, call(t, h, "POST", path+"/retry", `{"nodes":["node-1"],"reason":"repaired"}`), 200)
 	_, _, commands := p.Received()
 	want := []record.Command{{Verb: record.VerbPause, Reason: "lunch"}, {Verb: record.VerbResume},
 		{Verb: record.VerbResolve, Node: "node-1", State: record.NodeDone, Reason: "I looked"},
-		{Verb: record.VerbApprove, Stage: "s", Reason: "looks well"}, {Verb: record.VerbReject}, {Verb: record.VerbCancel, Kill: true}}
+		{Verb: record.VerbApprove, Stage: "s", Reason: "looks well"}, {Verb: record.VerbReject}, {Verb: record.VerbCancel, Kill: true},
+		{Verb: record.VerbRetry, Nodes: []string{"node-1"}, Reason: "repaired"}}
 	if fmt.Sprint(commands) != fmt.Sprint(want) {
 		t.Fatalf("%+v", commands)
 	}
@@ -189,9 +191,8 @@ func TestCommandsReachTheController(t *testing.T) {
 	rejected(t, call(t, h, "POST", path+"/nodes/node-1/resolve", `{"state":"PENDING","reason":"x"}`), 400, "bad_request", "body.state")
 	rejected(t, call(t, h, "POST", path+"/nodes/node-1/resolve", `{"state":"DONE"}`), 400, "bad_request", "reason")
 	rejected(t, call(t, h, "POST", "/api/v1/runs/none/pause", ""), 404, "not_found", "none")
-	for _, verb := range []string{path + "/retry", "/api/v1/plan"} {
-		rejected(t, call(t, h, "POST", verb, ""), 501, "not_supported", "not supported yet")
-	}
+	rejected(t, call(t, h, "POST", path+"/retry", `{"node":"node-1"}`), 400, "bad_request", "node")
+	rejected(t, call(t, h, "POST", "/api/v1/plan", ""), 501, "not_supported", "not supported yet")
 }
 
 func TestNodesAreListedAndForgotten(t *testing.T) {

@@ -77,9 +77,6 @@ func afterRun(v view) []suggestion {
 		add("resume it", "run resume "+run.ID)
 		add("end it", "run cancel "+run.ID)
 	}
-	if run.State == record.RunFailed {
-		add("retry the nodes that are not done, after a repair", "run retry "+run.ID)
-	}
 	if waitsForApproval(run) {
 		stage := ""
 		if run.Waiting != nil && run.Waiting.Stage != "" {
