@@ -42,6 +42,8 @@ func waitText(w *record.Wait) string {
 		}
 		return "the leader is of a version that does not know all that the run needs, and leaves it alone: " + v.text("error") +
 			"; upgrade all replicas, or let a newer one lead"
+	case record.WaitTogether:
+		return togetherText(w, v)
 	case record.WaitAction:
 		return actionText(w, v)
 	case record.WaitGate:

@@ -36,6 +36,7 @@ type Spec struct {
 	Concurrency record.Concurrency
 	Membership  MembershipPolicy
 	Stages      []Stage
+	Together    [][]string // names of consecutive stages between which nothing stops
 }
 
 // MembershipPolicy says what happens when nodes appear or disappear during a run.

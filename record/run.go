@@ -140,6 +140,8 @@ type Run struct {
 	PutBack []string `json:"put_back,omitempty"`
 	// Outcome is how the run will end once nothing is in flight: FAILED or CANCELLED.
 	Outcome RunState `json:"outcome,omitempty"`
+	// AfterTogether is true while a run that is PAUSING or CANCELLING continues until the last of the stages that run together has ended.
+	AfterTogether bool `json:"after_together,omitempty"`
 	// ApprovalUntil is when the time for the approval of the run ends.
 	ApprovalUntil *time.Time `json:"approval_until,omitempty"`
 	// LastCommand is the last command for the run as a whole.

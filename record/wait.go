@@ -21,6 +21,7 @@ const (
 	WaitRetry     WaitReason = "retry"     // the next attempt of a step is not due
 	WaitUnsettled WaitReason = "unsettled" // an action may still be running
 	WaitLeader    WaitReason = "leader"    // the leader leaves the run alone: another one has to continue it
+	WaitTogether  WaitReason = "together"  // stages that run together have to end before the run pauses or is cancelled
 	WaitAction    WaitReason = "action"    // actions in flight have to end before the run pauses or ends
 )
 

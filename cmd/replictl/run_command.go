@@ -51,7 +51,7 @@ func (t *tool) approvalCommand(verb record.Verb, short, long string) *cobra.Comm
 func (t *tool) runCancel() *cobra.Command {
 	command := record.Command{Verb: record.VerbCancel}
 	cmd := &cobra.Command{Use: "cancel RUN", Short: "Cancel a run", Args: needs("RUN"),
-		Long: "End a run: no further action starts. The run waits for the actions in flight, or stops them with --kill.",
+		Long: "End a run: no further action starts. The run waits for the actions in flight, or stops them with --kill. Stages that run\ntogether are ended first, without --kill. What was done is not undone.",
 		RunE: func(cmd *cobra.Command, args []string) error { return t.command(cmd.Context(), args[0], command) }}
 	cmd.Flags().StringVar(&command.Reason, "reason", "", "the reason, recorded with the event")
 	cmd.Flags().BoolVar(&command.Kill, "kill", false, "stop the actions in flight instead of waiting for them")
@@ -67,8 +67,27 @@ func (t *tool) command(ctx context.Context, name string, command record.Command)
 		}
 		return t.one(run, func(w io.Writer) {
 			writeRun(w, &run)
+			if command.Verb == record.VerbCancel || command.Verb == record.VerbReject {
+				writeNotUndone(w, &run)
+			}
 		})
 	})
+}
+
+// writeNotUndone says on how many nodes the run has done something that its end does not undo.
+func writeNotUndone(w io.Writer, run *record.Run) {
+	touched, all := 0, 0
+	for state, n := range run.Counts {
+		all += n
+		switch state {
+		case record.NodePending, record.NodeAdded, record.NodeNotReached, record.NodeSkipped, record.NodeRemoved:
+		default:
+			touched += n
+		}
+	}
+	if touched > 0 {
+		_, _ = fmt.Fprintf(w, "what was done on %d of %d nodes is not undone: replictl run nodes %s\n", touched, all, run.ID)
+	}
 }
 
 // writeRun writes a run after a command.

@@ -60,9 +60,13 @@ func (p *Plan) pause(c Command) *record.RejectedError {
 	if p.run.State != record.RunRunning || p.run.Outcome != "" {
 		return p.wrongState(c, record.RunRunning)
 	}
-	p.setRun(record.RunPausing)
-	p.cancelRequests()
-	p.recordCommand(record.EventRunPausing, c, "", record.Document{})
+	if p.stopsLater() {
+		p.stopLater(record.RunPausing)
+	} else {
+		p.setRun(record.RunPausing)
+		p.cancelRequests()
+	}
+	p.recordCommand(record.EventRunPausing, c, "", p.togetherData())
 	return nil
 }
 
@@ -71,6 +75,11 @@ func (p *Plan) resume(c Command) *record.RejectedError {
 		return p.wrongState(c, record.RunPaused, record.RunPausing)
 	}
 	p.setRun(record.RunRunning)
+	if p.run.AfterTogether { // nothing has stopped yet
+		p.run.AfterTogether, p.run.Error = false, nil
+		p.recordCommand(record.EventRunResumed, c, "", record.Document{})
+		return nil
+	}
 	accepts := p.run.Error != nil && p.run.Error.Code == record.CodeMaxFailures // what the operator has seen
 	p.run.Error = nil
 	p.recordCommand(record.EventRunResumed, c, "", record.Document{})
@@ -113,11 +122,16 @@ func (p *Plan) cancel(c Command) *record.RejectedError {
 	if p.run.State.Final() || p.run.State == record.RunCancelling && (p.run.Kill || !c.Kill) {
 		return p.wrongState(c, record.RunPendingApprove, record.RunPending, record.RunRunning, record.RunPausing, record.RunPaused)
 	}
-	p.setRun(record.RunCancelling)
-	p.run.Outcome, p.run.Kill, p.run.ApprovalUntil = record.RunCancelled, c.Kill, nil
-	p.cancelRequests()
 	p.pending.run = true
 	p.run.Error = &record.Error{Code: record.CodeCancelled, Data: p.cancelData(c)}
+	if !c.Kill && p.stopsLater() {
+		p.stopLater(record.RunCancelling)
+		p.recordCommand(record.EventRunCancelling, c, "", p.togetherData())
+		return nil
+	}
+	p.setRun(record.RunCancelling)
+	p.run.Outcome, p.run.Kill, p.run.ApprovalUntil, p.run.AfterTogether = record.RunCancelled, c.Kill, nil, false
+	p.cancelRequests()
 	p.recordCommand(record.EventRunCancelling, c, "", record.Document{})
 	if c.Kill {
 		for _, name := range p.names {

@@ -38,6 +38,7 @@ func (p *Plan) endRun(outcome record.RunState) {
 	if outcome == record.RunDone {
 		p.run.Error = nil
 	}
+	p.run.AfterTogether = false
 	p.setRun(outcome)
 	ended := p.now
 	p.run.EndTS = &ended

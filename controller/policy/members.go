@@ -165,7 +165,7 @@ func (p *Plan) joined(n *node) {
 	case playbook.AddedIgnore:
 		p.setNode(n, record.NodeSkipped, &record.Error{Code: record.CauseJoined, Data: record.Document{"policy": string(added)}})
 	case playbook.AddedPause:
-		p.pauseFor(err)
+		p.pauseSoon(err)
 	case playbook.AddedFail:
 		p.fail(err)
 	}
@@ -245,7 +245,7 @@ func (p *Plan) decideRemoval(n *node, seen *facts) {
 	err := &record.Error{Code: record.CodeNodeRemoved, Data: record.Document{"node": n.rec.Node, "policy": string(removed)}}
 	switch removed {
 	case playbook.RemovedPause:
-		p.pauseFor(err)
+		p.pauseSoon(err)
 	case playbook.RemovedFail:
 		p.fail(err)
 	}

@@ -24,7 +24,9 @@ func anySpec(t *rapid.T) string {
 	fmt.Fprintf(&b, "  membership: {added: %s, removed: %s, grace: 20s}\n  stages:\n",
 		rapid.SampledFrom([]string{"include", "ignore", "pause", "fail"}).Draw(t, "added"),
 		rapid.SampledFrom([]string{"ignore", "pause", "fail"}).Draw(t, "removed"))
-	for i := range rapid.IntRange(1, 2).Draw(t, "stages") {
+	stages := rapid.IntRange(1, 3).Draw(t, "stages")
+	together := stages > 1 && rapid.Bool().Draw(t, "together")
+	for i := range stages {
 		health := rapid.SampledFrom([]string{"none", "{timeout: 30s}", namedGate, `{check: 'node.status == "HEALTHY"', timeout: 30s, settle: 5s}`}).Draw(t, "health")
 		unknown := []string{"fail", "retry"}
 		if health != "none" {
@@ -35,8 +37,12 @@ func anySpec(t *rapid.T) string {
 			rapid.IntRange(0, 2).Draw(t, "max_failures"), health,
 			rapid.SampledFrom([]string{"abort", "continue", "pause"}).Draw(t, "on_failure"),
 			rapid.SampledFrom([]string{"0s", "7s"}).Draw(t, "pause"))
-		b.WriteString(rapid.SampledFrom([]string{"", "", "", "      approval: required\n", "      approval: {message: 'for ${run.cluster}', timeout: 90s, on_timeout: approve}\n",
-			"      approval: {timeout: 4m}\n"}).Draw(t, "approval"))
+		approvals := []string{""}
+		if !together || i == 0 {
+			approvals = append(approvals, "", "      approval: required\n", "      approval: {message: 'for ${run.cluster}', timeout: 90s, on_timeout: approve}\n",
+				"      approval: {timeout: 4m}\n")
+		}
+		b.WriteString(rapid.SampledFrom(approvals).Draw(t, "approval"))
 		if rapid.Bool().Draw(t, "order") {
 			b.WriteString("      order_by: 'node.role == \"PRIMARY\"'\n")
 		}
@@ -51,6 +57,9 @@ func anySpec(t *rapid.T) string {
 			fmt.Fprintf(&b, "        - {name: t%d, action: x/t, timeout: 1m, on_unknown: %s, retry: {attempts: %d, backoff: 3s}}\n", j,
 				rapid.SampledFrom(unknown).Draw(t, "on_unknown"), rapid.IntRange(1, 3).Draw(t, "attempts"))
 		}
+	}
+	if together {
+		fmt.Fprintf(&b, "  together: [[s0, s1%s]]\n", []string{"", ", s2"}[stages-2])
 	}
 	return b.String()
 }

@@ -9,6 +9,8 @@ func (p *Plan) progresses() bool {
 	switch p.run.State {
 	case record.RunRunning, record.RunCancelling, record.RunRollingBack:
 		return true
+	case record.RunPausing:
+		return p.run.AfterTogether
 	}
 	return false
 }
@@ -29,7 +31,9 @@ func (p *Plan) progress() bool {
 		return p.putBack()
 	case p.run.State == record.RunPendingApprove:
 		return p.expireApproval(p.spec.Approval, p.run.ApprovalUntil, "")
-	case p.run.State == record.RunPausing:
+	case p.run.AfterTogether && !p.insideTogether():
+		return p.stopNow()
+	case p.run.State == record.RunPausing && !p.run.AfterTogether:
 		if p.inFlight > 0 {
 			return false
 		}
@@ -74,9 +78,10 @@ func (p *Plan) fail(err *record.Error) {
 	if p.run.Outcome != "" {
 		return
 	}
-	if p.run.State == record.RunPausing || p.run.State == record.RunPaused {
+	if p.run.State == record.RunPausing || p.run.State == record.RunPaused || p.run.AfterTogether {
 		p.setRun(record.RunRunning)
 	}
+	p.run.AfterTogether = false
 	p.run.Outcome, p.run.Error = record.RunFailed, err
 	p.pending.run = true
 	p.cancelRequests()
@@ -84,9 +89,14 @@ func (p *Plan) fail(err *record.Error) {
 
 // pauseFor pauses the run because something needs an operator.
 func (p *Plan) pauseFor(err *record.Error) {
-	if p.run.State != record.RunRunning || p.run.Outcome != "" {
+	if p.run.AfterTogether && p.run.State == record.RunCancelling { // the stages that run together cannot go on
+		p.stopNow()
 		return
 	}
+	if p.run.State != record.RunRunning && !p.run.AfterTogether || p.run.Outcome != "" {
+		return
+	}
+	p.run.AfterTogether = false
 	p.setRun(record.RunPausing)
 	p.cancelRequests()
 	p.run.Error = err

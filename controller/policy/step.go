@@ -9,7 +9,7 @@ import (
 
 // mayAct reports whether the run is in a state in which steps start and what was done is verified.
 func (p *Plan) mayAct() bool {
-	return !p.ending() && (p.run.State == record.RunRunning || p.pass.afterOutcome && p.progresses())
+	return !p.ending() && (p.run.State == record.RunRunning || p.run.AfterTogether || p.pass.afterOutcome && p.progresses())
 }
 
 // mayStart reports whether anything may start now.

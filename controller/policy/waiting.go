@@ -88,6 +88,8 @@ func (p *Plan) currentWait() *record.Wait {
 		return &record.Wait{For: record.WaitPause, Since: p.now, Data: data}
 	case len(p.silent) > 0:
 		return p.silentWait()
+	case p.run.AfterTogether && p.insideTogether():
+		return p.togetherWait()
 	case p.inFlight > 0 && (p.run.State == record.RunPausing || p.ending()):
 		return p.inFlightWait()
 	}

@@ -344,6 +344,7 @@ func (w *world) take(commit record.Commit, effects policy.Effects) []policy.Inpu
 				w.t.Fatalf("event %d follows %d", e.Seq, seq-1)
 			}
 			w.checkApproved(e)
+			w.checkTogether(e)
 			w.events = append(w.events, e)
 		}
 		if w.run.Seq != seq {
@@ -401,7 +402,7 @@ func (w *world) moved(before record.Run, old, n record.RunNode) {
 				w.t.Fatalf("%s starts %s beside %s, which is %s", n.Node, a.Step, last.Step, last.State)
 			}
 		}
-		if before.Outcome != "" || before.State != record.RunRunning && before.State != record.RunPending && before.State != record.RunPaused && before.State != record.RunPausing {
+		if before.Outcome != "" || !before.AfterTogether && before.State != record.RunRunning && before.State != record.RunPending && before.State != record.RunPaused && before.State != record.RunPausing {
 			w.t.Fatalf("%s starts step %s although the run is %s (outcome %q)", n.Node, a.Step, before.State, before.Outcome)
 		}
 		for i := range w.spec.Stages {
