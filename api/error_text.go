@@ -270,6 +270,9 @@ func init() {
 			return "stage " + v.text("stage") + ": " + failuresText(v) + "; max_failures is " + v.text("max_failures")
 		},
 		record.CodeNodesFailed: failuresText,
+		record.CodeRunTimeout: func(v values) string {
+			return "the run has taken longer than its timeout of " + v.text("timeout") + "; resume gives it as long again"
+		},
 		record.CodeApprovalRejected: func(v values) string {
 			return approvalOf(v) + " was rejected" + optional(" by ", v.text("actor")) + optional(": ", v.text("reason"))
 		},

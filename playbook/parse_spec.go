@@ -95,6 +95,9 @@ func (w *walk) spec(v yamltree.Value) *Spec {
 	w.List(stages, maxStages, "stages", func(i int, v yamltree.Value) {
 		spec.Stages = append(spec.Stages, w.stage(v, i, names))
 	})
+	if v := o.Get("timeout"); v.Given() {
+		spec.Timeout = w.duration(v, minDuration, 0)
+	}
 	spec.Together = w.together(o.Get("together"), spec.Stages)
 	return spec
 }

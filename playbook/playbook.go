@@ -36,6 +36,7 @@ type Spec struct {
 	Concurrency record.Concurrency
 	Membership  MembershipPolicy
 	Stages      []Stage
+	Timeout     time.Duration // of the run; 0: none
 	Together    [][]string // names of consecutive stages between which nothing stops
 }
 

@@ -43,6 +43,7 @@ const (
 	CodeNodesLeft        = "nodes_left"        // a retry went to its end, and nodes are not done that it was not for; data.nodes
 	CodeApprovalRejected = "approval_rejected" // an operator rejected the run, or a stage of it
 	CodeApprovalTimeout  = "approval_timeout"  // nobody approved in time
+	CodeRunTimeout       = "run_timeout"       // the run took longer than its playbook allows: it pauses
 	CodeNodeAdded        = "node_added"        // a node appeared, and the playbook says pause or fail
 	CodeNodeRemoved      = "node_removed"      // a node went away, and the playbook says pause or fail
 )

@@ -140,6 +140,9 @@ type Run struct {
 	PutBack []string `json:"put_back,omitempty"`
 	// Outcome is how the run will end once nothing is in flight: FAILED or CANCELLED.
 	Outcome RunState `json:"outcome,omitempty"`
+	// TimeoutSince is since when time counts against the timeout of the playbook, TimeoutSpentMS how many milliseconds did before.
+	TimeoutSince   *time.Time `json:"timeout_since,omitempty"`
+	TimeoutSpentMS int64      `json:"timeout_spent_ms,omitempty"`
 	// AfterTogether is true while a run that is PAUSING or CANCELLING continues until the last of the stages that run together has ended.
 	AfterTogether bool `json:"after_together,omitempty"`
 	// ApprovalUntil is when the time for the approval of the run ends.

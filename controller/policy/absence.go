@@ -24,6 +24,10 @@ func (p *Plan) forgiveAbsence() {
 	if absence <= 0 {
 		return
 	}
+	if p.run.TimeoutSince != nil {
+		p.run.TimeoutSince = later(*p.run.TimeoutSince, absence)
+		p.pending.run = true
+	}
 	if p.run.ApprovalUntil != nil {
 		p.run.ApprovalUntil = later(*p.run.ApprovalUntil, absence)
 		p.pending.run = true

@@ -186,6 +186,7 @@ func (p *Plan) event(kind record.EventType, node, stage, step string, data recor
 func (p *Plan) finishApply() (record.Commit, Effects) {
 	p.stampFinish()
 	p.updateWaiting()
+	p.countTime()
 	p.measure()
 	c, updated := &p.pending, p.run.UpdateTS
 	empty := !c.run && len(c.nodes) == 0 && len(c.events) == 0 && len(c.idempotency) == 0

@@ -75,6 +75,7 @@ func (p *Plan) resume(c Command) *record.RejectedError {
 		return p.wrongState(c, record.RunPaused, record.RunPausing)
 	}
 	p.setRun(record.RunRunning)
+	p.run.TimeoutSpentMS = 0
 	if p.run.AfterTogether { // nothing has stopped yet
 		p.run.AfterTogether, p.run.Error = false, nil
 		p.recordCommand(record.EventRunResumed, c, "", record.Document{})

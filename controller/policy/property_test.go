@@ -21,6 +21,7 @@ const namedGate = `{check: {up: 'node.status == "HEALTHY"', others: 'nodes.all(n
 func anySpec(t *rapid.T) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s", rapid.SampledFrom([]string{"", "", "  approval: required\n", "  approval: {timeout: 3m, on_timeout: approve}\n"}).Draw(t, "run_approval"))
+	fmt.Fprintf(&b, "%s", rapid.SampledFrom([]string{"", "", "  timeout: 4m\n"}).Draw(t, "timeout"))
 	fmt.Fprintf(&b, "  membership: {added: %s, removed: %s, grace: 20s}\n  stages:\n",
 		rapid.SampledFrom([]string{"include", "ignore", "pause", "fail"}).Draw(t, "added"),
 		rapid.SampledFrom([]string{"ignore", "pause", "fail"}).Draw(t, "removed"))

@@ -31,6 +31,8 @@ func (p *Plan) progress() bool {
 		return p.putBack()
 	case p.run.State == record.RunPendingApprove:
 		return p.expireApproval(p.spec.Approval, p.run.ApprovalUntil, "")
+	case p.timedOut():
+		return p.pauseForTimeout()
 	case p.run.AfterTogether && !p.insideTogether():
 		return p.stopNow()
 	case p.run.State == record.RunPausing && !p.run.AfterTogether:

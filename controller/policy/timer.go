@@ -152,6 +152,9 @@ func (p *Plan) nextWake(updated time.Time) *time.Time {
 	if next := p.nextMeasure(updated); next != nil {
 		at = p.earliest(at, *next)
 	}
+	if end := p.timeoutAt(); end != nil {
+		at = p.earliest(at, *end)
+	}
 	if p.run.ApprovalUntil != nil {
 		at = p.earliest(at, *p.run.ApprovalUntil)
 	}
