@@ -253,6 +253,8 @@ func (p *Plane) Command(ctx context.Context, request record.Request, runID strin
 		record.VerbResume:  {State: record.RunRunning, Event: record.EventRunResumed},
 		record.VerbCancel:  {State: record.RunCancelled, Event: record.EventRunFinished},
 		record.VerbResolve: {State: record.RunRunning, Event: record.EventNodeResolved},
+		record.VerbApprove: {State: record.RunPending, Event: record.EventRunApproved},
+		record.VerbReject:  {State: record.RunCancelled, Event: record.EventRunRejected},
 	}[command.Verb]
 	return p.once(ctx, request, func(key *record.IdempotencyRecord) (record.Run, error) {
 		return p.move(ctx, runID, keysOf(key, runID), change)

@@ -345,6 +345,32 @@ func TestWaitReturnsWhenTheRunIsPaused(t *testing.T) {
 	}
 }
 
+func TestWaitReturnsWhenTheRunWaitsForAnApproval(t *testing.T) {
+	d := newOperator(t)
+	d.ok("apply", "-f", d.file)
+	s := d.during(terminal{}, func(run record.Run) {
+		d.Move(run.ID, apitest.Change{State: record.RunPendingApprove, Event: record.EventRunCreated})
+	}, append(startAndWait, "-o", "json")...)
+	id := read[record.Run](t, s.out).ID
+	if s.code != exitNotFinished || !strings.Contains(s.err, "replictl run approve "+id) || !strings.Contains(s.err, "replictl run reject "+id+" --reason WHY") {
+		t.Fatalf("%+v", s)
+	}
+	d.ok("run", "approve", "last", "--stage", "canary", "--reason", "looks well")
+	d.ok("run", "reject", id)
+	_, _, commands := d.Received()
+	want := []record.Command{{Verb: record.VerbApprove, Stage: "canary", Reason: "looks well"}, {Verb: record.VerbReject}}
+	if fmt.Sprint(commands) != fmt.Sprint(want) {
+		t.Fatalf("%+v", commands)
+	}
+}
+
+func TestARunWhoseStageWaitsForItsApprovalSaysHowToApproveIt(t *testing.T) {
+	run := record.Run{ID: "r", State: record.RunRunning, Waiting: &record.Wait{For: record.WaitApproval, Stage: "wipe"}}
+	if got := fmt.Sprint(afterRun(view{run: run})); !strings.Contains(got, "run approve r --stage wipe") || !blocked(run) {
+		t.Error(got)
+	}
+}
+
 func TestWaitReturnsAfterWaitTimeout(t *testing.T) {
 	d := newOperator(t)
 	d.ok("apply", "-f", d.file)
