@@ -37,7 +37,7 @@ type Spec struct {
 	Membership  MembershipPolicy
 	Stages      []Stage
 	Timeout     time.Duration // of the run; 0: none
-	Together    [][]string // names of consecutive stages between which nothing stops
+	Together    [][]string    // names of consecutive stages between which nothing stops
 }
 
 // MembershipPolicy says what happens when nodes appear or disappear during a run.
