@@ -88,6 +88,7 @@ func (w *walk) spec(v yamltree.Value) *Spec {
 			m.End(renamed)
 		}
 	}
+	spec.Windows = w.windows(o.Get("windows"))
 	stages := o.Need("stages", "a playbook needs at least one stage")
 	w.scope = newScope(spec.Params, stageNames(stages))
 	spec.Approval = w.approval(o, -1)

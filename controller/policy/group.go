@@ -46,6 +46,9 @@ func (p *Plan) progressGroup(g *group) bool {
 		if p.dropTaken(g); len(g.pending) == 0 {
 			return false
 		}
+		if !g.locking && p.awaitWindow(g) {
+			return false
+		}
 		return p.openBatch(g)
 	}
 	if p.enterBatch(g) {

@@ -344,6 +344,7 @@ func (w *world) take(commit record.Commit, effects policy.Effects) []policy.Inpu
 				w.t.Fatalf("event %d follows %d", e.Seq, seq-1)
 			}
 			w.checkApproved(e)
+			w.checkWindow(e)
 			w.events = append(w.events, e)
 		}
 		if w.run.Seq != seq {

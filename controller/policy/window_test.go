@@ -1,0 +1,69 @@
+package policy_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/replicante-io/playbooks/record"
+)
+
+// checkWindow checks that a batch opens in a window only.
+func (w *world) checkWindow(e record.Event) {
+	w.t.Helper()
+	if e.Type == record.EventBatchStarted && len(w.spec.Windows) > 0 && !w.spec.Windows.Open(w.now) {
+		w.t.Fatalf("a batch opens at %s, outside all windows\n%s", w.now, w.story())
+	}
+}
+
+const oneWindow = `  windows: [{cron: "30 0 * * *", for: 30m}]
+  stages:
+    - name: restart
+      health: none
+      steps: [{name: restart, action: x/restart, timeout: 3h}]
+`
+
+func TestABatchOpensInAWindowOnlyAndWhatIsInFlightEnds(t *testing.T) {
+	w := newWorld(t, 2, oneWindow)
+	w.admit()
+	if wait := w.run.Waiting; w.run.State != record.RunRunning || wait == nil || wait.For != record.WaitWindow || !wait.Until.Equal(w.now.Add(30*time.Minute)) {
+		t.Fatalf("it is %s and waits for %+v", w.run.State, wait)
+	}
+	if w.wake == nil || !w.wake.Equal(*w.run.Waiting.Until) || len(w.asked) > 0 {
+		t.Fatalf("wakes at %v, asks %v", w.wake, w.asked)
+	}
+	w.pass(30 * time.Minute)
+	w.observe()
+	if len(w.orders) != 1 || w.run.Waiting != nil {
+		t.Fatalf("orders %v, waiting %+v", w.orders, w.run.Waiting)
+	}
+	w.pass(time.Hour) // the window has closed
+	w.end("node-1", record.ActionDone, "")
+	w.want("node-1", record.NodeDone)
+	if wait := w.run.Waiting; len(w.orders) > 0 || wait == nil || wait.For != record.WaitWindow || !wait.Until.Equal(time.Date(2026, 1, 2, 0, 30, 0, 0, time.UTC)) {
+		t.Fatalf("orders %v, waiting %+v", w.orders, wait)
+	}
+	w.crash()
+	w.pass(22 * time.Hour)
+	if len(w.orders) > 0 {
+		t.Fatalf("orders %v at %s", w.orders, w.now)
+	}
+	w.pass(time.Hour)
+	w.work()
+	w.ended(record.RunDone)
+}
+
+func TestALeaderWhoseClockIsBehindOpensNoBatchOutsideAWindow(t *testing.T) {
+	w := newWorld(t, 2, oneWindow)
+	w.admit()
+	w.pass(30 * time.Minute)
+	w.observe()
+	w.now = w.now.Add(-10 * time.Minute) // 00:20
+	w.crash()
+	w.end("node-1", record.ActionDone, "")
+	if wait := w.run.Waiting; len(w.orders) > 0 || wait == nil || wait.For != record.WaitWindow || !w.wake.Equal(w.now.Add(10*time.Minute)) {
+		t.Fatalf("orders %v, waiting %+v, wakes at %v", w.orders, wait, w.wake)
+	}
+	w.pass(10 * time.Minute)
+	w.work()
+	w.ended(record.RunDone)
+}
