@@ -19,7 +19,7 @@ const (
 
 // playbook reads a document. It also returns the value of the playbook's name, if that is valid.
 func (w *walk) playbook(root yamltree.Value) (p *Playbook, name yamltree.Value) {
-	w.unsupported = nil
+	w.unsupported, w.rollback = nil, false
 	o, ok := w.Object(root)
 	p = &Playbook{}
 	if !ok {
@@ -95,6 +95,7 @@ func (w *walk) spec(v yamltree.Value) *Spec {
 	w.List(stages, maxStages, "stages", func(i int, v yamltree.Value) {
 		spec.Stages = append(spec.Stages, w.stage(v, i, names))
 	})
+	w.someStage(stages, spec.Stages)
 	return spec
 }
 

@@ -62,24 +62,15 @@ func (w *walk) stage(v yamltree.Value, index int, names map[string]int) Stage {
 	s.Steps = steps(o.Need("steps", "a stage needs at least one step"))
 	s.BatchPause = w.duration(o.Get("batch_pause"), 0, 0)
 	rollback := o.Get("rollback")
-	if s.Rollback = steps(rollback); rollback.Given() {
-		w.unsupportedKey(o, "rollback")
-	}
+	s.Rollback = steps(rollback)
+	w.rollback = w.rollback || rollback.Given()
 	if v := o.Get("on_failure"); v.Given() {
-		s.OnFailure = w.onFailure(o, v, rollback.Given())
+		s.OnFailure = w.onFailure(v, rollback.Given())
+	}
+	if s.Always, _ = w.Bool(o.Get("always")); s.Always {
+		w.always(o, &s)
 	}
 	return s
-}
-
-func (w *walk) onFailure(stage *yamltree.Object, v yamltree.Value, hasRollback bool) OnFailure {
-	policy, _ := yamltree.Choice(w.Reader, v, FailureAbort, FailureContinue, FailurePause, FailureRollback)
-	if policy == FailureRollback {
-		w.unsupportedKey(stage, "on_failure")
-		if !hasRollback {
-			w.Add(v, yamltree.CodeMissing, "rollback requires rollback steps; add a rollback list to the stage")
-		}
-	}
-	return policy
 }
 
 // groups reads how the nodes of a stage are grouped.

@@ -17,6 +17,7 @@ type walk struct {
 	*yamltree.Reader
 	scope       *scope          // of the document being read
 	unsupported record.Problems // of the document being read
+	rollback    bool            // a stage so far has rollback steps
 }
 
 // renamed are former names of keys, for the message about an unknown key.

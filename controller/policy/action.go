@@ -31,7 +31,7 @@ func (n *node) lastAction() *record.Action {
 func (p *Plan) start(n *node, e *record.NodeStage, step *playbook.Step, args record.Document) {
 	attempt := 1
 	for i := range n.rec.Actions {
-		if a := &n.rec.Actions[i]; a.Stage == e.Name && a.Step == step.Name && a.Pass != record.PassRollback {
+		if a := &n.rec.Actions[i]; a.Stage == e.Name && a.Step == step.Name && (a.Pass == record.PassRollback) == (e.Pass == record.PassRollback) {
 			attempt = max(attempt, a.Attempt+1)
 			p.trim(n, a)
 		}

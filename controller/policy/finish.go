@@ -6,8 +6,9 @@ import (
 	"github.com/replicante-io/playbooks/record"
 )
 
-// finish ends the run. Nothing is in flight; something may be unsettled. It is false where the records of its nodes are more than one commit should hold.
-func (p *Plan) finish(outcome record.RunState) bool {
+// finishNodes ends the nodes that have not ended. Nothing is in flight; something may be unsettled. It is false where their records are more than one
+// commit should hold.
+func (p *Plan) finishNodes(outcome record.RunState) bool {
 	for _, name := range p.names {
 		if n := p.nodes[name]; !n.rec.State.Final() && !p.room() {
 			p.more = true
@@ -15,18 +16,23 @@ func (p *Plan) finish(outcome record.RunState) bool {
 		}
 		p.finishNode(p.nodes[name], outcome)
 	}
-	p.endRun(outcome)
 	return true
 }
 
-// endRun ends the run, of which all nodes have ended.
-func (p *Plan) endRun(outcome record.RunState) {
+// finishPass ends the pass, of which all nodes have ended.
+func (p *Plan) finishPass(outcome record.RunState) {
 	for i := range p.run.Stages {
 		p.finishStage(&p.run.Stages[i], outcome)
 	}
 	p.dropChosen()
 	p.groups = map[string]*group{}
-	if outcome == record.RunDone && p.run.Counts[record.NodeFailed]+p.run.Counts[record.NodeUnknown] > 0 {
+	p.cancelRequests()
+}
+
+// endRun ends the run, of which all nodes have ended.
+func (p *Plan) endRun(outcome record.RunState) {
+	p.finishPass(outcome)
+	if outcome == record.RunDone && p.nodesFailed() {
 		outcome = record.RunFailed
 	}
 	if outcome == record.RunFailed && p.run.Error == nil {
@@ -80,6 +86,10 @@ func (p *Plan) finishNode(n *node, outcome record.RunState) {
 	if n.rec.State.Final() {
 		return
 	}
+	if n.rec.Before != nil {
+		p.finishReopened(n)
+		return
+	}
 	cause := &record.Error{Code: record.CauseRunFailed}
 	if outcome == record.RunCancelled {
 		cause.Code = record.CauseRunCancelled
@@ -121,7 +131,7 @@ func (p *Plan) finishMember(n *node, e *record.NodeStage, outcome record.RunStat
 		p.setEntry(n, e, record.NodeStageNotReached, where)
 		p.setNode(n, record.NodeNotReached, where)
 	}
-	p.unlock(n)
+	p.leaveBatch(n)
 }
 
 // position says where a member of a batch was when its run ended.

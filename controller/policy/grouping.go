@@ -51,7 +51,10 @@ func (p *Plan) makeGroups(o *opening) {
 	members := map[string][]string{}
 	for _, n := range o.targets {
 		members[o.keys[n]] = append(members[o.keys[n]], n.rec.Node)
-		if p.stageSpec().Targets != nil || p.stageSpec().Groups != nil {
+		if p.pass.afterOutcome {
+			p.reopen(n)
+		}
+		if p.stageSpec().Targets != nil || p.stageSpec().Groups != nil || p.pass.afterOutcome {
 			p.entry(n).Group = o.keys[n]
 		}
 	}

@@ -118,7 +118,7 @@ func Load(config Config, run record.Run, nodes []record.RunNode, known []record.
 		holders: map[string]Holder{}, silent: map[string]string{}, waits: waits{},
 	}
 	p.pending.head = head{run.Rev, run.CommitID}
-	p.pass = newPass(spec, run.Pass, run.PassNumber)
+	p.pass = newPass(spec, &p.run)
 	for i := range p.pass.stages {
 		if p.stageRecord(p.pass.stages[i].Name, p.pass) == nil {
 			return nil, fmt.Errorf("run %s has no record of stage %s in pass %s %d", run.ID, p.pass.stages[i].Name, p.pass.kind, p.pass.number)
@@ -143,7 +143,7 @@ func Load(config Config, run record.Run, nodes []record.RunNode, known []record.
 
 // NewStages are the stage records of a run of spec that has not begun.
 func NewStages(spec *playbook.Spec) []record.RunStage {
-	return newPass(spec, record.PassMain, 1).records()
+	return mainPass(spec).records()
 }
 
 // Run is the run as of the last Apply. The caller must not change what it points to.
