@@ -101,6 +101,9 @@ func (p *Plan) progressGroups() (decided, left bool) {
 			active++
 		}
 	}
+	if p.awaitWindows() {
+		return false, active > 0 || p.anyPending()
+	}
 	idle, ok := p.nextGroups(p.atOnce() - active)
 	if !ok {
 		return p.ending(), true

@@ -14,16 +14,39 @@ func (p *Plan) mayOpenBatch() bool {
 	return len(p.spec.Windows) == 0 || p.pass.afterOutcome || p.spec.Windows.Open(p.wallClock())
 }
 
-// awaitWindow has a group that has no open batch wait for the next window, and reports whether it does.
-func (p *Plan) awaitWindow(g *group) bool {
-	rec := p.groupRecord(g)
-	if p.mayOpenBatch() {
-		if rec.Waiting != nil && rec.Waiting.For == record.WaitWindow {
-			p.replaceWait(&rec.Waiting, nil)
-		}
+// awaitWindows has the groups that have no open batch wait for the next window, and reports whether they do. No agent is asked meanwhile.
+func (p *Plan) awaitWindows() bool {
+	if len(p.spec.Windows) == 0 {
 		return false
 	}
-	p.cancelRequest(p.stageKey(ForSelection, g))
+	open := p.mayOpenBatch()
+	var opens *time.Time
+	if next, found := p.spec.Windows.Opens(p.wallClock()); found {
+		opens = &next
+	}
+	st := p.stage()
+	for i := range st.Groups {
+		rec := &st.Groups[i]
+		g := p.groups[rec.Key]
+		switch {
+		case p.active(g):
+		case !open && p.hasPending(g):
+			p.awaitWindow(g, opens)
+		case rec.Waiting != nil && rec.Waiting.For == record.WaitWindow:
+			p.replaceWait(&rec.Waiting, nil)
+		}
+	}
+	return !open
+}
+
+func (p *Plan) hasPending(g *group) bool {
+	p.dropTaken(g)
+	return len(g.pending) > 0
+}
+
+// awaitWindow has a group wait for the next window.
+func (p *Plan) awaitWindow(g *group, opens *time.Time) {
+	p.cancelRequest(p.selectionKey(g))
 	for _, name := range g.pending { // it is nobody's turn: each has its full time when it is again
 		n := p.nodes[name]
 		if e := p.entryOf(n); e != nil && e.Waiting != nil {
@@ -31,15 +54,12 @@ func (p *Plan) awaitWindow(g *group) bool {
 			p.touch(n)
 		}
 	}
-	wait := &record.Wait{For: record.WaitWindow, Since: p.now, Stage: p.stageSpec().Name}
-	if opens, found := p.spec.Windows.Opens(p.wallClock()); found {
-		wait.Until = &opens
-	}
+	rec := p.groupRecord(g)
+	wait := &record.Wait{For: record.WaitWindow, Since: p.now, Until: opens, Stage: p.stageSpec().Name}
 	if old := rec.Waiting; old != nil && old.For == record.WaitWindow {
 		wait.Since = old.Since
 	}
 	p.replaceWait(&rec.Waiting, wait)
-	return true
 }
 
 // waitOver is when a wait of a group ends by the clock of the run's records. A window opens by the leader's own clock.

@@ -67,3 +67,38 @@ func TestALeaderWhoseClockIsBehindOpensNoBatchOutsideAWindow(t *testing.T) {
 	w.work()
 	w.ended(record.RunDone)
 }
+
+func TestGroupsWaitForAWindowWithoutAskingAnyAgent(t *testing.T) {
+	w := newWorld(t, 4, `  windows: [{cron: "30 0 * * *", for: 30m}]
+  stages:
+    - name: restart
+      health: none
+      groups: {by: 'node.id in ["node-1", "node-2"]', at_once: 1}
+      order_by: 'node.role == "PRIMARY"'
+      steps: [{name: restart, action: x/restart, timeout: 3h}]
+`)
+	for name := range w.known {
+		w.known[name] = healthy(w, name)
+	}
+	w.members(true)
+	w.admit()
+	waiting := func() int {
+		groups := 0
+		for _, g := range w.run.Stages[0].Groups {
+			if g.Waiting != nil && g.Waiting.For == record.WaitWindow {
+				groups++
+			}
+		}
+		return groups
+	}
+	if len(w.asked) > 0 || waiting() != 2 {
+		t.Fatalf("%d groups wait, asked %v", waiting(), w.asked)
+	}
+	w.pass(30 * time.Minute)
+	w.observe()
+	if len(w.orders) != 1 || waiting() != 0 || w.run.Waiting != nil {
+		t.Fatalf("%d groups wait, orders %v, waiting %+v", waiting(), w.orders, w.run.Waiting)
+	}
+	w.work()
+	w.ended(record.RunDone)
+}
