@@ -17,6 +17,10 @@ func (p *Plan) expect(n *node, a *record.Action, in Ended) Ended {
 	vars := p.vars(n, nil)
 	vars["result"] = resultVar(in)
 	holds, err := step.Expect.Bool(vars)
+	if err == nil && holds {
+		in.State, in.Error = record.ActionDone, nil
+		return in
+	}
 	data := record.Document{"expect": step.Expect.String()}
 	left := maxExpectSteps
 	if values := readings(step.Expect.Explain(vars, &left).Readings); len(values) > 0 {
@@ -26,9 +30,6 @@ func (p *Plan) expect(n *node, a *record.Action, in Ended) Ended {
 		data["failed_with"] = asData(in.Error)
 	}
 	switch {
-	case err == nil && holds:
-		in.State, in.Error = record.ActionDone, nil
-		return in
 	case err == nil:
 		in.Error = &record.Error{Code: record.CodeExpect, Data: data}
 	case in.State == record.ActionDone:

@@ -22,7 +22,9 @@ func (w *world) checkTogether(e record.Event) {
 		inside := false
 		for _, before := range w.events {
 			switch {
-			case before.Type == record.EventStageStarted && before.Stage == group[0]:
+			case before.Type == record.EventRunRetried && before.Data["pass"] != nil: // it had ended, and waits for its turn again
+				inside = false
+			case before.Type == record.EventStageStarted && slices.Contains(group, before.Stage):
 				inside = true
 			case before.Type == record.EventStageFinished && before.Stage == group[len(group)-1] && before.Data["state"] != string(record.StageCancelled):
 				inside = false
