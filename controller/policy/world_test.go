@@ -526,7 +526,7 @@ func (w *world) checkBatches() {
 		}
 	}
 	for _, spec := range w.spec.Stages {
-		total, batches, open, groups := 0, map[string]int{}, 0, 1
+		total, batches, before, open, groups := 0, map[string]int{}, map[string]int{}, 0, 1
 		for _, st := range w.sinceRetry() {
 			if st.Name != spec.Name {
 				continue
@@ -534,6 +534,7 @@ func (w *world) checkBatches() {
 			total += st.Total
 			for _, g := range st.Groups {
 				batches[g.Key] += g.Batch - g.LadderFrom
+				before[g.Key] += g.LadderFrom
 				if g.State != record.GroupIdle {
 					open++
 					groups = len(st.Groups)
@@ -548,6 +549,9 @@ func (w *world) checkBatches() {
 			w.t.Fatalf("stage %s has %d open batches at once; it may have %d", spec.Name, open, atOnce)
 		}
 		for key, batch := range batches {
+			if batch == 0 { // one that was open before the ladder began again
+				batch = before[key]
+			}
 			size := 0
 			if batch > 0 {
 				size = max(1, spec.Batch[min(batch, len(spec.Batch))-1].Of(total))
