@@ -1,5 +1,5 @@
 // Package controller is one term of leading: it takes over the open runs, starts new ones, passes operators' commands on, and keeps
-// a runner forevery run that is not over.
+// a runner for every run that is not over.
 //
 // controller/policy decides what a run does, controller/run carries that out, controller/cluster is what runs share.
 package controller

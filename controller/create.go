@@ -27,7 +27,7 @@ func (t *term) replay(ctx context.Context, done record.IdempotencyRecord) (recor
 	return run, nil
 }
 
-// start creates a run, with a record forevery known node, and queues it.
+// start creates a run, with a record for every known node, and queues it.
 func (t *term) start(ctx context.Context, request record.Request, start record.RunRequest, key *record.IdempotencyRecord) (record.Run, error) {
 	create, err := t.prepare(ctx, request, start)
 	if err != nil {
@@ -83,7 +83,7 @@ func (t *term) create(ctx context.Context, create *record.Commit) error {
 	})
 }
 
-// prepare makes the run, with its own copy of the playbook and a record forevery known node.
+// prepare makes the run, with its own copy of the playbook and a record for every known node.
 func (t *term) prepare(ctx context.Context, request record.Request, start record.RunRequest) (*record.Commit, error) {
 	applied, spec, err := t.playbook(ctx, start)
 	if err != nil {

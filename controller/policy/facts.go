@@ -35,7 +35,7 @@ type FactKey struct {
 // FactRequest asks what nodes are like now, until it is cancelled: at once, and then again so long after each answer.
 type FactRequest struct {
 	Key FactKey
-	// All asks forevery known node of the cluster, instead of Nodes.
+	// All asks for every known node of the cluster, instead of Nodes.
 	All   bool
 	Nodes []string
 	Every time.Duration

@@ -106,3 +106,30 @@ func TestAStageForNoNodeMayBeAllowed(t *testing.T) {
 		t.Errorf("%s with nodes %v: %+v", w.run.State, w.run.Counts, w.run.Error)
 	}
 }
+
+func TestANodeWhoseGroupWasNotKnownIsRetriedOnlyAfterTheRun(t *testing.T) {
+	w := zoned(t, 3, 3, "  stages:\n    - name: s\n      on_failure: pause\n      groups: {by: 'node.shards[0].id'}\n"+groupStep)
+	for i := range 3 {
+		n := w.known[fmt.Sprintf("node-%d", i+1)]
+		n.Shards = []record.Shard{{ID: "s1"}}
+		if i < 2 {
+			w.known[n.NodeID] = n
+		}
+	}
+	w.work()
+	w.apply(command(record.VerbRetry))
+	if w.rejected == nil || w.run.State != record.RunPaused {
+		t.Fatalf("%s: a node of no group was put back", w.run.State)
+	}
+	w.apply(command(record.VerbResume))
+	w.work()
+	n := w.known["node-3"]
+	n.Shards = []record.Shard{{ID: "s2"}}
+	w.known["node-3"] = n
+	w.retry()
+	w.admit()
+	w.work()
+	if w.run.State != record.RunDone || w.run.Counts[record.NodeDone] != 3 {
+		t.Errorf("%s with nodes %v: %+v", w.run.State, w.run.Counts, w.run.Error)
+	}
+}

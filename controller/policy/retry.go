@@ -158,9 +158,9 @@ func (p *Plan) keepsFromRetry(n *node) string {
 	return ""
 }
 
-// undecidedTarget reports whether it could not be decided whether the stage is for the node.
+// undecidedTarget reports whether it could not be decided whether the stage is for the node, or in which of its groups.
 func undecidedTarget(e *record.NodeStage) bool {
-	return e.Cause != nil && e.Cause.Data["what"] == "targets"
+	return e.Cause != nil && (e.Cause.Data["what"] == "targets" || e.Cause.Data["what"] == "groups")
 }
 
 // putBack takes the nodes of a retry out of their final states, as many as one commit should hold. It is false while there are more.
