@@ -27,6 +27,8 @@ type controller interface {
 	Start(ctx context.Context, request record.Request, start record.RunRequest) (record.Run, error)
 	Command(ctx context.Context, request record.Request, runID string, command record.Command) (record.Run, error)
 	Forget(ctx context.Context, request record.Request, node record.NodeKey) error
+	// LeadingTerm is the term in which it leads; false where it does not any more.
+	LeadingTerm() (int64, bool)
 
 	// CommittedRun is an unfinished run as its last commit left it, from memory. delayed is true while its next commit waits
 	// for the store, which its Waiting then says.

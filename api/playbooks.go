@@ -67,6 +67,14 @@ func (s *server) store(ctx context.Context, in *uploadInput, key *record.Idempot
 	if err != nil {
 		return nil, err
 	}
+	c, err := s.leading()
+	if err != nil {
+		return nil, err
+	}
+	term, leads := c.LeadingTerm()
+	if !leads {
+		return nil, &record.RejectedError{Code: record.CodeNotLeading}
+	}
 	before := map[string]int64{}
 	for _, p := range playbooks {
 		latest, err := s.Store.Playbook(ctx, p.Name, 0)
@@ -83,14 +91,14 @@ func (s *server) store(ctx context.Context, in *uploadInput, key *record.Idempot
 		}
 		return items
 	}
-	revisions, err := s.Store.Apply(ctx, playbooks, key, func(revisions []record.Playbook) string {
-		text, _ := json.Marshal(applied(revisions)) // strings and numbers only
+	stored, err := s.Store.Apply(ctx, term, record.Documents{Playbooks: playbooks}, key, func(stored record.Documents) string {
+		text, _ := json.Marshal(applied(stored.Playbooks)) // strings and numbers only
 		return string(text)
 	})
 	if err != nil {
 		return nil, err
 	}
-	items := applied(revisions)
+	items := applied(stored.Playbooks)
 	for _, item := range items {
 		if item.Created {
 			s.Log.Info("playbook applied", "playbook", item.Name, "revision", item.Revision, "actor", requestOf(ctx).Actor)

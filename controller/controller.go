@@ -112,6 +112,15 @@ func (c *Controller) current() (*term, error) {
 	return c.term, nil
 }
 
+// LeadingTerm is the term in which this controller leads; false where it does not.
+func (c *Controller) LeadingTerm() (int64, bool) {
+	t, err := c.current()
+	if err != nil {
+		return 0, false
+	}
+	return t.shared.Term.Term, true
+}
+
 // Start creates a run of the latest or the named revision of a playbook and queues it. The same request again, by its
 // idempotency key, answers the same run.
 func (c *Controller) Start(ctx context.Context, request record.Request, start record.RunRequest) (record.Run, error) {

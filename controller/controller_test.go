@@ -235,7 +235,7 @@ func TestARunThatNeedsAnUnknownFeatureIsLeftAlone(t *testing.T) {
 		// What a newer version has created: a run, and the revision of a playbook.
 		spec := record.Document{"stages": []any{map[string]any{"name": "a", "guard": "true",
 			"steps": []any{map[string]any{"name": "s", "action": "x/a"}}}}}
-		if _, err := h.store.Apply(t.Context(), []record.Playbook{{Name: "newer", Spec: spec, Digest: "newer"}}, nil, nil); err != nil {
+		if err := h.applyDocuments(record.Documents{Playbooks: []record.Playbook{{Name: "newer", Spec: spec, Digest: "newer"}}}); err != nil {
 			t.Fatal(err)
 		}
 		term, err := h.store.BeginTerm(t.Context(), 0)

@@ -257,10 +257,19 @@ func (h *installation) apply(name, spec string) {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	_, err = h.store.Apply(h.t.Context(), []record.Playbook{{Name: name, Spec: parsed[0].Document, Digest: name}}, nil, nil)
-	if err != nil {
+	if err := h.applyDocuments(record.Documents{Playbooks: []record.Playbook{{Name: name, Spec: parsed[0].Document, Digest: name}}}); err != nil {
 		h.t.Fatal(err)
 	}
+}
+
+// applyDocuments stores documents in the latest term.
+func (h *installation) applyDocuments(documents record.Documents) error {
+	latest, err := h.store.Term(h.t.Context())
+	if err != nil {
+		return err
+	}
+	_, err = h.store.Apply(h.t.Context(), latest.Term, documents, nil, nil)
+	return err
 }
 
 // lead starts a new leader, as a takeover does, and returns its term.

@@ -36,7 +36,7 @@ func KeyFinishTS(written record.IdempotencyRecord) *time.Time {
 }
 
 // AppliedKey lists the idempotency record of an Apply, if any, with its answer.
-func AppliedKey(key *record.IdempotencyRecord, answer func([]record.Playbook) string, applied []record.Playbook) []record.IdempotencyRecord {
+func AppliedKey(key *record.IdempotencyRecord, answer func(record.Documents) string, applied record.Documents) []record.IdempotencyRecord {
 	written := KeyList(key)
 	if len(written) > 0 && answer != nil {
 		written[0].Answer = answer(applied)

@@ -59,8 +59,8 @@ func (i *Interceptor) IdempotencyRecord(ctx context.Context, key, digest string)
 	return result(ctx, i, "IdempotencyRecord", func() (record.IdempotencyRecord, error) { return i.Store.IdempotencyRecord(ctx, key, digest) })
 }
 
-func (i *Interceptor) Apply(ctx context.Context, playbooks []record.Playbook, key *record.IdempotencyRecord, answer func([]record.Playbook) string) ([]record.Playbook, error) {
-	return result(ctx, i, "Apply", func() ([]record.Playbook, error) { return i.Store.Apply(ctx, playbooks, key, answer) })
+func (i *Interceptor) Apply(ctx context.Context, term int64, documents record.Documents, key *record.IdempotencyRecord, answer func(record.Documents) string) (record.Documents, error) {
+	return result(ctx, i, "Apply", func() (record.Documents, error) { return i.Store.Apply(ctx, term, documents, key, answer) })
 }
 
 func (i *Interceptor) Playbook(ctx context.Context, name string, revision int64) (record.Playbook, error) {
@@ -73,6 +73,34 @@ func (i *Interceptor) Playbooks(ctx context.Context, p Page) ([]record.Playbook,
 
 func (i *Interceptor) Revisions(ctx context.Context, name string, p Page) ([]record.Playbook, string, error) {
 	return page(ctx, i, "Revisions", func() ([]record.Playbook, string, error) { return i.Store.Revisions(ctx, name, p) })
+}
+
+func (i *Interceptor) Schedule(ctx context.Context, name string) (record.Schedule, error) {
+	return result(ctx, i, "Schedule", func() (record.Schedule, error) { return i.Store.Schedule(ctx, name) })
+}
+
+func (i *Interceptor) Schedules(ctx context.Context, p Page) ([]record.Schedule, string, error) {
+	return page(ctx, i, "Schedules", func() ([]record.Schedule, string, error) { return i.Store.Schedules(ctx, p) })
+}
+
+func (i *Interceptor) SaveSchedule(ctx context.Context, term int64, schedule record.Schedule, key *record.IdempotencyRecord) error {
+	return i.Call(ctx, "SaveSchedule", func() error { return i.Store.SaveSchedule(ctx, term, schedule, key) })
+}
+
+func (i *Interceptor) DeleteSchedule(ctx context.Context, term int64, name string, key *record.IdempotencyRecord) error {
+	return i.Call(ctx, "DeleteSchedule", func() error { return i.Store.DeleteSchedule(ctx, term, name, key) })
+}
+
+func (i *Interceptor) Freeze(ctx context.Context, name string) (record.Freeze, error) {
+	return result(ctx, i, "Freeze", func() (record.Freeze, error) { return i.Store.Freeze(ctx, name) })
+}
+
+func (i *Interceptor) Freezes(ctx context.Context, p Page) ([]record.Freeze, string, error) {
+	return page(ctx, i, "Freezes", func() ([]record.Freeze, string, error) { return i.Store.Freezes(ctx, p) })
+}
+
+func (i *Interceptor) DeleteFreeze(ctx context.Context, term int64, name string, key *record.IdempotencyRecord) error {
+	return i.Call(ctx, "DeleteFreeze", func() error { return i.Store.DeleteFreeze(ctx, term, name, key) })
 }
 
 func (i *Interceptor) Create(ctx context.Context, term int64, create record.Commit) error {

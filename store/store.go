@@ -70,16 +70,31 @@ type Store interface {
 	// digest differs.
 	IdempotencyRecord(ctx context.Context, key, digest string) (record.IdempotencyRecord, error)
 
-	// Apply stores new revisions, all or none: each gets the next number of its name, except where the latest of its name
-	// has the same Digest, which is then returned. A call has at most one per name. key may be nil; its Answer is what the
-	// caller's answer function makes of the result, inside the same write.
-	Apply(ctx context.Context, playbooks []record.Playbook, key *record.IdempotencyRecord, answer func([]record.Playbook) string) ([]record.Playbook, error)
+	// Apply stores documents, all or none, fenced as SaveNodes is, and returns them as they are stored then. A playbook gets the next
+	// revision of its name, except where the latest of its name has the same Digest, which is then returned; a schedule or freeze
+	// replaces the one of its name: see NextSchedule, NextFreeze. A call has at most one of a kind and name. key may be nil; its Answer
+	// is what the caller's answer function makes of the result, inside the same write.
+	Apply(ctx context.Context, term int64, documents record.Documents, key *record.IdempotencyRecord, answer func(record.Documents) string) (record.Documents, error)
 	// Playbook reads a revision; 0 is the latest.
 	Playbook(ctx context.Context, name string, revision int64) (record.Playbook, error)
 	// Playbooks pages through the latest revision of every name, by name.
 	Playbooks(ctx context.Context, page Page) ([]record.Playbook, string, error)
 	// Revisions pages through the revisions of a name, newest first.
 	Revisions(ctx context.Context, name string, page Page) ([]record.Playbook, string, error)
+
+	// Schedule reads a schedule, and Schedules pages through all, by name.
+	Schedule(ctx context.Context, name string) (record.Schedule, error)
+	Schedules(ctx context.Context, page Page) ([]record.Schedule, string, error)
+	// SaveSchedule replaces a schedule whose Rev is one less, fenced as SaveNodes is. ErrConflict where it has another Rev, and
+	// ErrNotFound where it does not exist. key may be nil.
+	SaveSchedule(ctx context.Context, term int64, schedule record.Schedule, key *record.IdempotencyRecord) error
+	// DeleteSchedule deletes a schedule, fenced as SaveNodes is. ErrNotFound where it does not exist. key may be nil.
+	DeleteSchedule(ctx context.Context, term int64, name string, key *record.IdempotencyRecord) error
+	// Freeze reads a freeze, and Freezes pages through all, by name.
+	Freeze(ctx context.Context, name string) (record.Freeze, error)
+	Freezes(ctx context.Context, page Page) ([]record.Freeze, string, error)
+	// DeleteFreeze deletes a freeze as DeleteSchedule does a schedule.
+	DeleteFreeze(ctx context.Context, term int64, name string, key *record.IdempotencyRecord) error
 
 	// Create stores a new run, all its node records and its first events, visible at once or not at all. It is fenced by
 	// the terms record. ErrExists if the run exists already, with the same CommitID or another.

@@ -126,6 +126,9 @@ func (p *Plane) elect(name, advertise string, leading bool) {
 	p.leading = leading
 }
 
+// LeadingTerm is the latest term.
+func (p *Plane) LeadingTerm() (int64, bool) { return p.term, true }
+
 // Fail makes requests to the controller fail with err, if it is not nil.
 func (p *Plane) Fail(err error) {
 	p.mu.Lock()

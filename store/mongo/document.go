@@ -53,6 +53,14 @@ type (
 		ID              string `bson:"_id"`
 		record.Playbook `bson:",inline"`
 	}
+	scheduleDocument struct {
+		ID              string `bson:"_id"`
+		record.Schedule `bson:",inline"`
+	}
+	freezeDocument struct {
+		ID            string `bson:"_id"`
+		record.Freeze `bson:",inline"`
+	}
 	clusterNodeDocument struct {
 		ID          clusterNodeID `bson:"_id"`
 		record.Node `bson:",inline"`

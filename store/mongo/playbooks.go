@@ -17,30 +17,48 @@ import (
 var newestFirst = bson.D{{Key: "name", Value: 1}, {Key: "revision", Value: -1}}
 
 // Apply implements store.Store.
-func (s *Store) Apply(ctx context.Context, playbooks []record.Playbook, key *record.IdempotencyRecord, answer func([]record.Playbook) string) ([]record.Playbook, error) {
-	ctx, cancel := withTimeout(ctx)
-	defer cancel()
-	var applied []record.Playbook
-	err := s.writeOrExplain(ctx, func() error {
-		return s.transact(ctx, func(ctx context.Context) error {
-			applied = make([]record.Playbook, len(playbooks))
-			for i, playbook := range playbooks {
-				var err error
-				if applied[i], err = s.applyPlaybook(ctx, playbook); err != nil {
-					return fmt.Errorf("%s: %w", playbook.Name, err)
-				}
-			}
-			docs, err := encodeKeys(store.AppliedKey(key, answer, applied))
-			if err != nil {
-				return err
-			}
-			return s.insertKeys(ctx, docs)
-		})
+func (s *Store) Apply(ctx context.Context, term int64, documents record.Documents, key *record.IdempotencyRecord, answer func(record.Documents) string) (record.Documents, error) {
+	var applied record.Documents
+	err := s.writeFenced(ctx, term, func(ctx context.Context) (err error) {
+		if applied, err = s.applyAll(ctx, documents); err != nil {
+			return err
+		}
+		docs, err := encodeKeys(store.AppliedKey(key, answer, applied))
+		if err != nil {
+			return err
+		}
+		return s.insertKeys(ctx, docs)
 	}, func(ctx context.Context) error { // where it is not the key, another write has stored the same revision
 		return s.explainKeys(ctx, store.KeyList(key))
 	})
 	if err != nil {
-		return nil, fmt.Errorf("apply playbooks: %w", err)
+		return record.Documents{}, fmt.Errorf("apply documents: %w", err)
+	}
+	return applied, nil
+}
+
+// applyAll stores documents in a transaction, and returns them as they are stored then.
+func (s *Store) applyAll(ctx context.Context, documents record.Documents) (applied record.Documents, err error) {
+	for _, playbook := range documents.Playbooks {
+		stored, err := s.applyPlaybook(ctx, playbook)
+		if err != nil {
+			return applied, fmt.Errorf("playbook %s: %w", playbook.Name, err)
+		}
+		applied.Playbooks = append(applied.Playbooks, stored)
+	}
+	for _, schedule := range documents.Schedules {
+		stored, err := applyNamed(ctx, s.schedules, schedule.Name, schedule, store.NextSchedule, newScheduleDocument)
+		if err != nil {
+			return applied, fmt.Errorf("schedule %s: %w", schedule.Name, err)
+		}
+		applied.Schedules = append(applied.Schedules, stored)
+	}
+	for _, freeze := range documents.Freezes {
+		stored, err := applyNamed(ctx, s.freezes, freeze.Name, freeze, store.NextFreeze, newFreezeDocument)
+		if err != nil {
+			return applied, fmt.Errorf("freeze %s: %w", freeze.Name, err)
+		}
+		applied.Freezes = append(applied.Freezes, stored)
 	}
 	return applied, nil
 }

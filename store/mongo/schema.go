@@ -56,6 +56,8 @@ func (s *Store) schema(term record.Term) []collectionSchema {
 		{s.agents, []index{expiry}},
 		{s.events, []index{expiry}},
 		{s.nodes, []index{{name: "by_name", keys: bson.D{{Key: "cluster_id", Value: 1}, {Key: "node_id", Value: 1}}, unique: true}}},
+		{s.schedules, nil},
+		{s.freezes, nil},
 		{s.terms, nil},
 		{s.keys, []index{expiry, {name: "of_run", keys: bson.D{{Key: "run_id", Value: 1}}, partial: bson.D{{Key: "run_id", Value: bson.D{{Key: "$exists", Value: true}}}}}}},
 	}

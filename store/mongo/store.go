@@ -49,7 +49,7 @@ type Store struct {
 	client *mongo.Client
 	db     *mongo.Database
 
-	playbooks, runs, agents, events, nodes, terms, keys *mongo.Collection
+	playbooks, schedules, freezes, runs, agents, events, nodes, terms, keys *mongo.Collection
 
 	// Locks are taken in this order: fencing, then a session of sessions.free. mu and the notifier's lock are taken last and
 	// held only for moments.
@@ -93,7 +93,7 @@ func Open(config Config) (*Store, error) {
 	db := client.Database(config.Database)
 	s := &Store{
 		config: config, log: config.Log, client: client, db: db,
-		playbooks: db.Collection("playbooks"), runs: db.Collection("playbook_runs"),
+		playbooks: db.Collection("playbooks"), schedules: db.Collection("schedules"), freezes: db.Collection("freezes"), runs: db.Collection("playbook_runs"),
 		agents: db.Collection("playbook_run_agents"), events: db.Collection("playbook_run_events"),
 		nodes: db.Collection("nodes"), terms: db.Collection("terms"), keys: db.Collection("idempotency_keys"),
 		fencing: make(chan struct{}, 1), notifier: newNotifier(), closing: make(chan struct{}),

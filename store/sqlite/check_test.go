@@ -211,7 +211,7 @@ func TestEveryCollectionHasAViewWithTheFieldsOfItsRecords(t *testing.T) {
 	if err := s.SaveNodes(t.Context(), term.Term, []record.Node{{NodeID: "n", ClusterID: "c", Status: record.StatusHealthy, Present: true}}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Apply(t.Context(), []record.Playbook{{Name: "restart", Version: "v", CreatedTS: ts}}, nil, nil); err != nil {
+	if _, err := s.Apply(t.Context(), term.Term, record.Documents{Playbooks: []record.Playbook{{Name: "restart", Version: "v", CreatedTS: ts}}}, nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	db, err := sql.Open("sqlite", address("file", path))

@@ -11,20 +11,39 @@ import (
 	"github.com/replicante-io/playbooks/store"
 )
 
-// Apply stores new revisions.
-func (s *Store) Apply(ctx context.Context, playbooks []record.Playbook, key *record.IdempotencyRecord, answer func([]record.Playbook) string) ([]record.Playbook, error) {
-	applied := make([]record.Playbook, len(playbooks))
-	err := s.write(ctx, "apply playbooks", func(w *writer) error {
-		for i, playbook := range playbooks {
-			var err error
-			if applied[i], err = w.applyPlaybook(playbook); err != nil {
-				return fmt.Errorf("%s: %w", playbook.Name, err)
+// Apply stores documents.
+func (s *Store) Apply(ctx context.Context, term int64, documents record.Documents, key *record.IdempotencyRecord, answer func(record.Documents) string) (record.Documents, error) {
+	var applied record.Documents
+	err := s.write(ctx, "apply documents", func(w *writer) error {
+		if err := w.fence(term); err != nil {
+			return err
+		}
+		applied = record.Documents{}
+		for _, playbook := range documents.Playbooks {
+			stored, err := w.applyPlaybook(playbook)
+			if err != nil {
+				return fmt.Errorf("playbook %s: %w", playbook.Name, err)
 			}
+			applied.Playbooks = append(applied.Playbooks, stored)
+		}
+		for _, schedule := range documents.Schedules {
+			stored, err := applyNamed(w, "schedules", schedule.Name, schedule, store.NextSchedule)
+			if err != nil {
+				return fmt.Errorf("schedule %s: %w", schedule.Name, err)
+			}
+			applied.Schedules = append(applied.Schedules, stored)
+		}
+		for _, freeze := range documents.Freezes {
+			stored, err := applyNamed(w, "freezes", freeze.Name, freeze, store.NextFreeze)
+			if err != nil {
+				return fmt.Errorf("freeze %s: %w", freeze.Name, err)
+			}
+			applied.Freezes = append(applied.Freezes, stored)
 		}
 		return w.insertKeys(store.AppliedKey(key, answer, applied))
 	})
 	if err != nil {
-		return nil, err
+		return record.Documents{}, err
 	}
 	return applied, nil
 }

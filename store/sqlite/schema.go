@@ -66,6 +66,8 @@ var tables = []table{
 		fields:  store.FieldNames[record.Node](),
 		options: "WITHOUT ROWID",
 	},
+	{name: "schedules", keys: "name TEXT", primary: "name", fields: store.FieldNames[record.Schedule](), options: "WITHOUT ROWID"},
+	{name: "freezes", keys: "name TEXT", primary: "name", fields: store.FieldNames[record.Freeze](), options: "WITHOUT ROWID"},
 	// The key of a run is deleted with the run; any other one has finish_ms.
 	{
 		name:    "idempotency_keys",
@@ -84,18 +86,18 @@ var indexes = []string{
 	"idempotency_keys_finished ON idempotency_keys_data (finish_ms) WHERE finish_ms IS NOT NULL",
 }
 
-// definitions are the statements that create everything.
+// definitions are the statements that create everything that is missing.
 func definitions() []string {
 	var all []string
 	for _, table := range tables {
-		all = append(all, fmt.Sprintf("CREATE TABLE %s_data (%s, doc TEXT NOT NULL, PRIMARY KEY (%s)) %s", table.name, table.keys, table.primary, table.options))
-		all = append(all, fmt.Sprintf("CREATE VIEW %s AS SELECT %s FROM %s_data data", table.name, strings.Join(table.viewColumns(), ", "), table.name))
+		all = append(all, fmt.Sprintf("CREATE TABLE IF NOT EXISTS %s_data (%s, doc TEXT NOT NULL, PRIMARY KEY (%s)) %s", table.name, table.keys, table.primary, table.options))
+		all = append(all, fmt.Sprintf("CREATE VIEW IF NOT EXISTS %s AS SELECT %s FROM %s_data data", table.name, strings.Join(table.viewColumns(), ", "), table.name))
 	}
 	for _, index := range indexes {
-		all = append(all, "CREATE INDEX "+index)
+		all = append(all, "CREATE INDEX IF NOT EXISTS "+index)
 	}
 	// Runs that have expired, until Maintain has deleted all their records.
-	return append(all, "CREATE TABLE expired_runs (run_id TEXT PRIMARY KEY)")
+	return append(all, "CREATE TABLE IF NOT EXISTS expired_runs (run_id TEXT PRIMARY KEY)")
 }
 
 // viewColumns are the table's own columns, and one for each field of the record that is not among them.

@@ -6,7 +6,7 @@
 // use no other process can use its file: a lock on <file>.lock names the process.
 //
 // For people there is a view of each collection (playbooks, playbook_runs, playbook_run_agents,
-// playbook_run_events, nodes, terms, idempotency_keys), with the record's JSON in doc and a column for each of its fields.
+// playbook_run_events, nodes, schedules, freezes, terms, idempotency_keys), with the record's JSON in doc and a column for each of its fields.
 package sqlite
 
 import (

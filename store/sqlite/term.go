@@ -23,6 +23,9 @@ func (s *Store) Init(ctx context.Context) error {
 func (f *file) init(ctx context.Context, settings store.Config) error {
 	if f.ready.Load() {
 		return f.begin(ctx, func(w *writer) error {
+			if err := w.createMissing(ctx); err != nil { // of a file that an earlier version has made
+				return err
+			}
 			term, err := w.term()
 			if err != nil || !settings.ChangeTTL(&term) {
 				return err
@@ -37,10 +40,8 @@ func (f *file) init(ctx context.Context, settings store.Config) error {
 		}
 	}
 	err := f.begin(ctx, func(w *writer) error {
-		for _, definition := range append(definitions(), fmt.Sprintf("PRAGMA application_id = %d", applicationID)) {
-			if _, err := w.conn.ExecContext(ctx, definition); err != nil {
-				return fmt.Errorf("%s: %w", definition, err)
-			}
+		if err := w.createMissing(ctx); err != nil {
+			return err
 		}
 		return w.putTerm(settings.NewTerm(rand.Text(), schemaVersion))
 	})
@@ -51,6 +52,16 @@ func (f *file) init(ctx context.Context, settings store.Config) error {
 		f.ready.Store(true)
 	}
 	return err
+}
+
+// createMissing creates what is missing of the tables, views and indexes.
+func (w *writer) createMissing(ctx context.Context) error {
+	for _, definition := range append(definitions(), fmt.Sprintf("PRAGMA application_id = %d", applicationID)) {
+		if _, err := w.conn.ExecContext(ctx, definition); err != nil {
+			return fmt.Errorf("%s: %w", definition, err)
+		}
+	}
+	return nil
 }
 
 func (w *writer) putTerm(term record.Term) error {

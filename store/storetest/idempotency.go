@@ -49,7 +49,8 @@ func usedKeyRefusesWrite(t *testing.T, backend Backend) {
 		wantError(t, "create", s.Create(ctx, term, second), want)
 		_, err := s.Run(ctx, second.Run.ID)
 		wantError(t, "run", err, store.ErrNotFound)
-		_, err = s.Apply(ctx, []record.Playbook{{Name: "p", Digest: "d", CreatedTS: start}}, &key, func([]record.Playbook) string { return "" })
+		_, err = s.Apply(ctx, term, record.Documents{Playbooks: []record.Playbook{{Name: "p", Digest: "d", CreatedTS: start}}}, &key,
+			func(record.Documents) string { return "" })
 		wantError(t, "apply", err, want)
 		_, err = s.Playbook(ctx, "p", 0)
 		wantError(t, "playbook", err, store.ErrNotFound)

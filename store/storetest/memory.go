@@ -24,6 +24,8 @@ type Memory struct {
 	keys        map[string]memoryKey
 	playbooks   map[string][]record.Playbook // by name, by revision
 	nodes       map[record.NodeKey]record.Node
+	schedules   map[string]record.Schedule
+	freezes     map[string]record.Freeze
 	interceptor func(op string, do func() error) error
 }
 
@@ -55,11 +57,13 @@ func newEmptyMemory() *Memory {
 		keys:      map[string]memoryKey{},
 		playbooks: map[string][]record.Playbook{},
 		nodes:     map[record.NodeKey]record.Node{},
+		schedules: map[string]record.Schedule{},
+		freezes:   map[string]record.Freeze{},
 	}
 }
 
 // Intercept passes every later call of a method that writes (BeginTerm, Apply, Create, Claim, Commit, SetWaiting, StampFinished, SaveNodes,
-// ForgetNode) through interceptor, in the caller's goroutine. It gets the method's name and do, which makes the call: it may
+// ForgetNode, SaveSchedule, DeleteSchedule, DeleteFreeze) through interceptor, in the caller's goroutine. It gets the method's name and do, which makes the call: it may
 // run do before or after waiting for something, or not at all, and returns the error of the method. nil removes it.
 func (m *Memory) Intercept(interceptor func(method string, do func() error) error) {
 	m.mu.Lock()

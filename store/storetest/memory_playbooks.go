@@ -10,30 +10,35 @@ import (
 	"github.com/replicante-io/playbooks/store"
 )
 
-// Apply stores new revisions.
-func (m *Memory) Apply(ctx context.Context, playbooks []record.Playbook, key *record.IdempotencyRecord, answer func([]record.Playbook) string) ([]record.Playbook, error) {
-	playbooks = clone(playbooks)
-	var applied []record.Playbook
+// Apply stores documents.
+func (m *Memory) Apply(ctx context.Context, term int64, documents record.Documents, key *record.IdempotencyRecord, answer func(record.Documents) string) (record.Documents, error) {
+	documents = clone(documents)
+	var applied record.Documents
 	err := m.write(ctx, "Apply", func() error {
+		if err := m.fence(term); err != nil {
+			return err
+		}
 		if err := m.checkKeys(store.KeyList(key)); err != nil {
 			return err
 		}
-		applied = nil
-		for _, playbook := range playbooks {
+		applied = record.Documents{}
+		for _, playbook := range documents.Playbooks {
 			revisions := m.playbooks[playbook.Name]
 			if len(revisions) > 0 && revisions[len(revisions)-1].Digest == playbook.Digest {
-				applied = append(applied, clone(revisions[len(revisions)-1]))
+				applied.Playbooks = append(applied.Playbooks, clone(revisions[len(revisions)-1]))
 				continue
 			}
 			playbook.Revision = int64(len(revisions)) + 1
 			m.playbooks[playbook.Name] = append(revisions, playbook)
-			applied = append(applied, clone(playbook))
+			applied.Playbooks = append(applied.Playbooks, clone(playbook))
 		}
+		m.applySchedules(documents.Schedules, &applied)
+		m.applyFreezes(documents.Freezes, &applied)
 		m.putKeys(store.AppliedKey(key, answer, clone(applied)))
 		return nil
 	})
 	if err != nil {
-		return nil, err
+		return record.Documents{}, err
 	}
 	return applied, nil
 }

@@ -14,9 +14,21 @@ func revision(name, digest string) record.Playbook {
 	return record.Playbook{Name: name, Digest: digest, Spec: record.Document{"of": digest}, CreatedTS: start}
 }
 
-func apply(tb testing.TB, s store.Store, playbooks ...record.Playbook) []record.Playbook {
+func playbooks(revisions ...record.Playbook) record.Documents {
+	return record.Documents{Playbooks: revisions}
+}
+
+// apply stores playbooks in the latest term.
+func apply(tb testing.TB, s store.Store, revisions ...record.Playbook) []record.Playbook {
 	tb.Helper()
-	applied, err := s.Apply(tb.Context(), playbooks, nil, nil)
+	return applyDocuments(tb, s, playbooks(revisions...)).Playbooks
+}
+
+func applyDocuments(tb testing.TB, s store.Store, documents record.Documents) record.Documents {
+	tb.Helper()
+	latest, err := s.Term(tb.Context())
+	must(tb, err)
+	applied, err := s.Apply(tb.Context(), latest.Term, documents, nil, nil)
 	must(tb, err)
 	return applied
 }
@@ -57,10 +69,11 @@ func applyNumbersRevisions(t *testing.T, backend Backend) {
 
 func concurrentApplyMakesNoGaps(t *testing.T, backend Backend) {
 	s := open(t, backend)
+	term := beginTerm(t, s)
 	var group errgroup.Group
 	for i := range 12 {
 		group.Go(func() error {
-			_, err := s.Apply(t.Context(), []record.Playbook{revision("one", fmt.Sprint(i)), revision(fmt.Sprint("own-", i), "d")}, nil, nil)
+			_, err := s.Apply(t.Context(), term, playbooks(revision("one", fmt.Sprint(i)), revision(fmt.Sprint("own-", i), "d")), nil, nil)
 			return err
 		})
 	}
@@ -82,16 +95,17 @@ func concurrentApplyMakesNoGaps(t *testing.T, backend Backend) {
 func applyIsAllOrNone(t *testing.T, backend Backend) {
 	s := open(t, backend)
 	ctx := t.Context()
-	answer := func(applied []record.Playbook) string {
-		return fmt.Sprint(namesOf(applied, func(p record.Playbook) string { return fmt.Sprint(p.Name, ":", p.Revision) }))
+	term := beginTerm(t, s)
+	answer := func(applied record.Documents) string {
+		return fmt.Sprint(namesOf(applied.Playbooks, func(p record.Playbook) string { return fmt.Sprint(p.Name, ":", p.Revision) }))
 	}
 	key := record.IdempotencyRecord{Key: "k", Digest: "d"}
-	_, err := s.Apply(ctx, []record.Playbook{revision("a", "1"), revision("b", "1")}, &key, answer)
+	_, err := s.Apply(ctx, term, playbooks(revision("a", "1"), revision("b", "1")), &key, answer)
 	must(t, err)
 	recorded, err := s.IdempotencyRecord(ctx, "k", "d")
 	must(t, err)
 	same(t, "recorded key", recorded, record.IdempotencyRecord{Key: "k", Digest: "d", Answer: "[a:1 b:1]"})
-	_, err = s.Apply(ctx, []record.Playbook{revision("a", "2"), revision("c", "1")}, &key, answer)
+	_, err = s.Apply(ctx, term, playbooks(revision("a", "2"), revision("c", "1")), &key, answer)
 	wantError(t, "apply under a used key", err, store.ErrExists)
 	latest, err := s.Playbook(ctx, "a", 0)
 	must(t, err)

@@ -211,8 +211,7 @@ func nothingIsShared(t *testing.T, backend Backend) {
 func playbookSurvives(t *testing.T, backend Backend) {
 	s := open(t, backend)
 	want := Filled[record.Playbook]()
-	applied, err := s.Apply(t.Context(), []record.Playbook{want}, nil, nil)
-	must(t, err)
+	applied := apply(t, s, want)
 	want.Revision = 1
 	same(t, "applied", applied, []record.Playbook{want})
 	got, err := s.Playbook(t.Context(), want.Name, 0)

@@ -88,6 +88,10 @@ var tests = []struct {
 	{"applying concurrently makes no gaps", concurrentApplyMakesNoGaps},
 	{"applying is all or none and records its answer", applyIsAllOrNone},
 	{"every field of a playbook survives a round trip", playbookSurvives},
+	{"schedules and freezes are applied with playbooks, and keep what became of due times", schedulesAreApplied},
+	{"schedules and freezes of a stale term are refused", schedulesAreFenced},
+	{"every field of a schedule and a freeze survives a round trip", schedulesSurvive},
+	{"schedules and freezes are paged", schedulesArePaged},
 
 	{"runs are paged and filtered, newest first", runsArePaged},
 	{"node records are paged and filtered by name", runNodesArePaged},

@@ -197,7 +197,7 @@ func endedContextIsUnavailable(t *testing.T, backend Backend) {
 		"stamp":  func() error { return s.StampFinished(ctx, term, run.ID) },
 		"run":    func() error { _, err := s.Run(ctx, run.ID); return err },
 		"events": func() error { _, err := s.Events(ctx, run.ID, 0, 0); return err },
-		"apply":  func() error { _, err := s.Apply(ctx, []record.Playbook{revision("a", "1")}, nil, nil); return err },
+		"apply":  func() error { _, err := s.Apply(ctx, term, playbooks(revision("a", "1")), nil, nil); return err },
 		"save":   func() error { return s.SaveNodes(ctx, term, []record.Node{{NodeID: "n", ClusterID: "c"}}) },
 	} {
 		wantError(t, what, ask(), store.ErrUnavailable)
