@@ -12,15 +12,7 @@ func (w *walk) metadata(v yamltree.Value, p *Playbook) (valid yamltree.Value) {
 		return valid
 	}
 	defer o.End(renamed)
-	name := o.Need("name", "write name: my-playbook")
-	if text, ok := w.String(name, maxLine); ok {
-		if dnsLabel.MatchString(text) && len(text) <= maxName {
-			p.Name, valid = text, name
-		} else {
-			w.Add(name, yamltree.CodeBadName,
-				"%s is not a valid name; use lower-case letters, digits and -, at most %d characters (a DNS label)", yamltree.Quote(text), maxName)
-		}
-	}
+	p.Name, valid = w.dnsName(o.Need("name", "write name: my-playbook"))
 	p.Version, _ = w.String(o.Get("version"), maxLine)
 	if v := o.Get("source"); v.Given() {
 		p.Source = w.source(v)
@@ -29,6 +21,34 @@ func (w *walk) metadata(v yamltree.Value, p *Playbook) (valid yamltree.Value) {
 		p.Labels = w.labels(v)
 	}
 	return valid
+}
+
+// nameAndLabels reads the metadata of a document that has no more than them. It also returns the value of the name, if that is valid.
+func (w *walk) nameAndLabels(v yamltree.Value, example string) (name string, labels map[string]string, valid yamltree.Value) {
+	o, ok := w.Object(v)
+	if !ok {
+		return "", nil, valid
+	}
+	defer o.End(renamed)
+	name, valid = w.dnsName(o.Need("name", "write name: "+example))
+	if v := o.Get("labels"); v.Given() {
+		labels = w.labels(v)
+	}
+	return name, labels, valid
+}
+
+// dnsName reads a name that is a DNS label. The value is returned only where it is one.
+func (w *walk) dnsName(v yamltree.Value) (name string, valid yamltree.Value) {
+	text, ok := w.String(v, maxLine)
+	switch {
+	case !ok:
+		return "", valid
+	case !dnsLabel.MatchString(text) || len(text) > maxName:
+		w.Add(v, yamltree.CodeBadName,
+			"%s is not a valid name; use lower-case letters, digits and -, at most %d characters (a DNS label)", yamltree.Quote(text), maxName)
+		return "", valid
+	}
+	return text, v
 }
 
 func (w *walk) source(v yamltree.Value) *record.Source {

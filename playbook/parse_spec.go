@@ -11,7 +11,10 @@ import (
 
 const (
 	apiVersion = "replicante.io/v1"
-	kind       = "Playbook"
+
+	kindPlaybook = "Playbook"
+	kindSchedule = "Schedule"
+	kindFreeze   = "Freeze"
 
 	maxLine        = 256 // of names and the like, in characters
 	maxDescription = 4096
@@ -26,7 +29,7 @@ func (w *walk) playbook(root yamltree.Value) (p *Playbook, name yamltree.Value) 
 		return p, name
 	}
 	ours := w.constant(o, "apiVersion", apiVersion)
-	if !w.constant(o, "kind", kind) && !ours {
+	if !w.kind(o) && !ours {
 		return p, name // not a playbook at all: its keys are not checked
 	}
 	if v := o.Need("metadata", "give it a name: {name: my-playbook}"); v.Given() {
@@ -53,6 +56,21 @@ func (w *walk) constant(o *yamltree.Object, key, want string) bool {
 	}
 	w.Add(v, yamltree.CodeBadValue, "must be %s, not %s", want, yamltree.Quote(text))
 	return spelling.Nearest(text, []string{want}) != "" || strings.HasPrefix(text, strings.SplitAfter(want, "/")[0])
+}
+
+// kind reads the kind of a document, which is not one of the others, and reports whether a playbook may have been meant.
+func (w *walk) kind(o *yamltree.Object) bool {
+	v := o.Need("kind", "write kind: "+kindPlaybook)
+	text, ok := w.String(v, maxLine)
+	if !ok || text == kindPlaybook {
+		return !v.Given() || ok
+	}
+	hint, near := "", spelling.Nearest(text, []string{kindPlaybook, kindSchedule, kindFreeze})
+	if near != "" {
+		hint = "; did you mean " + near + "?"
+	}
+	w.Add(v, yamltree.CodeBadValue, "must be %s, %s or %s, not %s%s", kindPlaybook, kindSchedule, kindFreeze, yamltree.Quote(text), hint)
+	return near == kindPlaybook
 }
 
 const (
