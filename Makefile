@@ -62,10 +62,10 @@ check: $(STATICCHECK) ## format, vet, lint, import rules; the units, where syste
 $(STATICCHECK): tools/go.mod tools/go.sum
 	cd tools && go build -o ../$@ honnef.co/go/tools/cmd/staticcheck
 
-test-deps: ## install MongoDB, Redis and etcd for the tests (needs root and the network)
+test-deps: ## install MongoDB, Redis, etcd and PostgreSQL for the tests (needs root and the network)
 	tools/test-deps
 
-integration: ## run all tests with -race, real servers and kills; REQUIRE=mongo,redis,etcd,machine makes skips failures
+integration: ## run all tests with -race, real servers and kills; REQUIRE=mongo,redis,etcd,postgresql,machine makes skips failures
 	tools/gotest -race -tags integration -count=1 -timeout 20m $$(go list ./... | grep -vxFf <(go list $(ALONE)))
 	tools/gotest -race -tags integration -count=1 -timeout 20m -p 1 $(ALONE)
 

@@ -1,7 +1,7 @@
-// Package testenv starts the real servers that tests need: MongoDB, alone or as a replica set, and finds others, such as Redis and etcd.
+// Package testenv starts the real servers that tests need: MongoDB, alone or as a replica set, and finds others, such as Redis, etcd and PostgreSQL.
 //
 // It installs nothing. A test whose server is not on this machine is skipped with a message that says how to install it;
-// where the environment variable REQUIRE names the server (REQUIRE=mongo,redis,etcd), it fails instead. Servers are stopped
+// where the environment variable REQUIRE names the server (REQUIRE=mongo,redis,etcd,postgresql), it fails instead. Servers are stopped
 // when the test ends, shared ones when Main returns, and all of them when the test's process ends in any other way.
 package testenv
 

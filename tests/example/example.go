@@ -34,6 +34,7 @@ type Example struct {
 
 	cluster string
 	dir     string // of everything
+	bin     string // of the programs
 	env     []string
 	flags   []string
 	process *cluster.Process
@@ -50,17 +51,20 @@ func New(t *testing.T, clusterID string, nodes int, env ...string) *Example {
 		t.Fatal(err)
 	}
 	x.Dir = filepath.Join(x.dir, "nodes")
-	bin := filepath.Join(x.dir, "bin")
-	build := exec.Command("go", "build", "-o", bin+"/", "../../cmd/replicore", "../../cmd/repliagent")
+	var err error
+	x.bin, err = filepath.Abs("../../.cache/examples") // what has not changed since the last test is not linked again
+	if err != nil {
+		t.Fatal(err)
+	}
+	build := exec.Command("go", "build", "-ldflags=-w", "-o", x.bin+"/", "../../cmd/replicore", "../../cmd/repliagent")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build the programs: %v\n%s", err, out)
 	}
 	etcd, api := testenv.FreePort(t), testenv.FreePort(t)
-	x.env = slices.Concat(os.Environ(), []string{"BIN=" + bin, "DIR=" + x.Dir, fmt.Sprintf("ETCD=http://127.0.0.1:%d", etcd),
+	x.env = slices.Concat(os.Environ(), []string{"BIN=" + x.bin, "DIR=" + x.Dir, fmt.Sprintf("ETCD=http://127.0.0.1:%d", etcd),
 		"AGENT_PORTS=" + Ports(t, nodes)}, env)
 	x.flags = []string{"dev", "--agents", "0", "--data", filepath.Join(x.dir, "plane"), "--log-level", "info",
 		"--listen", fmt.Sprintf("127.0.0.1:%d", api), "--etcd-listen", fmt.Sprintf("127.0.0.1:%d", etcd)}
-	var err error
 	if x.Plane, err = client.New(client.Config{Servers: []string{fmt.Sprintf("http://127.0.0.1:%d", api)}}); err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +132,7 @@ func (x *Example) Script(name string, args ...string) {
 // StartPlane starts the control plane and waits until it leads.
 func (x *Example) StartPlane() {
 	x.T.Helper()
-	x.process = testenv.NewProgram(x.T, filepath.Join(x.dir, "plane.log"), filepath.Join(x.dir, "bin/replicore"), x.flags...)
+	x.process = testenv.NewProgram(x.T, filepath.Join(x.dir, "plane.log"), filepath.Join(x.bin, "replicore"), x.flags...)
 	x.Await("a leader", func() error {
 		_, err := x.Plane.Leader(x.T.Context())
 		return err
