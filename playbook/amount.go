@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/replicante-io/playbooks/internal/keys"
 	"github.com/replicante-io/playbooks/internal/yamltree"
 )
 
@@ -21,11 +22,8 @@ func (a Amount) Of(total int) int {
 	return total * a.Percent / 100
 }
 
-// maxCount bounds numbers of nodes. It is far more than any cluster has, and far less than what overflows Of.
-const maxCount = 1_000_000
-
-// amount reads a count or a percentage of at least least.
-func (w *walk) amount(v yamltree.Value, least int) (Amount, bool) {
+// amount reads a count or a percentage.
+func (w *walk) amount(v yamltree.Value, bounds keys.Amount) (Amount, bool) {
 	if v.IsString() {
 		digits, percent := strings.CutSuffix(strings.TrimSpace(v.Text()), "%")
 		number, err := strconv.ParseUint(strings.TrimSpace(digits), 10, 32)
@@ -37,8 +35,8 @@ func (w *walk) amount(v yamltree.Value, least int) (Amount, bool) {
 			}
 			w.Add(v, yamltree.CodeBadValue, `must be a count such as 2 or a percentage such as "25%%", not %s%s`, yamltree.Quote(v.Text()), hint)
 			return Amount{}, false
-		case int(number) < least || number > 100:
-			w.Add(v, yamltree.CodeBadValue, "must be between %d%% and 100%%, not %s", least, yamltree.Quote(v.Text()))
+		case int(number) < bounds.Least || number > 100:
+			w.Add(v, yamltree.CodeBadValue, "must be between %d%% and 100%%, not %s", bounds.Least, yamltree.Quote(v.Text()))
 			return Amount{}, false
 		}
 		return Amount{Percent: int(number)}, true
@@ -47,6 +45,6 @@ func (w *walk) amount(v yamltree.Value, least int) (Amount, bool) {
 		w.WrongType(v, `a count such as 2 or a percentage such as "25%"`)
 		return Amount{}, false
 	}
-	count, ok := w.Int(v, least, maxCount)
+	count, ok := w.Int(v, bounds.Least, bounds.Most)
 	return Amount{Count: count}, ok
 }

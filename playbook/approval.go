@@ -61,7 +61,7 @@ func (m *Message) Text(v Vars) string {
 }
 
 // approval reads an approval: none, required, or a mapping. Nil is none. Stage is the index of the stage, -1 for the run's.
-func (w *walk) approval(o *yamltree.Object, stage int) *Approval {
+func (w *walk) approval(o *object, stage int) *Approval {
 	v := o.Get("approval")
 	switch {
 	case !v.Given():
@@ -71,26 +71,19 @@ func (w *walk) approval(o *yamltree.Object, stage int) *Approval {
 			w.Add(v, yamltree.CodeBadValue, "must be none, required, or a mapping; for a message write {message: …}")
 			return nil
 		}
-		kind, _ := yamltree.Choice(w.Reader, v, approvalNone, approvalRequired)
-		if kind != approvalRequired {
+		if choice[string](o, "approval") != approvalRequired {
 			return nil
 		}
 		return &Approval{OnTimeout: TimeoutReject}
 	}
-	a := &Approval{OnTimeout: TimeoutReject}
-	m, _ := w.Object(v)
-	defer m.End(renamed)
+	m, _ := w.Object(v, approvalKeys)
+	defer m.End()
+	a := &Approval{Timeout: m.Duration("timeout"), OnTimeout: choice[ApprovalTimeout](m, "on_timeout")}
 	if v := m.Get("message"); v.Given() {
 		a.Message = w.message(v, stage)
 	}
-	if v := m.Get("timeout"); v.Given() {
-		a.Timeout = w.duration(v, minDuration, 0)
-	}
-	if v := m.Get("on_timeout"); v.Given() {
-		a.OnTimeout, _ = yamltree.Choice(w.Reader, v, TimeoutReject, TimeoutApprove)
-		if !m.Get("timeout").Given() {
-			w.Add(v, yamltree.CodeBadValue, "has no effect without a timeout; add one, such as timeout: 1h")
-		}
+	if v := m.Get("on_timeout"); v.Given() && !m.Given("timeout") {
+		w.Add(v, yamltree.CodeBadValue, "has no effect without a timeout; add one, such as timeout: 1h")
 	}
 	return a
 }

@@ -23,9 +23,6 @@ func (c *Check) NeedsAllNodes() bool {
 	return c != nil && slices.ContainsFunc(c.Parts, func(p CheckPart) bool { return p.NeedsAllNodes() })
 }
 
-// maxParts bounds the parts of a check.
-const maxParts = 20
-
 // check reads a check: an expression, or a mapping of names to expressions. One that is not given is nil. Parts have no order in a
 // run's copy of the playbook, so they are sorted by name.
 func (w *walk) check(v yamltree.Value, k want, stage int) *Check {
@@ -41,7 +38,7 @@ func (w *walk) check(v yamltree.Value, k want, stage int) *Check {
 		}
 		return c
 	}
-	o, _ := w.Object(v)
+	o, _ := w.Reader.Object(v)
 	switch keys := o.Keys(); {
 	case len(keys) == 0:
 		w.Add(v, yamltree.CodeMissing, "is empty; give it an expression, or expressions by name such as {up: '…', lag: '…'}")

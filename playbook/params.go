@@ -33,18 +33,14 @@ const (
 
 func (w *walk) param(v yamltree.Value, names map[string]int) Param {
 	var p Param
-	o, ok := w.Object(v)
+	o, ok := w.Object(v, paramKeys)
 	if !ok {
 		return p
 	}
-	defer o.End(renamed)
-	p.Name = w.name(o.Need("name", "a param needs a name"), names)
-	if v := o.Need("type", "one of string, int, float, bool, duration, list, map"); v.Given() {
-		if kind, ok := yamltree.Choice(w.Reader, v, typeString, typeInt, typeFloat, typeBool, typeDuration, typeList, typeMap); ok {
-			p.Type = kind
-		}
-	}
-	p.Required, _ = w.Bool(o.Get("required"))
+	defer o.End()
+	p.Name = w.name(o.Get("name"), names)
+	p.Type = choice[string](o, "type")
+	p.Required = o.Bool("required")
 	if v := o.Get("default"); v.Given() {
 		if p.Required {
 			w.Add(o.Key("default"), yamltree.CodeBadValue, "a required param cannot have a default; remove one of the two")

@@ -2,7 +2,6 @@ package playbook
 
 import (
 	"fmt"
-	"regexp"
 	"time"
 
 	"github.com/replicante-io/playbooks/internal/calendar"
@@ -17,33 +16,30 @@ type Freeze struct {
 	Spec   record.FreezeSpec
 }
 
-const maxPatterns = 100 // of clusters
-
 // freeze reads a document. It also returns the value of the freeze's name, if that is valid.
 func (w *walk) freeze(root yamltree.Value) (f *Freeze, name yamltree.Value) {
 	f = &Freeze{}
-	o, _ := w.Object(root)
-	w.constant(o, "apiVersion", apiVersion)
-	w.constant(o, "kind", kindFreeze)
-	if v := o.Need("metadata", "give it a name: {name: my-freeze}"); v.Given() {
-		f.Name, f.Labels, name = w.nameAndLabels(v, "my-freeze")
+	o, _ := w.Object(root, freezeKeys)
+	w.constant(o, "apiVersion")
+	w.constant(o, "kind")
+	if v := o.Get("metadata"); v.Given() {
+		f.Name, f.Labels, name = w.nameAndLabels(v, freezeMetadataKeys)
 	}
-	if v := o.Need("spec", "it says which clusters are frozen, and when"); v.Given() {
+	if v := o.Get("spec"); v.Given() {
 		f.Spec = w.freezeSpec(v)
 	}
-	o.Ignore("x-")
-	o.End(renamed)
+	o.End()
 	return f, name
 }
 
 func (w *walk) freezeSpec(v yamltree.Value) record.FreezeSpec {
 	var spec record.FreezeSpec
-	o, ok := w.Object(v)
+	o, ok := w.Object(v, freezeSpecKeys)
 	if !ok {
 		return spec
 	}
-	defer o.End(renamed)
-	w.List(o.Need("clusters", `write which clusters it is for, such as ["orders*"]`), maxPatterns, "clusters", func(_ int, v yamltree.Value) {
+	defer o.End()
+	o.List("clusters", func(_ int, v yamltree.Value) {
 		spec.Clusters = append(spec.Clusters, w.clusterPattern(v))
 	})
 	from, to := o.Get("from"), o.Get("to")
@@ -60,7 +56,7 @@ func (w *walk) freezeSpec(v yamltree.Value) record.FreezeSpec {
 		w.Add(o.Key("from"), yamltree.CodeMissing, "is missing; write from, to or both, or windows")
 	}
 	spec.Windows = windowTexts(windows)
-	spec.Reason, _ = w.String(o.Get("reason"), maxDescription)
+	spec.Reason, _ = o.Text("reason")
 	return spec
 }
 
@@ -78,8 +74,6 @@ func windowTexts(v yamltree.Value) []record.Window {
 	}
 	return texts
 }
-
-var clusterPattern = regexp.MustCompile(`^[A-Za-z0-9._*?-]+$`)
 
 func (w *walk) clusterPattern(v yamltree.Value) string {
 	text, ok := w.String(v, maxClusterID)

@@ -1,19 +1,20 @@
 package playbook
 
 import (
+	"github.com/replicante-io/playbooks/internal/keys"
 	"github.com/replicante-io/playbooks/internal/yamltree"
 	"github.com/replicante-io/playbooks/record"
 )
 
 // metadata returns the value of the name, if that is valid.
 func (w *walk) metadata(v yamltree.Value, p *Playbook) (valid yamltree.Value) {
-	o, ok := w.Object(v)
+	o, ok := w.Object(v, metadataKeys)
 	if !ok {
 		return valid
 	}
-	defer o.End(renamed)
-	p.Name, valid = w.dnsName(o.Need("name", "write name: my-playbook"))
-	p.Version, _ = w.String(o.Get("version"), maxLine)
+	defer o.End()
+	p.Name, valid = w.dnsName(o.Get("name"))
+	p.Version, _ = o.Text("version")
 	if v := o.Get("source"); v.Given() {
 		p.Source = w.source(v)
 	}
@@ -24,13 +25,13 @@ func (w *walk) metadata(v yamltree.Value, p *Playbook) (valid yamltree.Value) {
 }
 
 // nameAndLabels reads the metadata of a document that has no more than them. It also returns the value of the name, if that is valid.
-func (w *walk) nameAndLabels(v yamltree.Value, example string) (name string, labels map[string]string, valid yamltree.Value) {
-	o, ok := w.Object(v)
+func (w *walk) nameAndLabels(v yamltree.Value, table *keys.Mapping) (name string, labels map[string]string, valid yamltree.Value) {
+	o, ok := w.Object(v, table)
 	if !ok {
 		return "", nil, valid
 	}
-	defer o.End(renamed)
-	name, valid = w.dnsName(o.Need("name", "write name: "+example))
+	defer o.End()
+	name, valid = w.dnsName(o.Get("name"))
 	if v := o.Get("labels"); v.Given() {
 		labels = w.labels(v)
 	}
@@ -53,20 +54,20 @@ func (w *walk) dnsName(v yamltree.Value) (name string, valid yamltree.Value) {
 
 func (w *walk) source(v yamltree.Value) *record.Source {
 	source := &record.Source{}
-	o, ok := w.Object(v)
+	o, ok := w.Object(v, sourceKeys)
 	if !ok {
 		return source
 	}
-	defer o.End(renamed)
-	source.Repository, _ = w.String(o.Get("repository"), maxDescription)
-	source.Commit, _ = w.String(o.Get("commit"), maxLine)
-	source.Path, _ = w.String(o.Get("path"), maxDescription)
+	defer o.End()
+	source.Repository, _ = o.Text("repository")
+	source.Commit, _ = o.Text("commit")
+	source.Path, _ = o.Text("path")
 	return source
 }
 
 func (w *walk) labels(v yamltree.Value) map[string]string {
 	var labels map[string]string
-	o, _ := w.Object(v)
+	o, _ := w.Reader.Object(v)
 	for _, key := range o.Keys() {
 		if key == "" {
 			w.Add(o.Key(key).At(v.Path()), yamltree.CodeBadName, "a label has an empty name; give it one")

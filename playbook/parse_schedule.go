@@ -1,7 +1,6 @@
 package playbook
 
 import (
-	"regexp"
 	"strings"
 	"time"
 
@@ -21,67 +20,57 @@ type Schedule struct {
 	places map[string]record.Problem // where values of the spec are, by their paths in it
 }
 
-const (
-	defaultStartWithin = time.Hour
-	minStartWithin     = time.Second
-	maxRevision        = 1 << 31
-	maxClusterID       = 253
-)
-
 // schedule reads a document. It also returns the value of the schedule's name, if that is valid.
 func (w *walk) schedule(root yamltree.Value) (s *Schedule, name yamltree.Value) {
 	s = &Schedule{places: map[string]record.Problem{}}
-	o, _ := w.Object(root)
-	w.constant(o, "apiVersion", apiVersion)
-	w.constant(o, "kind", kindSchedule)
-	if v := o.Need("metadata", "give it a name: {name: my-schedule}"); v.Given() {
-		s.Name, s.Labels, name = w.nameAndLabels(v, "my-schedule")
+	o, _ := w.Object(root, scheduleKeys)
+	w.constant(o, "apiVersion")
+	w.constant(o, "kind")
+	if v := o.Get("metadata"); v.Given() {
+		s.Name, s.Labels, name = w.nameAndLabels(v, scheduleMetadataKeys)
 	}
-	if v := o.Need("spec", "it says which playbook is started, where and when"); v.Given() {
+	if v := o.Get("spec"); v.Given() {
 		w.scheduleSpec(v, s)
 	}
-	o.Ignore("x-")
-	o.End(renamed)
+	o.End()
 	return s, name
 }
 
 func (w *walk) scheduleSpec(v yamltree.Value, s *Schedule) {
-	o, ok := w.Object(v)
+	o, ok := w.Object(v, scheduleSpecKeys)
 	if !ok {
 		return
 	}
-	defer o.End(renamed)
+	defer o.End()
 	spec := &s.Spec
-	playbook := o.Need("playbook", "it is the name of the playbook to start")
+	playbook := o.Get("playbook")
 	spec.Playbook, _ = w.dnsName(playbook)
 	s.place(w, "playbook", playbook)
 	if v := o.Get("revision"); v.Given() {
-		revision, _ := w.Int(v, 1, maxRevision)
-		spec.Revision = int64(revision)
+		spec.Revision = int64(o.Int("revision"))
 		s.place(w, "revision", v)
 	}
-	spec.Cluster = w.clusterID(o.Need("cluster", "it is the cluster on which the playbook is started"))
+	spec.Cluster = w.clusterID(o.Get("cluster"))
 	if v := o.Get("params"); v.Given() {
 		spec.Params = w.scheduleParams(v, s)
 	}
 	where := o.Get("where")
-	spec.Where, _ = w.String(where, maxDescription)
+	spec.Where, _ = o.Text("where")
 	s.place(w, "where", where)
 
 	spec.TimeZone = time.UTC.String()
 	zone := o.Get("time_zone")
-	w.cron(o.Need("cron", `it says when the playbook is started, such as cron: "0 2 * * *"`), w.timeZone(zone))
-	if v := o.Untyped("cron"); v.IsString() {
+	w.cron(o.Get("cron"), w.timeZone(zone))
+	if v := o.Get("cron"); v.IsString() {
 		spec.Cron = strings.TrimSpace(v.Text())
 	}
 	if zone.IsString() {
 		spec.TimeZone = zone.Text()
 	}
-	spec.StartWithin = yamltree.FormatDuration(w.duration(o.Get("start_within"), minStartWithin, defaultStartWithin))
-	spec.IfRunning, _ = yamltree.Choice(w.Reader, o.Get("if_running"), record.IfRunningSkip, record.IfRunningQueue)
-	suspended := o.Get("suspended")
-	spec.Suspended, _ = w.Bool(suspended)
-	s.KeepSuspended = !suspended.Given()
+	spec.StartWithin = yamltree.FormatDuration(o.Duration("start_within"))
+	spec.IfRunning = choice[record.IfRunning](o, "if_running")
+	spec.Suspended = o.Bool("suspended")
+	s.KeepSuspended = !o.Given("suspended")
 }
 
 // place notes where a value is.
@@ -94,7 +83,7 @@ func (s *Schedule) place(w *walk, path string, v yamltree.Value) {
 // scheduleParams reads values of params: their types are known once the playbook is.
 func (w *walk) scheduleParams(v yamltree.Value, s *Schedule) record.Document {
 	s.place(w, "params", v)
-	o, ok := w.Object(v)
+	o, ok := w.Reader.Object(v)
 	if !ok {
 		return nil
 	}
@@ -106,8 +95,6 @@ func (w *walk) scheduleParams(v yamltree.Value, s *Schedule) record.Document {
 	}
 	return params
 }
-
-var clusterID = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
 
 func (w *walk) clusterID(v yamltree.Value) string {
 	text, ok := w.String(v, maxClusterID)

@@ -4,52 +4,41 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/replicante-io/playbooks/internal/keys"
 	"github.com/replicante-io/playbooks/internal/spelling"
 	"github.com/replicante-io/playbooks/internal/yamltree"
 	"github.com/replicante-io/playbooks/record"
 )
 
-const (
-	apiVersion = "replicante.io/v1"
-
-	kindPlaybook = "Playbook"
-	kindSchedule = "Schedule"
-	kindFreeze   = "Freeze"
-
-	maxLine        = 256 // of names and the like, in characters
-	maxDescription = 4096
-)
-
 // playbook reads a document. It also returns the value of the playbook's name, if that is valid.
 func (w *walk) playbook(root yamltree.Value) (p *Playbook, name yamltree.Value) {
 	w.unsupported = nil
-	o, ok := w.Object(root)
+	o, ok := w.Object(root, playbookKeys)
 	p = &Playbook{}
 	if !ok {
 		return p, name
 	}
-	ours := w.constant(o, "apiVersion", apiVersion)
+	ours := w.constant(o, "apiVersion")
 	if !w.kind(o) && !ours {
 		return p, name // not a playbook at all: its keys are not checked
 	}
-	if v := o.Need("metadata", "give it a name: {name: my-playbook}"); v.Given() {
+	if v := o.Get("metadata"); v.Given() {
 		name = w.metadata(v, p)
 	}
-	if v := o.Need("spec", "it describes what the playbook does"); v.Given() {
+	if v := o.Get("spec"); v.Given() {
 		p.Spec = w.spec(v)
 		if v.IsMapping() {
 			p.Document = v.Decode().(map[string]any)
 		}
 	}
-	o.Ignore("x-") // a place for anchors
-	o.End(renamed)
+	o.End()
 	p.unsupported = yamltree.Tidy(w.unsupported)
 	return p, name
 }
 
 // constant reads a key that has only one valid value, and reports whether that one may have been meant.
-func (w *walk) constant(o *yamltree.Object, key, want string) bool {
-	v := o.Need(key, "write "+key+": "+want)
+func (w *walk) constant(o *object, key string) bool {
+	v, want := o.Get(key), keys.As[keys.Choice](o.table.Key(key))[0]
 	text, ok := w.String(v, maxLine)
 	if !ok || text == want {
 		return !v.Given() || ok
@@ -59,8 +48,8 @@ func (w *walk) constant(o *yamltree.Object, key, want string) bool {
 }
 
 // kind reads the kind of a document, which is not one of the others, and reports whether a playbook may have been meant.
-func (w *walk) kind(o *yamltree.Object) bool {
-	v := o.Need("kind", "write kind: "+kindPlaybook)
+func (w *walk) kind(o *object) bool {
+	v := o.Get("kind")
 	text, ok := w.String(v, maxLine)
 	if !ok || text == kindPlaybook {
 		return !v.Given() || ok
@@ -73,51 +62,42 @@ func (w *walk) kind(o *yamltree.Object) bool {
 	return near == kindPlaybook
 }
 
-const (
-	maxParams = 100
-	maxStages = 100
-	maxSteps  = 100 // of a stage
-	maxBatch  = 100 // entries of a batch list
-)
-
 func (w *walk) spec(v yamltree.Value) *Spec {
 	spec := &Spec{}
-	o, ok := w.Object(v)
+	o, ok := w.Object(v, specKeys)
 	if !ok {
 		return spec
 	}
-	defer o.End(renamed)
-	spec.Description, _ = w.String(o.Get("description"), maxDescription)
-	if v := o.Get("params"); v.Given() && (!v.IsList() || len(v.Items()) > 0) {
-		names := map[string]int{}
-		w.List(v, maxParams, "params", func(_ int, v yamltree.Value) {
-			spec.Params = append(spec.Params, w.param(v, names))
-		})
-	}
-	spec.Concurrency, _ = yamltree.Choice(w.Reader, o.Get("concurrency"), record.Exclusive, record.Shared)
-	spec.Membership = MembershipPolicy{Added: AddedInclude, Removed: RemovedPause}
-	if v := o.Get("membership"); v.Given() {
-		if m, ok := w.Object(v); ok {
-			spec.Membership.Added, _ = yamltree.Choice(w.Reader, m.Get("added"), AddedInclude, AddedIgnore, AddedPause, AddedFail)
-			if removed := m.Get("removed"); removed.Given() {
-				spec.Membership.Removed, _ = yamltree.Choice(w.Reader, removed, RemovedIgnore, RemovedPause, RemovedFail)
-			}
-			spec.Membership.Grace = w.duration(m.Get("grace"), minDuration, 0)
-			m.End(renamed)
-		}
-	}
-	stages := o.Need("stages", "a playbook needs at least one stage")
-	w.scope = newScope(spec.Params, stageNames(stages))
-	spec.Approval = w.approval(o, -1)
+	defer o.End()
+	spec.Description, _ = o.Text("description")
 	names := map[string]int{}
-	w.List(stages, maxStages, "stages", func(i int, v yamltree.Value) {
+	o.List("params", func(_ int, v yamltree.Value) {
+		spec.Params = append(spec.Params, w.param(v, names))
+	})
+	spec.Concurrency = choice[record.Concurrency](o, "concurrency")
+	spec.Membership = w.membership(o.Get("membership"))
+	w.scope = newScope(spec.Params, stageNames(o.Get("stages")))
+	spec.Approval = w.approval(o, -1)
+	names = map[string]int{}
+	o.List("stages", func(i int, v yamltree.Value) {
 		spec.Stages = append(spec.Stages, w.stage(v, i, names))
 	})
-	if v := o.Get("timeout"); v.Given() {
-		spec.Timeout = w.duration(v, minDuration, 0)
-	}
+	spec.Timeout = o.Duration("timeout")
 	spec.Together = w.together(o.Get("together"), spec.Stages)
 	return spec
+}
+
+func (w *walk) membership(v yamltree.Value) MembershipPolicy {
+	m := MembershipPolicy{Added: AddedInclude, Removed: RemovedPause}
+	if !v.Given() {
+		return m
+	}
+	o, ok := w.Object(v, membershipKeys)
+	if !ok {
+		return m
+	}
+	defer o.End()
+	return MembershipPolicy{Added: choice[AddedPolicy](o, "added"), Removed: choice[RemovedPolicy](o, "removed"), Grace: o.Duration("grace")}
 }
 
 // stageNames are the names of the stages and of their steps, also of those that are otherwise invalid, so that one problem

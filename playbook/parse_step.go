@@ -1,50 +1,34 @@
 package playbook
 
 import (
-	"regexp"
 	"strings"
-	"time"
 
 	"github.com/replicante-io/playbooks/internal/yamltree"
 )
 
-const (
-	defaultTimeout = 10 * time.Minute
-	maxAttempts    = 100
-)
-
-var defaultRetry = Retry{Attempts: 1, Backoff: 5 * time.Second, MaxBackoff: time.Minute}
-
 // step reads a step of a stage. Names maps the names of the steps before it to their lines.
 func (w *walk) step(v yamltree.Value, index int, names map[string]int, health *Health) Step {
-	s := Step{Timeout: defaultTimeout, Retry: defaultRetry, OnUnknown: UnknownFail}
-	o, ok := w.Object(v)
+	s := Step{}
+	o, ok := w.Object(v, stepKeys)
 	if !ok {
 		return s
 	}
-	defer o.End(renamed)
-	s.Name = w.name(o.Need("name", "a step needs a name"), names)
-	s.Action = w.action(o.Need("action", "a step needs an action"))
+	defer o.End()
+	s.Name = w.name(o.Get("name"), names)
+	s.Action = w.action(o.Get("action"))
 	if v := o.Get("args"); v.Given() {
 		s.Args = w.template(v, index)
 	}
 	s.When = w.expr(o.Get("when"), wantBool, index)
 	s.Expect = w.expr(o.Get("expect"), wantExpect, index)
-	s.Timeout = w.duration(o.Get("timeout"), minDuration, defaultTimeout)
-	if v := o.Get("retry"); v.Given() {
-		s.Retry = w.retry(v)
-	}
-	if v := o.Get("on_unknown"); v.Given() {
-		s.OnUnknown, _ = yamltree.Choice(w.Reader, v, UnknownFail, UnknownRetry, UnknownHealth)
-		if s.OnUnknown == UnknownHealth && health == nil {
-			w.Add(v, yamltree.CodeBadValue, "health requires a health check, but the stage has health: none")
-		}
+	s.Timeout = o.Duration("timeout")
+	s.Retry = w.retry(o.Get("retry"))
+	s.OnUnknown = choice[OnUnknown](o, "on_unknown")
+	if s.OnUnknown == UnknownHealth && health == nil {
+		w.Add(o.Get("on_unknown"), yamltree.CodeBadValue, "health requires a health check, but the stage has health: none")
 	}
 	return s
 }
-
-// actionKind is what an action may be called. It is wide because agents written by others choose their own names.
-var actionKind = regexp.MustCompile(`^[!-~]+$`)
 
 func (w *walk) action(v yamltree.Value) string {
 	text, ok := w.String(v, maxLine)
@@ -59,17 +43,15 @@ func (w *walk) action(v yamltree.Value) string {
 }
 
 func (w *walk) retry(v yamltree.Value) Retry {
-	retry := defaultRetry
-	o, ok := w.Object(v)
-	if !ok {
-		return retry
+	o := w.defaults(retryKeys)
+	if v.Given() {
+		o, _ = w.Object(v, retryKeys)
+		defer o.End()
 	}
-	defer o.End(renamed)
-	if v := o.Get("attempts"); v.Given() {
-		retry.Attempts, _ = w.Int(v, 1, maxAttempts)
+	retry := Retry{Attempts: o.Int("attempts"), Backoff: o.Duration("backoff"), MaxBackoff: o.Duration("max_backoff")}
+	if !o.Given("max_backoff") {
+		retry.MaxBackoff = max(retry.MaxBackoff, retry.Backoff)
 	}
-	retry.Backoff = w.duration(o.Get("backoff"), 0, defaultRetry.Backoff)
-	retry.MaxBackoff = w.duration(o.Get("max_backoff"), 0, max(defaultRetry.MaxBackoff, retry.Backoff))
 	if retry.MaxBackoff < retry.Backoff {
 		w.Add(o.Key("max_backoff"), yamltree.CodeBadValue, "must be at least the backoff (%s)", yamltree.FormatDuration(retry.Backoff))
 	}

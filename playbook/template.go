@@ -184,7 +184,7 @@ func encode(v any) (string, error) {
 
 // template reads the args of a step. No args are nil.
 func (w *walk) template(v yamltree.Value, stage int) *Template {
-	if o, ok := w.Object(v); !ok || len(o.Keys()) == 0 {
+	if o, ok := w.Reader.Object(v); !ok || len(o.Keys()) == 0 {
 		return nil
 	}
 	w.CheckUntyped(v)
@@ -198,7 +198,7 @@ func (w *walk) part(v yamltree.Value, stage int, t *Template) part {
 	var built part
 	switch {
 	case v.IsMapping():
-		o, _ := w.Object(v)
+		o, _ := w.Reader.Object(v)
 		object := objectPart{}
 		for _, key := range o.Keys() {
 			object[key] = w.part(o.Untyped(key), stage, t)

@@ -23,14 +23,14 @@ func (w *walk) together(v yamltree.Value, stages []Stage) (together [][]string) 
 		return nil
 	}
 	grouped := map[string]bool{}
-	w.List(v, maxStages, "lists of stages", func(_ int, v yamltree.Value) {
+	w.list(v, togetherValue, func(_ int, v yamltree.Value) {
 		if !v.IsList() {
 			w.WrongType(v, "a list of stages that follow one another, such as [[stop, promote]]")
 			return
 		}
 		var group []string
 		before := -1
-		w.List(v, maxStages, "stages", func(_ int, v yamltree.Value) {
+		w.list(v, consecutiveValue, func(_ int, v yamltree.Value) {
 			name, ok := w.String(v, maxName)
 			if !ok {
 				return

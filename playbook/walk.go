@@ -1,11 +1,9 @@
 package playbook
 
 import (
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 	"unicode"
 
 	"github.com/replicante-io/playbooks/internal/yamltree"
@@ -19,39 +17,14 @@ type walk struct {
 	unsupported record.Problems // of the document being read
 }
 
-// renamed are former names of keys, for the message about an unknown key.
-var renamed = map[string]string{"order": "order_by", "pause": "batch_pause", "within": "groups"}
-
 // unsupportedKey notes that a key is given that is checked but has no effect yet.
-func (w *walk) unsupportedKey(o *yamltree.Object, key string) {
+func (w *walk) unsupportedKey(o *object, key string) {
 	w.unsupported = append(w.unsupported,
 		w.Problem(o.Key(key), codeNotSupported, "%s is not supported yet; remove it", key))
 }
 
-// maxDuration bounds every duration of a playbook.
-const maxDuration = 30 * 24 * time.Hour
-
-// duration reads a duration of at least least. One that is missing, or wrong, is read as otherwise.
-func (w *walk) duration(v yamltree.Value, least, otherwise time.Duration) time.Duration {
-	d, ok := w.Duration(v)
-	switch {
-	case !ok:
-		return otherwise
-	case d < least || d > maxDuration:
-		w.Add(v, yamltree.CodeBadValue, "must be between %s and %s, not %s", yamltree.FormatDuration(least), yamltree.FormatDuration(maxDuration), v.Text())
-		return otherwise
-	}
-	return d
-}
-
-const maxName = 63
-
-var (
-	dnsLabel  = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`)
-	plainName = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
-	// reservedWords of CEL cannot be selected in an expression: results.true is a syntax error.
-	reservedWords = []string{"true", "false", "null", "in"}
-)
+// reservedWords of CEL cannot be selected in an expression: results.true is a syntax error.
+var reservedWords = []string{"true", "false", "null", "in"}
 
 // name reads the name of a stage, a step or a param. Names maps those already used to their lines.
 func (w *walk) name(v yamltree.Value, names map[string]int) string {

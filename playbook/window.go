@@ -8,26 +8,21 @@ import (
 	"github.com/replicante-io/playbooks/internal/yamltree"
 )
 
-const (
-	maxWindows = 20
-	minWindow  = time.Minute
-)
-
 // windows reads a list of times at which something is open. Without a time zone they are in UTC.
 func (w *walk) windows(v yamltree.Value) calendar.Windows {
 	var windows calendar.Windows
 	if !v.Given() {
 		return nil
 	}
-	w.List(v, maxWindows, "windows", func(_ int, v yamltree.Value) {
-		o, ok := w.Object(v)
+	w.list(v, windowsValue, func(_ int, v yamltree.Value) {
+		o, ok := w.Object(v, windowKeys)
 		if !ok {
 			return
 		}
-		defer o.End(renamed)
+		defer o.End()
 		zone := w.timeZone(o.Get("time_zone"))
-		cron := w.cron(o.Need("cron", `it says when the window opens, such as cron: "0 22 * * *"`), zone)
-		length := w.duration(o.Need("for", "it says how long the window is open, such as for: 6h"), minWindow, 0)
+		cron := w.cron(o.Get("cron"), zone)
+		length := o.Duration("for")
 		if cron != nil && length > 0 {
 			windows = append(windows, calendar.Window{Cron: cron, For: length})
 		}

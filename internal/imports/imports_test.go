@@ -15,7 +15,7 @@ const module = "github.com/replicante-io/playbooks/"
 // allowed lists, for each package of ours, the packages of ours that it may import. A package that is not listed follows its
 // nearest parent that is.
 var allowed = map[string][]string{
-	"playbook":           {"internal/calendar", "internal/spelling", "internal/yamltree", "record"},
+	"playbook":           {"internal/calendar", "internal/keys", "internal/spelling", "internal/yamltree", "record"},
 	"record":             {},
 	"election":           {"internal/etcd", "internal/failpoint", "internal/transport"},
 	"membership":         {"internal/etcd", "internal/jsonkeys"},
@@ -36,6 +36,7 @@ var allowed = map[string][]string{
 	"api/apitest":          {"api", "election", "internal/idempotency", "internal/transport", "playbook", "record", "store", "store/storetest"}, // for tests of its clients
 	"internal/calendar":    {},
 	"internal/config":      {"internal/yamltree"},
+	"internal/keys":        {"internal/yamltree"},
 	"internal/yamltree":    {"internal/spelling", "record"},
 	"internal/testenv":     {"tests/robustness/cluster"},
 	"internal/etcd":        {"internal/failpoint", "internal/retry"},

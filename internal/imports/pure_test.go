@@ -11,7 +11,7 @@ import (
 )
 
 // pure are the packages that decide: the policy, and what it imports of ours.
-var pure = []string{"controller/policy", "record", "playbook", "internal/calendar", "internal/spelling", "internal/yamltree"}
+var pure = []string{"controller/policy", "record", "playbook", "internal/calendar", "internal/keys", "internal/spelling", "internal/yamltree"}
 
 // impure is what none of them may import: a decision uses no network, disk, process, log or waiting. What CEL and YAML import,
 // which playbook uses, is not checked.

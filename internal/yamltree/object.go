@@ -42,7 +42,7 @@ func (o *Object) Keys() []string { return o.names }
 
 // Get is the value of a key, which may be not given. A key without a value is reported, and is not given.
 func (o *Object) Get(key string) Value {
-	o.asked = append(o.asked, key)
+	o.Expect(key)
 	value := o.Untyped(key)
 	if value.isNull() {
 		o.reader.Add(o.Key(key), CodeMissing, "has no value; give one, or remove the key")
@@ -71,10 +71,19 @@ func (o *Object) Key(name string) Value {
 	return Value{place, join(o.mapping.path, name)}
 }
 
+// Expect has End accept these keys, also where they are not read. Its message names them in the order in which they are expected.
+func (o *Object) Expect(keys ...string) {
+	for _, key := range keys {
+		if !slices.Contains(o.asked, key) {
+			o.asked = append(o.asked, key)
+		}
+	}
+}
+
 // Ignore has End accept keys that begin with the prefix.
 func (o *Object) Ignore(prefix string) { o.ignored = prefix }
 
-// End reports the keys that were not read. Renamed maps former names of keys to the current ones, for the message.
+// End reports the keys that were neither expected nor read. Renamed maps former names of keys to the current ones, for the message.
 func (o *Object) End(renamed map[string]string) {
 	for _, key := range o.names {
 		if slices.Contains(o.asked, key) || o.ignored != "" && strings.HasPrefix(key, o.ignored) {
