@@ -29,6 +29,8 @@ type controller interface {
 	Forget(ctx context.Context, request record.Request, node record.NodeKey) error
 	// LeadingTerm is the term in which it leads; false where it does not any more.
 	LeadingTerm() (int64, bool)
+	// Plan is what Start would begin; it changes nothing.
+	Plan(ctx context.Context, request record.Request, start record.RunRequest) (record.Plan, error)
 
 	// CommittedRun is an unfinished run as its last commit left it, from memory. delayed is true while its next commit waits
 	// for the store, which its Waiting then says.
@@ -76,6 +78,7 @@ type server struct {
 	replays    places
 	followers  followers
 	uploads    places
+	plans      places
 }
 
 // New returns the handler of all paths. leading returns the controller while this replica leads. A stream ends with its
@@ -83,7 +86,7 @@ type server struct {
 func New[C controller](config Config, leading func() (C, bool)) http.Handler {
 	mux := http.NewServeMux()
 	s := &server{Config: config, leaders: newLeaderClient(), reads: readBound{places: make(places, maxReads)},
-		streams: make(places, maxStreams), replays: make(places, maxReplays), uploads: make(places, maxUploads)}
+		streams: make(places, maxStreams), replays: make(places, maxReplays), uploads: make(places, maxUploads), plans: make(places, maxPlans)}
 	s.controller = func() controller {
 		if c, leads := leading(); leads {
 			return c

@@ -22,6 +22,7 @@ const (
 	maxReplays = 8       // streams that read stored events; they leave most of maxReads to others
 	streamPage = 100     // events that a stream reads, and a follower keeps; each stream has as many in memory
 	maxUploads = 2       // uploads that are parsed: a tree takes many times the memory of its text
+	maxPlans   = 2       // plans that are made: each may take a processor for some seconds
 	maxPage    = 1 << 20 // bytes of a page, after which it ends; a page has one item at least
 	firstItems = 4       // read of the store at first, until it is known how large they are
 	// unreadTimeout is how long a client may take to accept an answer while another one waits for its place.
@@ -30,6 +31,7 @@ const (
 
 var (
 	errBusy        = fail(http.StatusServiceUnavailable, "busy", "this replica is busy with other requests: try again in a moment")
+	errManyPlans   = fail(http.StatusServiceUnavailable, "busy", "the leader is making other plans: try again in a moment")
 	errManyStreams = fail(http.StatusServiceUnavailable, "busy", fmt.Sprintf(
 		"this replica sends as many event streams as it may (%d): try again in a moment, or at another replica", maxStreams))
 )

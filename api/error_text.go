@@ -273,6 +273,10 @@ func init() {
 		record.CodeRunTimeout: func(v values) string {
 			return "the run has taken longer than its timeout of " + v.text("timeout") + "; resume gives it as long again"
 		},
+		record.CodePlanTime: func(v values) string {
+			return "the plan is not complete: there was time to plan for " + v.text("within") + " only"
+		},
+		record.CodePlanEndless: planEndlessText,
 		record.CodeApprovalRejected: func(v values) string {
 			return approvalOf(v) + " was rejected" + optional(" by ", v.text("actor")) + optional(": ", v.text("reason"))
 		},

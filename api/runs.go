@@ -25,8 +25,8 @@ func (s *server) registerRuns() {
 		Summary: "List the records of a run's nodes by name"}, s.runNodes)
 	register(s, huma.Operation{OperationID: "get-run-node", Method: http.MethodGet, Path: "/runs/{id}/nodes/{node}",
 		Summary: "Get the record of one node of a run"}, s.runNode)
-	register(s, huma.Operation{OperationID: "plan", Method: http.MethodPost, Path: "/plan",
-		Summary: "Plan a run without starting it (not supported yet)"}, notSupported)
+	register(s, onLeader(huma.Operation{OperationID: "plan", Method: http.MethodPost, Path: "/plan",
+		Summary: "Plan a run: what it would do. Nothing is started or stored"}), s.plan)
 }
 
 type startInput struct {
@@ -80,6 +80,25 @@ func (s *server) start(ctx context.Context, in *startInput) (*runOutput, error) 
 		return nil, s.problemOfWrite(ctx, fmt.Errorf("start playbook %s on cluster %s: %w", in.Body.Playbook, in.Body.Cluster, err))
 	}
 	return &runOutput{Body: runWithTexts(run)}, nil
+}
+
+func (s *server) plan(ctx context.Context, in *startInput) (*oneOutput[record.Plan], error) {
+	if err := checkStart(in); err != nil {
+		return nil, err
+	}
+	if !s.plans.tryTake() {
+		return nil, errManyPlans
+	}
+	defer s.plans.leave()
+	c, err := s.leading()
+	if err != nil {
+		return nil, err
+	}
+	plan, err := c.Plan(ctx, requestOf(ctx), in.Body)
+	if err != nil {
+		return nil, fmt.Errorf("plan playbook %s on cluster %s: %w", in.Body.Playbook, in.Body.Cluster, err)
+	}
+	return &oneOutput[record.Plan]{Body: planWithTexts(plan)}, nil
 }
 
 type runsInput struct {
@@ -154,9 +173,4 @@ func (s *server) runNode(ctx context.Context, in *runNodeInput) (*oneOutput[reco
 		err = fail(http.StatusNotFound, "not_found", fmt.Sprintf("there is no run %q with a node %q", in.ID, in.Node))
 	}
 	return &oneOutput[record.RunNode]{Body: nodeWithTexts(node)}, err
-}
-
-// notSupported answers operations that are reserved for later.
-func notSupported(context.Context, *struct{}) (*struct{}, error) {
-	return nil, fail(http.StatusNotImplemented, "not_supported", "not supported yet")
 }

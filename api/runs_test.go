@@ -2,6 +2,8 @@ package api_test
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/replicante-io/playbooks/api/apitest"
@@ -192,7 +194,26 @@ func TestCommandsReachTheController(t *testing.T) {
 	rejected(t, call(t, h, "POST", path+"/nodes/node-1/resolve", `{"state":"DONE"}`), 400, "bad_request", "reason")
 	rejected(t, call(t, h, "POST", "/api/v1/runs/none/pause", ""), 404, "not_found", "none")
 	rejected(t, call(t, h, "POST", path+"/retry", `{"node":"node-1"}`), 400, "bad_request", "node")
-	rejected(t, call(t, h, "POST", "/api/v1/plan", ""), 501, "not_supported", "not supported yet")
+}
+
+func TestAPlanIsAnsweredWithItsTextsAndWithoutARun(t *testing.T) {
+	p, h := leading(t)
+	p.Planned(record.Plan{Cluster: "demo", Stages: []record.PlanStage{{Name: "s", Steps: []record.PlanStep{}, Batches: []record.PlanBatch{}}},
+		Undecided: []record.PlanUndecided{{Node: "node-2", Stage: "s", Error: &record.Error{Code: record.CodeUnreachable, Data: record.Document{"status_reason": "refused"}}}},
+		Error:     &record.Error{Code: record.CodePlanEndless, Data: record.Document{"steps": int64(7), "stage": "s", "wait": map[string]any{"for": "node", "node": "node-1", "data": map[string]any{"code": "locked", "run": "run-2"}}}}})
+	plan := into[record.Plan](t, ok(t, call(t, h, "POST", "/api/v1/plan", `{"playbook":"restart","cluster":"demo","nodes":["node-10","node-2"]}`), 200))
+	if !strings.Contains(plan.Undecided[0].Error.Message, "refused") || !strings.Contains(plan.Error.Message, "run-2") {
+		t.Fatalf("%+v, %+v", plan.Undecided[0].Error, plan.Error)
+	}
+	if _, starts, _ := p.Received(); !slices.Equal(starts[0].Nodes, []string{"node-2", "node-10"}) {
+		t.Fatalf("%+v", starts)
+	}
+	if runs := into[items[record.Run]](t, ok(t, call(t, h, "GET", "/api/v1/runs", ""), 200)); len(runs.Items) > 0 {
+		t.Fatalf("%+v", runs)
+	}
+	rejected(t, call(t, h, "POST", "/api/v1/plan", `{"playbook":"restart"}`), 400, "bad_request", "cluster")
+	p.Fail(&record.RejectedError{Code: record.CodeNoNodes, Data: record.Document{"cluster": "demo"}})
+	rejected(t, call(t, h, "POST", "/api/v1/plan", `{"playbook":"restart","cluster":"demo"}`), 422, "no_nodes", "demo")
 }
 
 func TestNodesAreListedAndForgotten(t *testing.T) {

@@ -65,6 +65,20 @@ func runWithTexts(run record.Run) record.Run {
 	return run
 }
 
+// planWithTexts is a plan with the texts for people.
+func planWithTexts(plan record.Plan) record.Plan {
+	plan.Error = withText(plan.Error)
+	plan.Stages = slices.Clone(plan.Stages)
+	for i := range plan.Stages {
+		plan.Stages[i].Error = withText(plan.Stages[i].Error)
+	}
+	plan.Undecided = slices.Clone(plan.Undecided)
+	for i := range plan.Undecided {
+		plan.Undecided[i].Error = withText(plan.Undecided[i].Error)
+	}
+	return plan
+}
+
 // nodeWithTexts is a node record with the texts for people.
 func nodeWithTexts(n record.RunNode) record.RunNode {
 	n.Error = withText(n.Error)

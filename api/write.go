@@ -27,13 +27,17 @@ const maxKey = 200
 const writes = "writes"
 
 func write(op huma.Operation) huma.Operation {
+	op = onLeader(op)
+	op.Parameters = append(op.Parameters, &huma.Param{Name: headerKey, In: "header", Schema: &huma.Schema{Type: huma.TypeString},
+		Description: "A request that is repeated under the same key is carried out once and gets the same answer."})
+	return op
+}
+
+// onLeader is an operation that only the leader can carry out; what it does may be repeated.
+func onLeader(op huma.Operation) huma.Operation {
 	op.Metadata = map[string]any{writes: true}
-	op.Parameters = []*huma.Param{
-		{Name: headerKey, In: "header", Schema: &huma.Schema{Type: huma.TypeString},
-			Description: "A request that is repeated under the same key is carried out once and gets the same answer."},
-		{Name: transport.CallerHeader, In: "header", Schema: &huma.Schema{Type: huma.TypeString},
-			Description: "Who makes the request; default: the address of the client."},
-	}
+	op.Parameters = []*huma.Param{{Name: transport.CallerHeader, In: "header", Schema: &huma.Schema{Type: huma.TypeString},
+		Description: "Who makes the request; default: the address of the client."}}
 	return op
 }
 

@@ -29,7 +29,7 @@ func (t *term) replay(ctx context.Context, done record.IdempotencyRecord) (recor
 
 // start creates a run, with a record for every known node, and queues it.
 func (t *term) start(ctx context.Context, request record.Request, start record.RunRequest, key *record.IdempotencyRecord) (record.Run, error) {
-	create, err := t.prepare(ctx, request, start)
+	create, _, err := t.prepare(ctx, request, start, false)
 	if err != nil {
 		return record.Run{}, err
 	}
@@ -83,30 +83,31 @@ func (t *term) create(ctx context.Context, create *record.Commit) error {
 	})
 }
 
-// prepare makes the run, with its own copy of the playbook and a record for every known node.
-func (t *term) prepare(ctx context.Context, request record.Request, start record.RunRequest) (*record.Commit, error) {
+// prepare makes the run, with its own copy of the playbook and a record for every known node, which it returns as well. With looks, their
+// agents are asked what they are like now, whether or not a check needs it.
+func (t *term) prepare(ctx context.Context, request record.Request, start record.RunRequest, looks bool) (*record.Commit, []record.Node, error) {
 	applied, spec, err := t.playbook(ctx, start)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	params, problems := spec.BindParams(start.Params)
 	if len(problems) > 0 {
-		return nil, &record.RejectedError{Code: record.CodeBadParams, Problems: problems}
+		return nil, nil, &record.RejectedError{Code: record.CodeBadParams, Problems: problems}
 	}
 	known := t.shared.Inventory.Known(start.Cluster)
 	if len(known) == 0 {
-		return nil, &record.RejectedError{Code: record.CodeNoNodes, Data: record.Document{"cluster": start.Cluster}}
+		return nil, nil, &record.RejectedError{Code: record.CodeNoNodes, Data: record.Document{"cluster": start.Cluster}}
 	}
-	selected, err := t.selectNodes(ctx, spec, params, start, known)
+	selected, known, err := t.selectNodes(ctx, spec, params, start, known, looks)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := t.checkActions(ctx, spec, selectedOf(known, selected)); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	id, err := uuid.NewV7()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	now, term := t.shared.Clock.Now(), t.shared.Term.Term
 	run := record.Run{
@@ -132,7 +133,7 @@ func (t *term) prepare(ctx context.Context, request record.Request, start record
 	}
 	leaveOut(create, selected)
 	policy.AwaitApproval(create, spec)
-	return create, nil
+	return create, known, nil
 }
 
 // playbook is the revision that a run is requested of.

@@ -13,35 +13,36 @@ import (
 const lookTimeout = 10 * time.Second
 
 // selectNodes decides which of the known nodes a run is for, by the where and the nodes of its request, on fresh facts where the
-// expression needs them. A node about which it cannot decide refuses the start.
-func (t *term) selectNodes(ctx context.Context, spec *playbook.Spec, params record.Document, start record.RunRequest, known []record.Node) (map[string]bool, error) {
+// expression needs them, or with looks; it returns the nodes as they were seen. A node about which it cannot decide refuses the start.
+func (t *term) selectNodes(ctx context.Context, spec *playbook.Spec, params record.Document, start record.RunRequest, known []record.Node,
+	looks bool) (map[string]bool, []record.Node, error) {
 	where, err := policy.Where(spec, start.Where)
 	if err != nil {
-		return nil, &record.RejectedError{Code: record.CodeBadWhere, Problems: err.(record.Problems)}
+		return nil, nil, &record.RejectedError{Code: record.CodeBadWhere, Problems: err.(record.Problems)}
 	}
 	if unknown := unknownNodes(start.Nodes, known); len(unknown) > 0 {
-		return nil, &record.RejectedError{Code: record.CodeUnknownNodes, Data: record.Document{
+		return nil, nil, &record.RejectedError{Code: record.CodeUnknownNodes, Data: record.Document{
 			"cluster": start.Cluster, "nodes": unknown[:min(len(unknown), maxListed)], "count": int64(len(unknown))}}
 	}
-	if where.NeedsFacts() || where.NeedsAllNodes() {
+	if looks || where.NeedsFacts() || where.NeedsAllNodes() {
 		known = t.look(ctx, start.Cluster, known)
 	}
 	run := record.Run{Cluster: start.Cluster, Params: params, Where: start.Where, Nodes: start.Nodes}
 	run.Playbook.Name = start.Playbook
 	selected, undecided, err := policy.SelectNodes(run, where, known)
 	if err != nil {
-		return nil, &record.RejectedError{Code: record.CodeBadWhere, Problems: record.Problems{{
+		return nil, nil, &record.RejectedError{Code: record.CodeBadWhere, Problems: record.Problems{{
 			Path: "where", Code: record.CodeExpression, Message: "where: " + err.Error()}}}
 	}
 	if len(undecided) > 0 {
-		return nil, &record.RejectedError{Code: record.CodeNodesUndecided, Data: record.Document{"cluster": start.Cluster,
+		return nil, nil, &record.RejectedError{Code: record.CodeNodesUndecided, Data: record.Document{"cluster": start.Cluster,
 			"where": start.Where, "undecided": undecidedNodes(undecided), "count": int64(len(undecided))}}
 	}
 	if len(selected) == 0 {
-		return nil, &record.RejectedError{Code: record.CodeNoneSelected, Data: record.Document{
+		return nil, nil, &record.RejectedError{Code: record.CodeNoneSelected, Data: record.Document{
 			"cluster": start.Cluster, "where": start.Where, "of": int64(len(known))}}
 	}
-	return selected, nil
+	return selected, known, nil
 }
 
 // look asks the agents of known nodes what they are like now. Those that do not answer in time are UNREACHABLE.

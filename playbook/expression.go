@@ -46,6 +46,7 @@ type Expr struct {
 	node     bool
 	facts    bool
 	allNodes bool
+	runtime  bool
 
 	env   *cel.Env
 	parts sync.Map // of its parts' programs by their IDs in ast, which explanations need
@@ -62,6 +63,9 @@ func (e *Expr) NeedsFacts() bool { return e != nil && e.facts }
 
 // NeedsAllNodes reports whether the expression mentions nodes.
 func (e *Expr) NeedsAllNodes() bool { return e != nil && e.allNodes }
+
+// KnownAtRunTime reports whether the expression mentions what there is only once a run has begun: results, or the id of the run.
+func (e *Expr) KnownAtRunTime() bool { return e != nil && e.runtime }
 
 // Bool evaluates an expression that is true or false. The error is ErrAbsent when it depends on an absent fact.
 func (e *Expr) Bool(v Vars) (bool, error) {
@@ -221,7 +225,7 @@ func (e *Expr) aboutFacts(x ast.Expr, depth int) bool {
 
 // mentions records which variables the expression needs.
 func (e *Expr) mentions() {
-	nodes, cheap := 0, 0
+	nodes, cheap, runs, before := 0, 0, 0, 0
 	ast.PostOrderVisit(e.ast.Expr(), ast.NewExprVisitor(func(x ast.Expr) {
 		switch x.Kind() {
 		case ast.IdentKind:
@@ -230,15 +234,23 @@ func (e *Expr) mentions() {
 				nodes++
 			case "nodes":
 				e.allNodes = true
+			case "run":
+				runs++
+			case "results":
+				e.runtime = true
 			}
 		case ast.SelectKind:
 			of, field := x.AsSelect().Operand(), x.AsSelect().FieldName()
-			if of.Kind() == ast.IdentKind && of.AsIdent() == "node" && (field == "id" || field == "cluster") {
+			switch {
+			case of.Kind() != ast.IdentKind:
+			case of.AsIdent() == "node" && (field == "id" || field == "cluster"):
 				cheap++
+			case of.AsIdent() == "run" && field != "id":
+				before++
 			}
 		}
 	}))
-	e.node, e.facts = nodes > 0, nodes > cheap
+	e.node, e.facts, e.runtime = nodes > 0, nodes > cheap, e.runtime || runs > before
 }
 
 // native converts a value of CEL. Left bounds how much it may contain.

@@ -46,6 +46,10 @@ const (
 	CodeRunTimeout       = "run_timeout"       // the run took longer than its playbook allows: it pauses
 	CodeNodeAdded        = "node_added"        // a node appeared, and the playbook says pause or fail
 	CodeNodeRemoved      = "node_removed"      // a node went away, and the playbook says pause or fail
+
+	// Of plans.
+	CodePlanTime    = "plan_time"    // there was not enough time for the whole plan; data.within
+	CodePlanEndless = "plan_endless" // the run would wait forever, or not end: data.steps, data.stage, data.wait
 )
 
 // Causes of states that are no failures of their own: why a node's record ended as it did, why a node is not healthy, why something

@@ -51,6 +51,7 @@ type Plane struct {
 	starts   []record.RunRequest
 	commands []record.Command
 	failure  error
+	planned  record.Plan
 	delayed  string // message of the runs' wait for the store; "" where they do not wait
 }
 
@@ -194,6 +195,21 @@ func (p *Plane) once(ctx context.Context, request record.Request, do func(key *r
 		},
 		Do: func(_ context.Context, key *record.IdempotencyRecord) (record.Run, error) { return do(key) },
 	})
+}
+
+// Planned makes the controller answer with a plan.
+func (p *Plane) Planned(plan record.Plan) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.planned = plan
+}
+
+// Plan is what Planned said.
+func (p *Plane) Plan(_ context.Context, request record.Request, start record.RunRequest) (record.Plan, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.requests, p.starts = append(p.requests, request), append(p.starts, start)
+	return p.planned, p.failure
 }
 
 // Start makes a run with a record per node and one event.

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -112,6 +113,20 @@ func (c *Client) Revisions(ctx context.Context, name string) ([]record.Playbook,
 // Start starts a run.
 func (c *Client) Start(ctx context.Context, start record.RunRequest) (record.Run, error) {
 	return c.write(ctx, "/runs", start)
+}
+
+// planPatience bounds one call for a plan: a leader may look at many agents for it.
+const planPatience = 40 * time.Second
+
+// Plan asks what Start would begin.
+func (c *Client) Plan(ctx context.Context, start record.RunRequest) (record.Plan, error) {
+	var plan record.Plan
+	r, err := newWrite(http.MethodPost, "/plan", start)
+	if err == nil {
+		r.key, r.want, r.timeout = "", []string{"cluster", "playbook", "stages"}, planPatience
+		err = c.call(ctx, r, &plan)
+	}
+	return plan, err
 }
 
 // Command gives a run a command.

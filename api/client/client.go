@@ -123,6 +123,7 @@ type request struct {
 	body         []byte
 	contentType  string
 	key          string
+	timeout      time.Duration // of one call of one server; 0: as usual
 	// want are the keys that the answer's object has; without any, the answer is empty (204).
 	want []string
 }
@@ -173,6 +174,9 @@ func (c *Client) call(ctx context.Context, r request, answer any) error {
 		timeout := attemptTimeout
 		if tries++; tries <= len(c.Servers) && len(c.Servers) > 1 {
 			timeout = firstAttemptTimeout
+		}
+		if r.timeout > 0 {
+			timeout = r.timeout
 		}
 		ctx, cancel := context.WithTimeout(ctx, timeout)
 		defer cancel()

@@ -31,7 +31,7 @@ func afterError(code, path string, args []string, cluster string) []suggestion {
 	}
 	group, _, _ := strings.Cut(path, " ")
 	switch {
-	case code == record.CodePlaybookNotFound, code == notFound && (group == "playbook" || path == "run start"):
+	case code == record.CodePlaybookNotFound, code == notFound && (group == "playbook" || path == "run start" || path == "plan"):
 		return []suggestion{{"store it", "apply -f FILE"}, {"see what is stored", "playbook list"}}
 	case code == record.CodeNoNodes, code == notFound && (path == "node list" || path == "run list"):
 		return []suggestion{{"see the clusters with known nodes", "cluster list"}}

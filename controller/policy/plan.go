@@ -109,6 +109,10 @@ func Load(config Config, run record.Run, nodes []record.RunNode, known []record.
 	if err != nil {
 		return nil, fmt.Errorf("load the where of run %s: %w", run.ID, err)
 	}
+	return newPlan(config, run, spec, where, nodes, known)
+}
+
+func newPlan(config Config, run record.Run, spec *playbook.Spec, where *playbook.Expr, nodes []record.RunNode, known []record.Node) (*Plan, error) {
 	if config.CommitBytes == 0 {
 		config.CommitBytes = CommitBytes
 	}

@@ -678,21 +678,26 @@ func (w *world) endAll(states map[string]record.ActionState) {
 
 // work ends every action DONE and answers every request for facts until the run ends or nothing moves.
 func (w *world) work() {
-	for i := 0; !w.run.State.Final(); i++ {
+	for i := 0; !w.run.State.Final() && w.step(); i++ {
 		if i > 5000 {
 			w.t.Fatalf("the run does not end: %s, waiting %+v\n%s", w.run.State, w.run.Waiting, w.story())
 		}
-		if names := slices.Sorted(maps.Keys(w.orders)); len(names) > 0 {
-			w.end(names[0], record.ActionDone, "")
-		} else if len(w.asked) > 0 {
-			w.observe()
-			w.pass(2 * time.Second)
-		} else if w.wake != nil {
-			w.pass(max(0, w.wake.Sub(w.now)))
-		} else {
-			return
-		}
 	}
+}
+
+// step ends an action DONE, answers every request for facts or lets time pass. It is false where nothing moves.
+func (w *world) step() bool {
+	if names := slices.Sorted(maps.Keys(w.orders)); len(names) > 0 {
+		w.end(names[0], record.ActionDone, "")
+	} else if len(w.asked) > 0 {
+		w.observe()
+		w.pass(2 * time.Second)
+	} else if w.wake != nil {
+		w.pass(max(0, w.wake.Sub(w.now)))
+	} else {
+		return false
+	}
+	return true
 }
 
 // story is the events in plain lines.

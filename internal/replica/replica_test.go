@@ -45,6 +45,7 @@ func TestReplica(t *testing.T) {
 		{"WhatCannotBeStoredIsRefusedWhereItEnters", func(t *testing.T, i *installation) {
 			whatEnters(t, i, i.start(i.config("core-1", i.sqlite()), nil))
 		}},
+		{"APlanIsTheBatchesThatTheRunThenTakes", planOfCanary},
 		{"AnEtcdThatKnowsNoStoreIsRefusedUntilItIsAdopted", newEtcd},
 		{"AnotherStoreIsRefused", otherStore},
 		{"AFollowerWithAnotherStoreSaysSo", otherStoreFollows},
