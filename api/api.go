@@ -27,10 +27,14 @@ type controller interface {
 	Start(ctx context.Context, request record.Request, start record.RunRequest) (record.Run, error)
 	Command(ctx context.Context, request record.Request, runID string, command record.Command) (record.Run, error)
 	Forget(ctx context.Context, request record.Request, node record.NodeKey) error
-	// LeadingTerm is the term in which it leads; false where it does not any more.
-	LeadingTerm() (int64, bool)
 	// Plan is what Start would begin; it changes nothing.
 	Plan(ctx context.Context, request record.Request, start record.RunRequest) (record.Plan, error)
+	// Apply stores documents as store.Store does; they are in force when it returns. It does not look the key up first.
+	Apply(ctx context.Context, documents record.Documents, key *record.IdempotencyRecord,
+		answer func(record.Documents) string) (record.Documents, error)
+	Suspend(ctx context.Context, request record.Request, schedule string, suspended bool) error
+	DeleteSchedule(ctx context.Context, request record.Request, name string) error
+	DeleteFreeze(ctx context.Context, request record.Request, name string) error
 
 	// CommittedRun is an unfinished run as its last commit left it, from memory. delayed is true while its next commit waits
 	// for the store, which its Waiting then says.
@@ -105,6 +109,7 @@ func New[C controller](config Config, leading func() (C, bool)) http.Handler {
 		RejectUnknownQueryParameters: true,
 	})
 	s.registerPlaybooks()
+	s.registerSchedules()
 	s.registerRuns()
 	s.registerCommands()
 	s.registerEvents()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -14,12 +15,13 @@ import (
 	"github.com/replicante-io/playbooks/store"
 )
 
-// Applied is the result for one playbook of an upload.
+// Applied is the result for one document of an upload.
 type Applied struct {
+	Kind     string `json:"kind"`
 	Name     string `json:"name"`
 	Revision int64  `json:"revision,omitempty"`
 	Version  string `json:"version,omitempty"`
-	// Created is false where the latest revision was this text already.
+	// Created is false where the latest revision was this already.
 	Created bool `json:"created"`
 }
 
@@ -31,9 +33,9 @@ type appliedOutput struct {
 
 func (s *server) registerPlaybooks() {
 	register(s, upload(write(huma.Operation{OperationID: "apply", Method: http.MethodPost, Path: "/apply",
-		Summary: "Apply playbooks: store all of them, or none"})), s.apply)
+		Summary: "Apply playbooks, schedules and freezes: store all of them, or none"})), s.apply)
 	register(s, upload(huma.Operation{OperationID: "validate", Method: http.MethodPost, Path: "/validate",
-		Summary: "Validate playbooks: check them as apply does, and store nothing"}), s.validate)
+		Summary: "Validate playbooks, schedules and freezes: check them as apply does, and store nothing"}), s.validate)
 	register(s, huma.Operation{OperationID: "list-playbooks", Method: http.MethodGet, Path: "/playbooks",
 		Summary: "List the latest revision of every playbook"}, s.playbooks)
 	register(s, huma.Operation{OperationID: "get-playbook", Method: http.MethodGet, Path: "/playbooks/{name}",
@@ -61,9 +63,9 @@ func (s *server) apply(ctx context.Context, in *uploadInput) (*appliedOutput, er
 	return out, nil
 }
 
-// store stores the playbooks of an upload as new revisions, together with key.
+// store stores the documents of an upload, together with key.
 func (s *server) store(ctx context.Context, in *uploadInput, key *record.IdempotencyRecord) ([]Applied, error) {
-	playbooks, err := s.readPlaybooks(ctx, in)
+	up, err := s.readDocuments(ctx, in)
 	if err != nil {
 		return nil, err
 	}
@@ -71,51 +73,88 @@ func (s *server) store(ctx context.Context, in *uploadInput, key *record.Idempot
 	if err != nil {
 		return nil, err
 	}
-	term, leads := c.LeadingTerm()
-	if !leads {
-		return nil, &record.RejectedError{Code: record.CodeNotLeading}
+	before, err := s.revisionsBefore(ctx, up.order)
+	if err != nil {
+		return nil, err
 	}
-	before := map[string]int64{}
-	for _, p := range playbooks {
-		latest, err := s.Store.Playbook(ctx, p.Name, 0)
-		if err != nil && !errors.Is(err, store.ErrNotFound) {
-			return nil, fmt.Errorf("read playbook %s: %w", p.Name, err)
-		}
-		before[p.Name] = latest.Revision
-	}
-	applied := func(revisions []record.Playbook) []Applied {
-		items := make([]Applied, len(revisions))
-		for i, p := range revisions {
-			items[i] = Applied{Name: p.Name, Revision: p.Revision, Version: p.Version,
-				Created: p.Revision > before[p.Name] && p.CreatedTS.Equal(playbooks[0].CreatedTS)}
-		}
-		return items
-	}
-	stored, err := s.Store.Apply(ctx, term, record.Documents{Playbooks: playbooks}, key, func(stored record.Documents) string {
-		text, _ := json.Marshal(applied(stored.Playbooks)) // strings and numbers only
+	stored, err := c.Apply(ctx, up.Documents, key, func(stored record.Documents) string {
+		text, _ := json.Marshal(up.applied(stored, before)) // strings and numbers only
 		return string(text)
 	})
 	if err != nil {
 		return nil, err
 	}
-	items := applied(stored.Playbooks)
+	items := up.applied(stored, before)
 	for _, item := range items {
 		if item.Created {
-			s.Log.Info("playbook applied", "playbook", item.Name, "revision", item.Revision, "actor", requestOf(ctx).Actor)
+			s.Log.Info("document applied", "kind", item.Kind, "name", item.Name, "revision", item.Revision, "actor", requestOf(ctx).Actor)
 		}
 	}
 	return items, nil
 }
 
+// revisionsBefore are the latest revisions of documents; 0 of one that does not exist.
+func (s *server) revisionsBefore(ctx context.Context, names []documentName) (map[documentName]int64, error) {
+	before := map[documentName]int64{}
+	for _, of := range names {
+		var err error
+		switch of.kind {
+		case kindPlaybook:
+			var p record.Playbook
+			p, err = s.Store.Playbook(ctx, of.name, 0)
+			before[of] = p.Revision
+		case kindSchedule:
+			var p record.Schedule
+			p, err = s.Store.Schedule(ctx, of.name)
+			before[of] = p.Revision
+		case kindFreeze:
+			var p record.Freeze
+			p, err = s.Store.Freeze(ctx, of.name)
+			before[of] = p.Revision
+		}
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return nil, fmt.Errorf("read %s %s: %w", strings.ToLower(of.kind), of.name, err)
+		}
+	}
+	return before, nil
+}
+
+// applied are the results of an upload, in its order, where stored is what it became and before are the revisions before.
+func (up *uploaded) applied(stored record.Documents, before map[documentName]int64) []Applied {
+	of := map[documentName]Applied{}
+	for _, p := range stored.Playbooks {
+		name := documentName{kindPlaybook, p.Name}
+		of[name] = Applied{Revision: p.Revision, Version: p.Version, Created: p.Revision > before[name] && p.CreatedTS.Equal(up.Playbooks[0].CreatedTS)}
+	}
+	for _, p := range stored.Schedules {
+		name := documentName{kindSchedule, p.Name}
+		of[name] = Applied{Revision: p.Revision, Created: p.Revision > before[name] && p.UpdateTS.Equal(up.Schedules[0].CreatedTS)}
+	}
+	for _, p := range stored.Freezes {
+		name := documentName{kindFreeze, p.Name}
+		of[name] = Applied{Revision: p.Revision, Created: p.Revision > before[name] && p.UpdateTS.Equal(up.Freezes[0].CreatedTS)}
+	}
+	items := make([]Applied, len(up.order))
+	for i, name := range up.order {
+		items[i] = of[name]
+		items[i].Kind, items[i].Name = name.kind, name.name
+	}
+	return items
+}
+
 func (s *server) validate(ctx context.Context, in *uploadInput) (*appliedOutput, error) {
-	playbooks, err := s.readPlaybooks(ctx, in)
+	up, err := s.readDocuments(ctx, in)
 	if err != nil {
 		return nil, err
 	}
 	out := &appliedOutput{}
 	out.Body.Items = []Applied{}
-	for _, p := range playbooks {
-		out.Body.Items = append(out.Body.Items, Applied{Name: p.Name, Version: p.Version})
+	for _, name := range up.order {
+		item := Applied{Kind: name.kind, Name: name.name}
+		if p := up.playbooks[name.name]; p != nil && name.kind == kindPlaybook {
+			item.Version = p.Version
+		}
+		out.Body.Items = append(out.Body.Items, item)
 	}
 	return out, nil
 }

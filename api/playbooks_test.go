@@ -30,7 +30,7 @@ func applied(t *testing.T, a answer) api.Applied {
 
 func TestTheSameTextMakesNoNewRevision(t *testing.T) {
 	_, h := leading(t)
-	if first := applied(t, call(t, h, "POST", "/api/v1/apply", apitest.Playbook)); first != (api.Applied{Name: "restart", Revision: 1, Version: "1", Created: true}) {
+	if first := applied(t, call(t, h, "POST", "/api/v1/apply", apitest.Playbook)); first != (api.Applied{Kind: "Playbook", Name: "restart", Revision: 1, Version: "1", Created: true}) {
 		t.Fatalf("%+v", first)
 	}
 	if again := applied(t, call(t, h, "POST", "/api/v1/apply", apitest.Playbook+"# a comment\n")); again.Revision != 1 || again.Created {

@@ -42,6 +42,8 @@ func rejection(e *record.RejectedError) *Failure {
 		status, text = http.StatusBadRequest, v.text("field")+" must be "+v.list("allowed", "or")
 	case record.CodeClusterBusy:
 		text = "cluster " + v.text("cluster") + " is busy with run " + v.text("run") + "; without if_busy: fail, the run waits in its queue"
+	case record.CodeFrozen:
+		text = frozenText(v)
 	case record.CodePlaybookNotFound:
 		status = http.StatusNotFound
 		if text = "there is no playbook " + v.text("playbook"); v.text("revision") != "" {

@@ -59,6 +59,9 @@ func checkStart(in *startInput) error {
 	if err := checkReason(in.Body.Reason); err != nil {
 		return err
 	}
+	if in.Body.OverrideFreeze && in.Body.Reason == "" {
+		return fail(http.StatusBadRequest, "bad_request", "body.reason is required with body.override_freeze")
+	}
 	if err := record.CheckStorable(in.Body.Params, maxParams); err != nil {
 		return fail(http.StatusBadRequest, "bad_request", "body.params: "+err.Error())
 	}

@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -29,10 +30,10 @@ type uploadInput struct {
 	RawBody     []byte `contentType:"application/yaml"`
 }
 
-// upload describes the ways to send playbooks. Several files are the parts of a form, each with its file name.
+// upload describes the ways to send documents. Several files are the parts of a form, each with its file name.
 func upload(op huma.Operation) huma.Operation {
 	// Without schemas: huma would parse a body that has one.
-	op.RequestBody = &huma.RequestBody{Description: "Playbooks: one or several documents.", Content: map[string]*huma.MediaType{
+	op.RequestBody = &huma.RequestBody{Description: "Playbooks, schedules and freezes: one or several documents.", Content: map[string]*huma.MediaType{
 		"text/yaml": {}, "multipart/form-data": {},
 	}}
 	return op
@@ -43,8 +44,25 @@ type file struct {
 	data []byte
 }
 
-// readPlaybooks makes revisions of an upload, or finds all its problems.
-func (s *server) readPlaybooks(ctx context.Context, in *uploadInput) ([]record.Playbook, error) {
+// uploaded is what an upload contains: of each file in its order, the playbooks first, then the schedules, then the freezes.
+type uploaded struct {
+	record.Documents
+	order     []documentName
+	playbooks map[string]*playbook.Playbook // by name
+	schedules []*playbook.Schedule
+}
+
+type documentName struct{ kind, name string }
+
+// The kinds of documents.
+const (
+	kindPlaybook = "Playbook"
+	kindSchedule = "Schedule"
+	kindFreeze   = "Freeze"
+)
+
+// readDocuments makes records of an upload, or finds all its problems.
+func (s *server) readDocuments(ctx context.Context, in *uploadInput) (*uploaded, error) {
 	if !s.uploads.take(ctx) {
 		return nil, errBusy
 	}
@@ -53,44 +71,73 @@ func (s *server) readPlaybooks(ctx context.Context, in *uploadInput) ([]record.P
 	if failure != nil {
 		return nil, failure
 	}
-	var playbooks []record.Playbook
+	up := &uploaded{playbooks: map[string]*playbook.Playbook{}}
 	var problems record.Problems
-	from := map[string]string{}
+	from := map[documentName]string{}
 	now := record.Now()
 	for _, f := range files {
-		parsed, err := playbook.Parse(f.name, f.data)
+		parsed, err := playbook.ParseDocuments(f.name, f.data)
 		var found record.Problems
 		if err != nil && !errors.As(err, &found) {
 			return nil, fmt.Errorf("read %s: %w", f.name, err)
 		}
-		for _, p := range parsed {
+		for _, p := range parsed.Playbooks {
 			found = append(found, playbook.Unsupported(p)...)
 		}
 		slices.SortStableFunc(found, func(a, b record.Problem) int { return cmp.Compare(a.Line, b.Line) })
 		problems = append(problems, found...)
-		if err != nil {
-			continue
-		}
-		for _, p := range parsed {
-			if other, twice := from[p.Name]; twice {
-				problems = append(problems, record.Problem{File: f.name, Line: 1, Column: 1, Path: "metadata.name",
-					Code: "duplicate", Message: fmt.Sprintf("playbook %s is also in %s: send each name once", p.Name, other)})
-				continue
-			}
-			from[p.Name] = f.name
-			playbooks = append(playbooks, revision(p))
-			playbooks[len(playbooks)-1].CreatedTS = now
+		if err == nil {
+			problems = append(problems, up.add(f.name, parsed, from, now)...)
 		}
 	}
-	if len(problems) > 0 {
+	wrong, err := s.checkSchedules(ctx, up)
+	if err != nil {
+		return nil, err
+	}
+	if problems = append(problems, wrong...); len(problems) > 0 {
 		failure := fail(http.StatusUnprocessableEntity, "invalid_playbook", problemCount(len(problems)))
 		failure.Problems = problems
 		return nil, failure
 	}
-	if len(playbooks) == 0 {
-		return nil, fail(http.StatusUnprocessableEntity, "no_playbook", "the request contains no playbook")
+	if len(up.order) == 0 {
+		return nil, fail(http.StatusUnprocessableEntity, "no_playbook", "the request contains no playbook, schedule or freeze")
 	}
-	return playbooks, nil
+	return up, nil
+}
+
+// add makes records of the documents of a file. from says in which file each document was found before.
+func (up *uploaded) add(file string, parsed playbook.Documents, from map[documentName]string, now time.Time) (problems record.Problems) {
+	first := func(kind, name string) bool {
+		key := documentName{kind, name}
+		if other, twice := from[key]; twice {
+			problems = append(problems, record.Problem{File: file, Line: 1, Column: 1, Path: "metadata.name",
+				Code: "duplicate", Message: fmt.Sprintf("%s %s is also in %s: send each name once", strings.ToLower(kind), name, other)})
+			return false
+		}
+		from[key] = file
+		up.order = append(up.order, key)
+		return true
+	}
+	for _, p := range parsed.Playbooks {
+		if first(kindPlaybook, p.Name) {
+			r := revision(p)
+			r.CreatedTS = now
+			up.playbooks[p.Name] = p
+			up.Playbooks = append(up.Playbooks, r)
+		}
+	}
+	for _, p := range parsed.Schedules {
+		if first(kindSchedule, p.Name) {
+			up.schedules = append(up.schedules, p)
+			up.Schedules = append(up.Schedules, record.Schedule{Name: p.Name, Labels: p.Labels, Spec: p.Spec, KeepSuspended: p.KeepSuspended, CreatedTS: now})
+		}
+	}
+	for _, p := range parsed.Freezes {
+		if first(kindFreeze, p.Name) {
+			up.Freezes = append(up.Freezes, record.Freeze{Name: p.Name, Labels: p.Labels, Spec: p.Spec, CreatedTS: now})
+		}
+	}
+	return problems
 }
 
 func problemCount(problems int) string {

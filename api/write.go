@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"io"
 	"net/http"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -104,6 +105,10 @@ func requestFor(r *http.Request) (record.Request, *Failure) {
 	request := record.Request{Actor: caller.Name, Key: r.Header.Get(headerKey)}
 	if !transport.Printable(request.Key, maxKey) {
 		return request, fail(http.StatusBadRequest, "bad_idempotency_key", "an Idempotency-Key must be at most 200 printable ASCII characters")
+	}
+	if strings.HasPrefix(request.Key, record.ScheduleKeys) {
+		return request, fail(http.StatusBadRequest, "bad_idempotency_key", "an Idempotency-Key cannot begin with "+record.ScheduleKeys+
+			": such keys are those of the runs that schedules start")
 	}
 	return request, nil
 }

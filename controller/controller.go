@@ -61,6 +61,10 @@ type Config struct {
 	Ready func(openRuns int)
 	// StoreUnavailable reports since when the store has not answered, zero where it does, and why; it may be nil.
 	StoreUnavailable func() (since time.Time, reason error)
+	// Wall is the wall clock, which schedules follow also when it is set; nil: the clock of the term.
+	Wall func() time.Time
+	// ScheduleResult is told what became of each due time of a schedule, with the code of the reason; it may be nil.
+	ScheduleResult func(state record.FiringState, code string)
 	// Concurrency bounds the short calls to agents at one time; 0: the constant of this name.
 	Concurrency int
 	// SetAside are nodes whose agents have raised the term before: a higher term that they report again is not believed.
@@ -112,15 +116,6 @@ func (c *Controller) current() (*term, error) {
 	return c.term, nil
 }
 
-// LeadingTerm is the term in which this controller leads; false where it does not.
-func (c *Controller) LeadingTerm() (int64, bool) {
-	t, err := c.current()
-	if err != nil {
-		return 0, false
-	}
-	return t.shared.Term.Term, true
-}
-
 // Start creates a run of the latest or the named revision of a playbook and queues it. The same request again, by its
 // idempotency key, answers the same run.
 func (c *Controller) Start(ctx context.Context, request record.Request, start record.RunRequest) (record.Run, error) {
@@ -145,6 +140,17 @@ func (c *Controller) Forget(ctx context.Context, request record.Request, node re
 	return err
 }
 
+// once carries a request out under its key, unless it was before.
+func (t *term) once(ctx context.Context, request record.Request,
+	do func(ctx context.Context, key *record.IdempotencyRecord) (record.Run, error)) (record.Run, error) {
+	return idempotency.Do(ctx, &t.keys, idempotency.Write[record.Run]{
+		Request: request,
+		Find:    t.shared.Store.IdempotencyRecord,
+		Replay:  t.replay,
+		Do:      do,
+	})
+}
+
 // write carries a request out once under its key, to its end even if whoever asked has gone: what a repetition is answered must not
 // depend on how long the first caller waited.
 func (c *Controller) write(ctx context.Context, request record.Request,
@@ -159,14 +165,7 @@ func (c *Controller) write(ctx context.Context, request record.Request,
 	}
 	done := make(chan answer, 1)
 	if !t.spawn(func(ctx context.Context) error {
-		run, err := idempotency.Do(ctx, &t.keys, idempotency.Write[record.Run]{
-			Request: request,
-			Find:    t.shared.Store.IdempotencyRecord,
-			Replay:  t.replay,
-			Do: func(ctx context.Context, key *record.IdempotencyRecord) (record.Run, error) {
-				return do(ctx, t, key)
-			},
-		})
+		run, err := t.once(ctx, request, func(ctx context.Context, key *record.IdempotencyRecord) (record.Run, error) { return do(ctx, t, key) })
 		if err != nil && ctx.Err() != nil && !errors.As(err, new(*record.RejectedError)) {
 			err = ErrNotLeading // nothing says more to whoever asked
 		}

@@ -29,9 +29,18 @@ func (t *term) replay(ctx context.Context, done record.IdempotencyRecord) (recor
 
 // start creates a run, with a record for every known node, and queues it.
 func (t *term) start(ctx context.Context, request record.Request, start record.RunRequest, key *record.IdempotencyRecord) (record.Run, error) {
+	overridden, err := t.checkFreeze(start)
+	if err != nil {
+		return record.Run{}, err
+	}
 	create, _, err := t.prepare(ctx, request, start, false)
 	if err != nil {
 		return record.Run{}, err
+	}
+	if overridden != nil {
+		create.Run.Seq++
+		overridden.RunID, overridden.Seq, overridden.TS, overridden.Actor = create.Run.ID, create.Run.Seq, create.Run.CreatedTS, request.Actor
+		create.Events = append(create.Events, *overridden)
 	}
 	if key != nil {
 		key.RunID = create.Run.ID
@@ -112,7 +121,7 @@ func (t *term) prepare(ctx context.Context, request record.Request, start record
 	now, term := t.shared.Clock.Now(), t.shared.Term.Term
 	run := record.Run{
 		ID: id.String(), Cluster: start.Cluster, Params: params, State: record.RunPending, Reason: start.Reason,
-		Where: start.Where, Nodes: start.Nodes,
+		Where: start.Where, Nodes: start.Nodes, OverrideFreeze: start.OverrideFreeze,
 		Playbook: record.PlaybookCopy{
 			Name: applied.Name, Version: applied.Version, Revision: applied.Revision, Source: applied.Source, Spec: applied.Spec,
 		},

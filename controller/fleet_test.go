@@ -229,10 +229,13 @@ type installation struct {
 	join    chan membership.Update
 	current *controller.Controller
 	aside   []record.NodeKey // set aside by the next leader
+	wall    func() time.Time // of the next leader; nil: the clock of its term
 	wrap    func(store.Store) store.Store
 	log     hclog.Logger // of the next leader
-	stop    context.CancelFunc
-	ended   chan error
+	// scheduleResult is told what became of due times under the next leader.
+	scheduleResult func(state record.FiringState, code string)
+	stop           context.CancelFunc
+	ended          chan error
 }
 
 func newInstallation(t testing.TB, nodes int, spec string) *installation {
@@ -297,7 +300,7 @@ func (h *installation) leadAs(term record.Term) {
 	}
 	h.current = controller.New(controller.Config{
 		Store: leads, Agents: h.fleet, Grace: 30 * time.Second, ForgetAfter: 72 * time.Hour, Log: h.log,
-		SetAside: h.aside,
+		SetAside: h.aside, Wall: h.wall, ScheduleResult: h.scheduleResult,
 		Watch: func(ctx context.Context, deliver func(membership.Update) error) error {
 			update := membership.Update{Complete: true}
 			for _, name := range h.nodes {

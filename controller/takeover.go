@@ -22,6 +22,9 @@ const maxClaims = 16
 // takeOver claims all open runs before any of them continues: what is in flight on a node keeps other runs from it. None continues
 // before it is known which nodes have a live key.
 func (t *term) takeOver(ctx context.Context, ready func(open int)) error {
+	if err := t.loadDocuments(ctx); err != nil {
+		return err
+	}
 	var open []record.Run
 	err := retryUnavailable(ctx, func() (err error) {
 		open, err = t.shared.Store.OpenRuns(ctx)

@@ -27,6 +27,13 @@ type term struct {
 	log    hclog.Logger
 	keys   idempotency.Keys // of the requests that are being carried out
 
+	freezes        freezes
+	scheduler      *scheduler
+	wall           func() time.Time                            // the wall clock: schedules and freezes follow it
+	scheduleResult func(state record.FiringState, code string) // may be nil
+	// changing holds one token, which is taken while schedules or freezes are written: what is known of them follows in the same order.
+	changing chan struct{}
+
 	// work is what is to be done in the term, by a goroutine that run waits for; over is closed once nothing more is.
 	work chan func(ctx context.Context) error
 	over chan struct{}
@@ -55,6 +62,11 @@ func newTerm(config Config, of record.Term) *term {
 		left:     map[string]error{},
 		setAside: map[record.NodeKey]bool{},
 		reviving: make(chan struct{}, 1),
+		changing: make(chan struct{}, 1), scheduleResult: config.ScheduleResult,
+	}
+	t.scheduler = newScheduler(t)
+	if t.wall = config.Wall; t.wall == nil {
+		t.wall = clock.Now
 	}
 	t.shared = run.Shared{
 		Store: config.Store, Agents: config.Agents, Term: of, Clock: clock,
@@ -90,6 +102,7 @@ func (t *term) run(ctx context.Context, ready func(open int)) error {
 		if err := t.takeOver(groupCtx, ready); err != nil {
 			return err
 		}
+		group.Go(func() error { return t.scheduler.Run(groupCtx) })
 		return inventory.Expire(groupCtx, t.shared.Capacity)
 	})
 	group.Go(func() error {

@@ -32,6 +32,7 @@ func TestTheTablesOfTheReferenceListWhatTheCodeHas(t *testing.T) {
 		{"### Of the text of a playbook", both(constants("../internal/yamltree/*.go", "Code"), constants("../playbook/*.go", "code")), nil},
 		{"### Of the API", both(failures, constants("../record/code.go", "Code")), nil},
 		{"## Metrics", metrics, nil},
+		{"## Schedules", constants("../record/schedule.go", "CodeSchedule"), scheduleKeys},
 		{"### Of a run", constants("../record/run.go", "Run"), nil},
 		{"### Of a node in a run", constants("../record/run_node.go", "Node"), nil},
 		{"### Of an action", constants("../record/run_node.go", "Action"), nil},
@@ -56,6 +57,7 @@ func TestTheReferenceNamesWhatTheCodeHas(t *testing.T) {
 		"code of a text":       both(constants("../internal/yamltree/*.go", "Code"), constants("../playbook/*.go", "code")),
 		"code of the API":      failures,
 		"metric":               metrics,
+		"result of a schedule": both(constants("../record/schedule.go", "CodeSchedule"), constants("../record/schedule.go", "Firing")),
 		"state of a run":       constants("../record/run.go", "Run"),
 		"state of a stage":     constants("../record/run.go", "Stage"),
 		"state of a node":      constants("../record/run_node.go", "Node"),
@@ -96,6 +98,9 @@ func TestTheReferenceListsEveryExitCode(t *testing.T) {
 		}
 	}
 }
+
+// scheduleKeys are the keys of a schedule, which its section lists too.
+var scheduleKeys = []string{"playbook", "revision", "cluster", "params", "where", "cron", "time_zone", "start_within", "if_running", "suspended"}
 
 // notYet is what nothing gives yet: the reference says so where it lists keys without effect.
 var notYet = []string{"guard", "window", "freeze", "ROLLING_BACK", "ROLLED_BACK", "ROLLBACK_FAILED"}

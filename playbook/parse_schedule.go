@@ -128,6 +128,12 @@ func (s *Schedule) UnknownPlaybook() record.Problem {
 	return s.at(p)
 }
 
+// UnusablePlaybook is the problem that this version cannot run the playbook as it is stored.
+func (s *Schedule) UnusablePlaybook(why record.Problems) record.Problem {
+	return s.at(record.Problem{Path: "playbook", Code: codeNotSupported, Message: "playbook: " + yamltree.Quote(s.Spec.Playbook) +
+		" needs what this version does not know: " + why.Error()})
+}
+
 // at gives a problem its place, that of what the value is in where it has none.
 func (s *Schedule) at(p record.Problem) record.Problem {
 	place, found := s.places[p.Path]

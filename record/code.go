@@ -88,6 +88,7 @@ const (
 	CodeNoSuchNode       = "not_found"          // data.run, data.node
 	CodeBadValue         = "bad_value"          // data.field, data.allowed
 	CodeUnknownFeature   = "unknown_feature"    // problems; data.run, or data.playbook and data.revision
+	CodeFrozen           = "frozen"             // data.cluster, data.freeze, data.why, data.until
 	CodeClusterBusy      = "cluster_busy"       // data.cluster, data.run
 	CodePlaybookNotFound = "playbook_not_found" // data.playbook, data.revision
 	CodeBadParams        = "bad_params"         // problems

@@ -15,6 +15,8 @@ type RunRequest struct {
 	Nodes    []string `json:"nodes,omitempty"` // only these nodes
 	Reason   string   `json:"reason,omitempty"`
 	IfBusy   string   `json:"if_busy,omitempty"` // queue (default) | fail
+	// OverrideFreeze starts the run also in a cluster that is frozen; it needs a Reason.
+	OverrideFreeze bool `json:"override_freeze,omitempty"`
 }
 
 // Verb is what an operator tells a run to do.

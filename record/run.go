@@ -110,8 +110,9 @@ type Run struct {
 	Cluster        string            `json:"cluster"`
 	Playbook       PlaybookCopy      `json:"playbook"`
 	Params         Document          `json:"params"`
-	Where          string            `json:"where,omitempty"` // the run is for the nodes for which it was true at the start
-	Nodes          []string          `json:"nodes,omitempty"` // the run is for these nodes only
+	Where          string            `json:"where,omitempty"`           // the run is for the nodes for which it was true at the start
+	Nodes          []string          `json:"nodes,omitempty"`           // the run is for these nodes only
+	OverrideFreeze bool              `json:"override_freeze,omitempty"` // freezes do not keep the run
 	State          RunState          `json:"state"`
 	Reason         string            `json:"reason,omitempty"`
 	Error          *Error            `json:"error,omitempty"`

@@ -29,6 +29,8 @@ type Schedule struct {
 	NextTS *time.Time `json:"next_ts,omitempty"`
 	// Results are what became of the last due times, the newest first, at most MaxScheduleResults.
 	Results []ScheduleResult `json:"results,omitempty"`
+	// LastRunID is the last run that was started.
+	LastRunID string `json:"last_run_id,omitempty"`
 	// Rev grows by one with every write of the record.
 	Rev int64 `json:"rev"`
 	// KeepSuspended is of a schedule that is to be applied and does not say whether it is suspended: it stays as it is.
@@ -87,15 +89,19 @@ type FiringState string
 const (
 	FiringStarted FiringState = "STARTED"
 	FiringSkipped FiringState = "SKIPPED"
+	// FiringRejected is of a run whose start was rejected, or failed.
+	FiringRejected FiringState = "REJECTED"
 )
 
 // Why a due time started no run. Any other code is that of the rejected start, such as playbook_not_found.
 const (
-	CodeScheduleLate    = "late"    // start_within had passed, or a later due time was made up
-	CodeScheduleRunning = "running" // if_running is skip
-	CodeScheduleFreeze  = "freeze"  // a freeze covers the cluster
-	CodeScheduleError   = "error"   // the run could not be created
+	CodeScheduleLate    = "late"    // data.start_within, which had passed, or data.later: the due time that was made up
+	CodeScheduleRunning = "running" // if_running is skip; data.run was in the way
+	CodeScheduleError   = "error"   // the run could not be created; data.error
 )
+
+// ScheduleKeys is what the idempotency keys of the runs of schedules begin with. No request has such a key.
+const ScheduleKeys = "schedule/"
 
 // AddResult adds what became of a due time, in the place of an earlier result of the same one.
 func (s *Schedule) AddResult(result ScheduleResult) {
@@ -105,6 +111,9 @@ func (s *Schedule) AddResult(result ScheduleResult) {
 	s.Results = s.Results[:min(len(s.Results), MaxScheduleResults)]
 	if s.LastDueTS == nil || s.LastDueTS.Before(result.DueTS) {
 		s.LastDueTS = &result.DueTS
+	}
+	if result.State == FiringStarted {
+		s.LastRunID = result.RunID
 	}
 	if s.SinceTS.Before(result.DueTS) {
 		s.SinceTS = result.DueTS

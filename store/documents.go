@@ -27,7 +27,7 @@ func NextSchedule(stored *record.Schedule, applied record.Schedule) (record.Sche
 	}
 	next := applied
 	next.CreatedTS, next.Revision, next.Rev = stored.CreatedTS, stored.Revision+1, stored.Rev+1
-	next.LastDueTS, next.Results = stored.LastDueTS, stored.Results
+	next.LastDueTS, next.Results, next.LastRunID = stored.LastDueTS, stored.Results, stored.LastRunID
 	resumed := stored.Spec.Suspended && !applied.Spec.Suspended
 	if sameTimes := stored.Spec.Cron == applied.Spec.Cron && stored.Spec.TimeZone == applied.Spec.TimeZone; sameTimes && !resumed {
 		next.SinceTS = stored.SinceTS

@@ -10,7 +10,7 @@ import (
 
 // immutableRunFields are the stored names of the fields of a run that no commit changes.
 var immutableRunFields = []string{
-	"id", "cluster", "playbook", "params", "where", "nodes", "reason", "requested_by", "idempotency_key", "created_ts", "concurrency",
+	"id", "cluster", "playbook", "params", "where", "nodes", "override_freeze", "reason", "requested_by", "idempotency_key", "created_ts", "concurrency",
 }
 
 var immutableRunIndexes = func() [][]int {

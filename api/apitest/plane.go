@@ -127,8 +127,45 @@ func (p *Plane) elect(name, advertise string, leading bool) {
 	p.leading = leading
 }
 
-// LeadingTerm is the latest term.
-func (p *Plane) LeadingTerm() (int64, bool) { return p.term, true }
+// Apply stores documents.
+func (p *Plane) Apply(ctx context.Context, documents record.Documents, key *record.IdempotencyRecord,
+	answer func(record.Documents) string) (record.Documents, error) {
+	return p.Memory.Apply(ctx, p.term, documents, key, answer)
+}
+
+// Suspend suspends or resumes a schedule.
+func (p *Plane) Suspend(ctx context.Context, request record.Request, name string, suspended bool) error {
+	return p.write(ctx, request, func(key *record.IdempotencyRecord) error {
+		schedule, err := p.Memory.Schedule(ctx, name)
+		if err != nil {
+			return err
+		}
+		schedule.Spec.Suspended, schedule.Rev = suspended, schedule.Rev+1
+		return p.SaveSchedule(ctx, p.term, schedule, key)
+	})
+}
+
+// DeleteSchedule deletes a schedule.
+func (p *Plane) DeleteSchedule(ctx context.Context, request record.Request, name string) error {
+	return p.write(ctx, request, func(key *record.IdempotencyRecord) error { return p.Memory.DeleteSchedule(ctx, p.term, name, key) })
+}
+
+// DeleteFreeze deletes a freeze.
+func (p *Plane) DeleteFreeze(ctx context.Context, request record.Request, name string) error {
+	return p.write(ctx, request, func(key *record.IdempotencyRecord) error { return p.Memory.DeleteFreeze(ctx, p.term, name, key) })
+}
+
+// write carries out a request that is about no run, unless it was before.
+func (p *Plane) write(ctx context.Context, request record.Request, do func(key *record.IdempotencyRecord) error) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.requests = append(p.requests, request)
+	if p.failure != nil {
+		return p.failure
+	}
+	_, err := p.once(ctx, request, func(key *record.IdempotencyRecord) (record.Run, error) { return record.Run{}, do(key) })
+	return err
+}
 
 // Fail makes requests to the controller fail with err, if it is not nil.
 func (p *Plane) Fail(err error) {
@@ -282,16 +319,7 @@ func (p *Plane) Command(ctx context.Context, request record.Request, runID strin
 
 // Forget forgets a node.
 func (p *Plane) Forget(ctx context.Context, request record.Request, node record.NodeKey) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.requests = append(p.requests, request)
-	if p.failure != nil {
-		return p.failure
-	}
-	_, err := p.once(ctx, request, func(key *record.IdempotencyRecord) (record.Run, error) {
-		return record.Run{}, p.ForgetNode(ctx, p.term, node, key)
-	})
-	return err
+	return p.write(ctx, request, func(key *record.IdempotencyRecord) error { return p.ForgetNode(ctx, p.term, node, key) })
 }
 
 // Change is a change of a run: its state, with an event, and the records of some nodes.

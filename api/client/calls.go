@@ -16,18 +16,19 @@ import (
 	"github.com/replicante-io/playbooks/record"
 )
 
-// File is a text with playbooks. Its problems are reported with its name.
+// File is a text with documents. Its problems are reported with its name.
 type File struct {
 	Name string
 	Data []byte
 }
 
-// Applied is the result for one playbook.
+// Applied is the result for one document.
 type Applied struct {
+	Kind     string `json:"kind"`
 	Name     string `json:"name"`
 	Revision int64  `json:"revision,omitempty"`
 	Version  string `json:"version,omitempty"`
-	Created  bool   `json:"created"` // false: the latest revision was this text already
+	Created  bool   `json:"created"` // false: the latest revision was this already
 }
 
 // Cluster is a cluster of known nodes.
@@ -58,12 +59,12 @@ var (
 	wantRun  = []string{"id", "cluster", "state"}
 )
 
-// Apply stores the playbooks of all files, or none.
+// Apply stores the documents of all files, or none.
 func (c *Client) Apply(ctx context.Context, files []File) ([]Applied, error) {
 	return c.send(ctx, "/apply", uuid.NewString(), files)
 }
 
-// Validate checks the playbooks of all files as Apply would.
+// Validate checks the documents of all files as Apply would.
 func (c *Client) Validate(ctx context.Context, files []File) ([]Applied, error) {
 	return c.send(ctx, "/validate", "", files)
 }
@@ -212,11 +213,67 @@ func (c *Client) Node(ctx context.Context, cluster, node string) (record.Node, e
 
 // Forget removes a node from the known nodes.
 func (c *Client) Forget(ctx context.Context, cluster, node string) error {
-	r, err := newWrite(http.MethodDelete, join("clusters", cluster, "nodes", node), nil)
+	return c.remove(ctx, join("clusters", cluster, "nodes", node))
+}
+
+func (c *Client) remove(ctx context.Context, path string) error {
+	r, err := newWrite(http.MethodDelete, path, nil)
 	if err == nil {
 		err = c.call(ctx, r, nil)
 	}
 	return err
+}
+
+// Schedules lists the schedules.
+func (c *Client) Schedules(ctx context.Context) ([]record.Schedule, error) {
+	return all[record.Schedule](ctx, c, "/schedules", nil, 0)
+}
+
+// wantDocument are keys of a schedule or freeze.
+var wantDocument = []string{"name", "revision", "spec"}
+
+// Schedule reads a schedule.
+func (c *Client) Schedule(ctx context.Context, name string) (record.Schedule, error) {
+	var answer record.Schedule
+	err := c.call(ctx, request{method: http.MethodGet, path: join("schedules", name), want: wantDocument}, &answer)
+	return answer, err
+}
+
+// Suspend suspends or resumes a schedule.
+func (c *Client) Suspend(ctx context.Context, name string, suspended bool) (record.Schedule, error) {
+	verb := "resume"
+	if suspended {
+		verb = "suspend"
+	}
+	var answer record.Schedule
+	r, err := newWrite(http.MethodPost, join("schedules", name, verb), nil)
+	if err == nil {
+		r.want = wantDocument
+		err = c.call(ctx, r, &answer)
+	}
+	return answer, err
+}
+
+// DeleteSchedule deletes a schedule.
+func (c *Client) DeleteSchedule(ctx context.Context, name string) error {
+	return c.remove(ctx, join("schedules", name))
+}
+
+// Freezes lists the freezes.
+func (c *Client) Freezes(ctx context.Context) ([]record.Freeze, error) {
+	return all[record.Freeze](ctx, c, "/freezes", nil, 0)
+}
+
+// Freeze reads a freeze.
+func (c *Client) Freeze(ctx context.Context, name string) (record.Freeze, error) {
+	var answer record.Freeze
+	err := c.call(ctx, request{method: http.MethodGet, path: join("freezes", name), want: wantDocument}, &answer)
+	return answer, err
+}
+
+// DeleteFreeze deletes a freeze.
+func (c *Client) DeleteFreeze(ctx context.Context, name string) error {
+	return c.remove(ctx, join("freezes", name))
 }
 
 // Leader reads which replica leads.

@@ -63,7 +63,7 @@ func TestEveryOperationIsCalled(t *testing.T) {
 	must(err)
 	applied, err := c.Apply(ctx, playbooks)
 	must(err)
-	if len(valid) != 1 || len(applied) != 1 || applied[0] != (client.Applied{Name: "restart", Revision: 1, Version: "1", Created: true}) {
+	if len(valid) != 1 || len(applied) != 1 || applied[0] != (client.Applied{Kind: "Playbook", Name: "restart", Revision: 1, Version: "1", Created: true}) {
 		t.Fatalf("%+v %+v", valid, applied)
 	}
 	all, err := c.Playbooks(ctx)

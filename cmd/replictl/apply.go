@@ -17,10 +17,10 @@ import (
 
 func (t *tool) apply() *cobra.Command {
 	var names []string
-	cmd := &cobra.Command{Use: "apply -f FILE…", Short: "Store playbooks: all of them, or none", Args: cobra.ArbitraryArgs,
-		Long: "Store the playbooks in files: all of them, or none if one has a problem. A file may contain several documents;\n" +
-			"- is the standard input; of a folder, the .yaml, .yml and .json files are read. A playbook that has not changed\n" +
-			"since it was applied gets no new revision.",
+	cmd := &cobra.Command{Use: "apply -f FILE…", Short: "Store playbooks, schedules and freezes: all of them, or none", Args: cobra.ArbitraryArgs,
+		Long: "Store the playbooks, schedules and freezes in files: all of them, or none if one has a problem. A file may contain several documents;\n" +
+			"- is the standard input; of a folder, the .yaml, .yml and .json files are read. What has not changed since it\n" +
+			"was applied gets no new revision.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			files, err := t.files(append(names, args...))
 			if err != nil {
@@ -34,12 +34,12 @@ func (t *tool) apply() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return t.list(items, "PLAYBOOK\tREVISION\tVERSION\tRESULT", len(items), func(i int) []string {
+			return t.list(items, "KIND\tNAME\tREVISION\tVERSION\tRESULT", len(items), func(i int) []string {
 				result := "unchanged"
 				if items[i].Created {
 					result = "created"
 				}
-				return []string{items[i].Name, strconv.FormatInt(items[i].Revision, 10), dash(items[i].Version), result}
+				return []string{items[i].Kind, items[i].Name, strconv.FormatInt(items[i].Revision, 10), dash(items[i].Version), result}
 			})
 		}}
 	cmd.Flags().StringSliceVarP(&names, "file", "f", nil, "a `file` or folder, or - for the standard input; repeatable")
@@ -82,7 +82,7 @@ func (t *tool) files(names []string) ([]client.File, error) {
 				return nil, unreadable(path, err)
 			}
 			if len(data) > record.MaxPlaybookText { // the server might refuse it without having read its name
-				return nil, fmt.Errorf("%s:1:1: the text has %d bytes; a file of playbooks can have at most %d", path, len(data), record.MaxPlaybookText)
+				return nil, fmt.Errorf("%s:1:1: the text has %d bytes; a file of documents can have at most %d", path, len(data), record.MaxPlaybookText)
 			}
 			files = append(files, client.File{Name: path, Data: data})
 		}

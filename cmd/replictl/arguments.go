@@ -11,6 +11,8 @@ import (
 var arguments = map[string]string{
 	"RUN":         "an id, the beginning of one, or last; to see the runs: replictl run list",
 	"PLAYBOOK":    "the name of a playbook; to see the playbooks: replictl playbook list",
+	"SCHEDULE":    "the name of a schedule; to see the schedules: replictl schedule list",
+	"FREEZE":      "the name of a freeze; to see the freezes: replictl freeze list",
 	"NODE":        "the name of a node; to see the nodes of a cluster: replictl node list --cluster C",
 	"NAME":        "the name of a context; to see the contexts: replictl context list",
 	"DONE|FAILED": "how the node ended, DONE or FAILED",

@@ -160,6 +160,24 @@ func playbookNames(ctx context.Context, _ *tool, c *client.Client, _ []string) (
 	return found, err
 }
 
+func scheduleNames(ctx context.Context, _ *tool, c *client.Client, _ []string) ([]string, error) {
+	items, err := c.Schedules(ctx)
+	found := make([]string, len(items))
+	for i := range items {
+		found[i] = items[i].Name
+	}
+	return found, err
+}
+
+func freezeNames(ctx context.Context, _ *tool, c *client.Client, _ []string) ([]string, error) {
+	items, err := c.Freezes(ctx)
+	found := make([]string, len(items))
+	for i := range items {
+		found[i] = items[i].Name
+	}
+	return found, err
+}
+
 func nodeNames(ctx context.Context, t *tool, c *client.Client, _ []string) ([]string, error) {
 	items, err := c.Nodes(ctx, t.settings.cluster)
 	found := make([]string, len(items))

@@ -36,6 +36,11 @@ func runEventText(e record.Event) string {
 	case record.EventRunCreated, record.EventRunStarted, record.EventRunPausing, record.EventRunPaused, record.EventRunResumed,
 		record.EventRunCancelling, record.EventRunApproved, record.EventRunRejected:
 		return "run " + strings.TrimPrefix(string(e.Type), "run.") + because(e.Data)
+	case record.EventFreezeOverridden:
+		if freeze := text(e.Data, "freeze"); freeze != "" {
+			return "freeze " + freeze + " is overridden" + because(e.Data)
+		}
+		return "freezes are overridden" + because(e.Data)
 	case record.EventRunRetried:
 		return "run retried, " + retriedNodes(e.Data) + because(e.Data)
 	case record.EventRunWaiting:

@@ -37,12 +37,16 @@ func afterError(code, path string, args []string, cluster string) []suggestion {
 		return []suggestion{{"see the clusters with known nodes", "cluster list"}}
 	case code == record.CodeUnknownAction:
 		return []suggestion{{"see the actions that a node has", "node get NODE --cluster " + cluster}}
+	case code == notFound && (group == "schedule" || group == "freeze"):
+		return []suggestion{{"see the " + group + "s", group + " list"}}
 	case code == notFound && group == "node":
 		return []suggestion{{"see the known nodes", "node list --cluster " + cluster}}
 	case code == notFound && path == "run resolve":
 		return []suggestion{{"see the runs", "run list"}, {"see the nodes of the run", "run nodes " + subject}}
 	case code == notFound && group == "run":
 		return []suggestion{{"see the runs", "run list"}}
+	case code == record.CodeFrozen:
+		return []suggestion{{"see the freezes", "freeze list"}, {"start it all the same", "run start " + subject + " --cluster " + cluster + " --override-freeze --reason WHY"}}
 	case code == record.CodeClusterBusy:
 		return []suggestion{{"see the runs of the cluster", "run list --cluster " + cluster}}
 	case code == record.CodeWrongState && path == "run resolve":

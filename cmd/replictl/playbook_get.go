@@ -26,30 +26,31 @@ func (t *tool) playbookGet() *cobra.Command {
 			if t.format == "json" {
 				return t.print(p)
 			}
-			return writeManifest(t.out, p)
+			return writeManifest(t.out, "Playbook", manifestMetadata{p.Name, p.Version, p.Source, p.Labels}, p.Spec)
 		}}
 	cmd.Flags().Int64Var(&revision, "revision", 0, "the revision; 0 is the latest")
 	return t.completing(cmd, playbookNames)
 }
 
-// manifest is a playbook as a document that can be applied.
+// manifest is a playbook, schedule or freeze as a document that can be applied.
 type manifest struct {
-	APIVersion string `json:"apiVersion"`
-	Kind       string `json:"kind"`
-	Metadata   struct {
-		Name    string            `json:"name"`
-		Version string            `json:"version,omitempty"`
-		Source  *record.Source    `json:"source,omitempty"`
-		Labels  map[string]string `json:"labels,omitempty"`
-	} `json:"metadata"`
-	Spec record.Document `json:"spec"`
+	APIVersion string           `json:"apiVersion"`
+	Kind       string           `json:"kind"`
+	Metadata   manifestMetadata `json:"metadata"`
+	Spec       any              `json:"spec"`
 }
 
-func writeManifest(w io.Writer, p record.Playbook) error {
-	m := manifest{APIVersion: "replicante.io/v1", Kind: "Playbook", Spec: p.Spec}
-	m.Metadata.Name, m.Metadata.Version, m.Metadata.Source, m.Metadata.Labels = p.Name, p.Version, p.Source, p.Labels
+type manifestMetadata struct {
+	Name    string            `json:"name"`
+	Version string            `json:"version,omitempty"`
+	Source  *record.Source    `json:"source,omitempty"`
+	Labels  map[string]string `json:"labels,omitempty"`
+}
+
+func writeManifest(w io.Writer, kind string, metadata manifestMetadata, spec any) error {
 	var text bytes.Buffer
-	if err := json.NewEncoder(&text).Encode(m); err != nil {
+	err := json.NewEncoder(&text).Encode(manifest{APIVersion: "replicante.io/v1", Kind: kind, Metadata: metadata, Spec: spec})
+	if err != nil {
 		return err
 	}
 	return writeYAML(w, text.Bytes())

@@ -107,7 +107,7 @@ func TestNamesAreCompleted(t *testing.T) {
 func TestTheProblemsOfAPlaybookAreJSON(t *testing.T) {
 	d := newOperator(t)
 	s := d.run("validate", "-f", d.file, "-o", "json")
-	if result := read[validation](t, s.out); s.code != 0 || !result.Valid || result.Playbooks[0].Name != "restart" {
+	if result := read[validation](t, s.out); s.code != 0 || !result.Valid || result.Documents[0].Name != "restart" {
 		t.Errorf("%+v", s)
 	}
 	d.write(d.file, strings.Replace(apitest.Playbook, "name: grace", "nam: grace", 1))

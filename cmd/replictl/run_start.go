@@ -21,6 +21,7 @@ type startFlags struct {
 	reason      string
 	ifBusy      string
 	revision    int64
+	override    bool
 	yes, wait   bool
 	waitTimeout time.Duration
 }
@@ -37,6 +38,7 @@ func (t *tool) runStart() *cobra.Command {
 	f.StringArrayVar(&flags.nodes, "node", nil, "run only on this `node`; repeatable")
 	f.StringVar(&flags.reason, "reason", "", "the reason, recorded with the run")
 	f.StringVar(&flags.ifBusy, "if-busy", "", "what to do while another run of the cluster is in the way: queue (default) or fail")
+	f.BoolVar(&flags.override, "override-freeze", false, "start it also in a cluster that is frozen; --reason is required")
 	f.Int64Var(&flags.revision, "revision", 0, "the revision of the playbook; 0 is the latest")
 	f.BoolVarP(&flags.yes, "yes", "y", false, "do not ask")
 	f.BoolVarP(&flags.wait, "wait", "w", false, "wait until the run ends")
@@ -52,6 +54,8 @@ func (t *tool) start(ctx context.Context, name string, flags startFlags) error {
 	switch {
 	case flags.ifBusy != "" && flags.ifBusy != "queue" && flags.ifBusy != "fail":
 		return usagef("%q is not a valid --if-busy: use queue or fail", flags.ifBusy)
+	case flags.override && flags.reason == "":
+		return usagef("--override-freeze requires --reason: why this run cannot wait")
 	case flags.waitTimeout < 0 || flags.revision < 0:
 		return usagef("--wait-timeout and --revision cannot be negative")
 	}
@@ -75,7 +79,7 @@ func (t *tool) start(ctx context.Context, name string, flags startFlags) error {
 	}
 	run, err := c.Start(ctx, record.RunRequest{Playbook: name, Revision: applied.Revision, Cluster: cluster, Params: params,
 		Where: flags.where, Nodes: flags.nodes,
-		Reason: flags.reason, IfBusy: flags.ifBusy})
+		Reason: flags.reason, IfBusy: flags.ifBusy, OverrideFreeze: flags.override})
 	if err != nil {
 		return err
 	}
@@ -170,6 +174,9 @@ func (t *tool) confirm(ctx context.Context, c *client.Client, applied record.Pla
 	}
 	if len(noted) > 0 {
 		t.note("           %d of them with a warning: %s", len(noted), list(noted))
+	}
+	if flags.override {
+		t.note("freezes:   are overridden")
 	}
 	for _, run := range open {
 		t.note("other run: %s of %s is %s", run.ID, run.Playbook.Name, run.State)

@@ -10,7 +10,7 @@ import (
 
 func (t *tool) validate() *cobra.Command {
 	var names []string
-	cmd := &cobra.Command{Use: "validate -f FILE…", Short: "Check playbooks without storing them", Args: cobra.ArbitraryArgs,
+	cmd := &cobra.Command{Use: "validate -f FILE…", Short: "Check playbooks, schedules and freezes without storing them", Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			files, err := t.files(append(names, args...))
 			if err != nil {
@@ -27,8 +27,8 @@ func (t *tool) validate() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return t.list(items, "PLAYBOOK\tVERSION\tRESULT", len(items), func(i int) []string {
-				return []string{items[i].Name, dash(items[i].Version), "valid"}
+			return t.list(items, "KIND\tNAME\tVERSION\tRESULT", len(items), func(i int) []string {
+				return []string{items[i].Kind, items[i].Name, dash(items[i].Version), "valid"}
 			})
 		}}
 	cmd.Flags().StringSliceVarP(&names, "file", "f", nil, "a `file` or folder, or - for the standard input; repeatable")
@@ -38,7 +38,7 @@ func (t *tool) validate() *cobra.Command {
 // validation is the result of validate for programs.
 type validation struct {
 	Valid     bool             `json:"valid"`
-	Playbooks []client.Applied `json:"playbooks"`
+	Documents []client.Applied `json:"documents"`
 	Problems  []client.Problem `json:"problems"`
 }
 
@@ -48,9 +48,9 @@ func (t *tool) printValidation(items []client.Applied, err error) error {
 	if err != nil && (!errors.As(err, &answer) || len(answer.Problems) == 0) {
 		return err
 	}
-	result := validation{Valid: err == nil, Playbooks: items, Problems: []client.Problem{}}
+	result := validation{Valid: err == nil, Documents: items, Problems: []client.Problem{}}
 	if err != nil {
-		result.Playbooks, result.Problems = []client.Applied{}, answer.Problems
+		result.Documents, result.Problems = []client.Applied{}, answer.Problems
 	}
 	if failed := t.print(result); failed != nil || err == nil {
 		return failed

@@ -66,6 +66,7 @@ func (r *Replica) control(ctx context.Context, term record.Term, ready func(open
 		Store: r.store, Agents: countedAgents{agents, r.metrics}, Watch: watcher.Run, Log: r.config.Log.Named("controller"),
 		Grace: r.config.Membership.Grace, ForgetAfter: r.config.Membership.ForgetAfter,
 		StoreUnavailable: r.monitor.Unavailable, Ready: ready, SetAside: slices.Collect(maps.Keys(r.raisedTerm)),
+		Wall: record.Now, ScheduleResult: r.metrics.scheduleResult,
 	})
 	outer := ctx
 	ctx, stepDown := context.WithCancelCause(outer)

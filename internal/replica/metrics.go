@@ -32,6 +32,7 @@ type metrics struct {
 	dispatches     *prometheus.CounterVec // result
 	storeErrors    *prometheus.CounterVec // call, kind
 	etcdErrors     *prometheus.CounterVec // call, code
+	schedules      *prometheus.CounterVec // state, reason
 }
 
 // takeoverBuckets and commitBuckets are in seconds.
@@ -67,10 +68,12 @@ func newMetrics(storeUnavailable func() bool, stats func() (controller.Stats, bo
 		storeErrors: counter("store_errors_total",
 			"Calls of the primary store that failed, by method and kind: unavailable, unusable, stale_term, conflict, other.", "call", "kind"),
 		etcdErrors: counter("etcd_errors_total", "Calls of etcd that failed, by method and gRPC code.", "call", "code"),
+		schedules: counter("schedule_results_total",
+			"Due times of schedules, by what became of them (STARTED, SKIPPED, REJECTED) and the code of the reason.", "state", "reason"),
 	}
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		m.leading, m.term, m.takeovers, m.takeover, m.takeoverPhases, m.losses, m.ended, m.commits, m.commit, m.dispatches,
-		m.storeErrors, m.etcdErrors, statsCollector{stats},
+		m.storeErrors, m.etcdErrors, m.schedules, statsCollector{stats},
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "replicante_store_unavailable",
 			Help: "1 while the primary store does not answer this replica."}, func() float64 {
 			if storeUnavailable() {
@@ -85,6 +88,11 @@ func newMetrics(storeUnavailable func() bool, stats func() (controller.Stats, bo
 		m.dispatches.WithLabelValues(result)
 	}
 	return m
+}
+
+// scheduleResult counts what became of a due time of a schedule.
+func (m *metrics) scheduleResult(state record.FiringState, code string) {
+	m.schedules.WithLabelValues(string(state), code).Inc()
 }
 
 func (m *metrics) handler() http.Handler {

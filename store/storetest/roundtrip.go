@@ -155,7 +155,7 @@ func emptyFieldsAreAbsent(t *testing.T, backend Backend) {
 	commit := nextCommit(first.Run)
 	was := commit.Run
 	commit.Run = record.Run{
-		ID: was.ID, Cluster: was.Cluster, Playbook: was.Playbook, Params: was.Params, Where: was.Where, Nodes: was.Nodes, Concurrency: was.Concurrency, Reason: was.Reason,
+		ID: was.ID, Cluster: was.Cluster, Playbook: was.Playbook, Params: was.Params, Where: was.Where, Nodes: was.Nodes, OverrideFreeze: was.OverrideFreeze, Concurrency: was.Concurrency, Reason: was.Reason,
 		RequestedBy: was.RequestedBy, IdempotencyKey: was.IdempotencyKey, CreatedTS: was.CreatedTS, State: record.RunPending,
 		Term: term, Rev: 2, Seq: was.Seq, CommitID: commit.ID, UpdateTS: start, Stages: []record.RunStage{{Name: "one", State: record.StagePending}},
 	}
