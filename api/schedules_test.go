@@ -125,3 +125,21 @@ func TestNoRequestHasTheKeyOfASchedule(t *testing.T) {
 	_, h := leading(t)
 	rejected(t, call(t, h, "POST", "/api/v1/apply", apitest.Playbook, "Idempotency-Key", "schedule/nightly/2026-01-01T02:00:00Z"), 400, "bad_idempotency_key")
 }
+
+func TestAStartInAFrozenClusterSaysWhyAndUntilWhen(t *testing.T) {
+	p, h := leading(t)
+	ok(t, call(t, h, "POST", "/api/v1/apply", apitest.Playbook), 200)
+	data := record.Document{"cluster": "demo", "freeze": "sales", "why": "peak", "until": "2026-11-30T00:00:00Z"}
+	p.Fail(&record.RejectedError{Code: record.CodeFrozen, Data: data})
+	body := `{"playbook": "restart", "cluster": "demo"}`
+	rejected(t, call(t, h, "POST", "/api/v1/runs", body, "Content-Type", "application/json"), 409, "frozen", "cluster demo is frozen by freeze sales: peak; until 2026-11-30T00:00:00Z")
+	delete(data, "until")
+	rejected(t, call(t, h, "POST", "/api/v1/runs", body, "Content-Type", "application/json"), 409, "frozen", "until the freeze is deleted")
+	p.Fail(nil)
+	override := `{"playbook": "restart", "cluster": "demo", "override_freeze": true`
+	rejected(t, call(t, h, "POST", "/api/v1/runs", override+"}", "Content-Type", "application/json"), 400, "bad_request", "body.reason")
+	ok(t, call(t, h, "POST", "/api/v1/runs", override+`, "reason": "disk full"}`, "Content-Type", "application/json"), 201)
+	if _, starts, _ := p.Received(); !starts[len(starts)-1].OverrideFreeze {
+		t.Error("the controller is not asked to override freezes")
+	}
+}

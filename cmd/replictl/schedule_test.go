@@ -55,3 +55,22 @@ func TestSchedulesAndFreezesAreShownSuspendedAndDeleted(t *testing.T) {
 		d.fails(exitError, "replictl "+kind+" list", kind, "get", name)
 	}
 }
+
+func TestAStartOverridesAFreezeOnlyWithAReason(t *testing.T) {
+	d := newOperator(t)
+	d.ok("apply", "-f", d.file)
+	d.Fail(&record.RejectedError{Code: record.CodeFrozen, Data: record.Document{"cluster": "demo", "freeze": "sales"}})
+	d.fails(exitError, "replictl run start restart --cluster demo --override-freeze --reason WHY", "run", "start", "restart", "--cluster", "demo")
+	d.Fail(nil)
+	d.fails(exitUsage, "--override-freeze requires --reason", "run", "start", "restart", "--cluster", "demo", "--override-freeze")
+	d.ok("run", "start", "restart", "--cluster", "demo", "--override-freeze", "--reason", "disk full")
+	if _, starts, _ := d.Received(); !starts[len(starts)-1].OverrideFreeze || starts[len(starts)-1].Reason != "disk full" {
+		t.Errorf("%+v", starts)
+	}
+	for data, want := range map[string]string{"sales": "freeze sales is overridden: disk full", "": "freezes are overridden: disk full"} {
+		e := record.Event{Type: record.EventFreezeOverridden, Data: record.Document{"freeze": data, "reason": "disk full"}}
+		if line := eventText(e); line != want {
+			t.Errorf("%q, not %q", line, want)
+		}
+	}
+}
