@@ -17,6 +17,7 @@ import (
 
 	"github.com/replicante-io/playbooks/election"
 	"github.com/replicante-io/playbooks/internal/idempotency"
+	"github.com/replicante-io/playbooks/internal/schema"
 	"github.com/replicante-io/playbooks/record"
 	"github.com/replicante-io/playbooks/store"
 )
@@ -124,6 +125,13 @@ func New[C controller](config Config, leading func() (C, bool)) http.Handler {
 		w.Header().Set("Content-Type", "application/openapi+json")
 		_, _ = w.Write(description)
 	})
+	for _, kind := range schema.Kinds {
+		text := schema.JSON(kind)
+		mux.HandleFunc("GET /schemas/"+kind+".json", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/schema+json")
+			_, _ = w.Write(text)
+		})
+	}
 	mux.HandleFunc("GET /{$}", s.home)
 	mux.Handle("GET "+election.PresencePath, election.Presence(s.Instance))
 	if config.Metrics != nil {

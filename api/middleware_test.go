@@ -16,6 +16,7 @@ import (
 	"github.com/replicante-io/playbooks/api"
 	"github.com/replicante-io/playbooks/api/apitest"
 	"github.com/replicante-io/playbooks/election"
+	"github.com/replicante-io/playbooks/internal/schema"
 )
 
 func TestPathsAndMethodsThatAreNotServedAreProblems(t *testing.T) {
@@ -160,4 +161,15 @@ func TestThePresenceAnswerIsHeldUntilTheReplicaStops(t *testing.T) {
 	if err := <-ended; err == nil {
 		t.Error("more was sent")
 	}
+}
+
+func TestTheSchemasAreServed(t *testing.T) {
+	_, h := leading(t)
+	for _, kind := range schema.Kinds {
+		a := ok(t, call(t, h, "GET", "/schemas/"+kind+".json", ""), 200)
+		if a.header.Get("Content-Type") != "application/schema+json" || a.body != string(schema.JSON(kind)) {
+			t.Errorf("%s: %s", kind, a.body)
+		}
+	}
+	rejected(t, call(t, h, "GET", "/schemas/nothing.json", ""), 404, "no_such_path", "/schemas/nothing.json")
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/replicante-io/playbooks/internal/config"
+	"github.com/replicante-io/playbooks/internal/schema"
 	"github.com/replicante-io/playbooks/playbook"
 )
 
@@ -21,6 +22,10 @@ func TestYAMLOfTheDocumentsIsValid(t *testing.T) {
 		count++
 		first, _, _ := strings.Cut(b.text, "\n")
 		switch key, _, _ := strings.Cut(first, ":"); key {
+		case "# yaml-language-server":
+			if _, kind, _ := strings.Cut(first, "/schemas/"); schema.JSON(strings.TrimSuffix(kind, ".json")) == nil {
+				t.Errorf("%s: there is no such schema", b)
+			}
 		case "apiVersion":
 			checkPlaybook(t, b, b.text)
 		case "- name":

@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/replicante-io/playbooks/internal/schema"
 )
 
 // arguments are what the arguments of commands are, by the names that their usage gives them.
@@ -15,6 +17,7 @@ var arguments = map[string]string{
 	"FREEZE":      "the name of a freeze; to see the freezes: replictl freeze list",
 	"NODE":        "the name of a node; to see the nodes of a cluster: replictl node list --cluster C",
 	"NAME":        "the name of a context; to see the contexts: replictl context list",
+	"KIND":        "a kind of file: " + strings.Join(schema.Kinds, ", "),
 	"DONE|FAILED": "how the node ended, DONE or FAILED",
 }
 

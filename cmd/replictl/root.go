@@ -105,7 +105,7 @@ Exit codes:
 	flags.StringP("output", "o", "table", "table, json or yaml")
 	flags.String("log-level", "warn", "trace, debug, info, warn, error or off")
 	flags.String("log-format", "text", "text or json")
-	root.AddCommand(t.apply(), t.validate(), t.playbook(), t.schedule(), t.freeze(), t.plan(), t.run(), t.cluster(), t.node(), t.leader(), t.contexts(), t.versionCommand())
+	root.AddCommand(t.apply(), t.validate(), t.schema(), t.playbook(), t.schedule(), t.freeze(), t.plan(), t.run(), t.cluster(), t.node(), t.leader(), t.contexts(), t.versionCommand())
 	t.completeFlags(root)
 	return root
 }

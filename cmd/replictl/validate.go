@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 
 	"github.com/spf13/cobra"
@@ -10,17 +11,14 @@ import (
 
 func (t *tool) validate() *cobra.Command {
 	var names []string
+	var offline bool
 	cmd := &cobra.Command{Use: "validate -f FILE…", Short: "Check playbooks, schedules and freezes without storing them", Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			files, err := t.files(append(names, args...))
 			if err != nil {
 				return err
 			}
-			c, err := t.client()
-			if err != nil {
-				return err
-			}
-			items, err := c.Validate(cmd.Context(), files)
+			items, err := t.validateFiles(cmd.Context(), files, offline)
 			if t.format != "table" {
 				return t.printValidation(items, err)
 			}
@@ -32,7 +30,23 @@ func (t *tool) validate() *cobra.Command {
 			})
 		}}
 	cmd.Flags().StringSliceVarP(&names, "file", "f", nil, "a `file` or folder, or - for the standard input; repeatable")
+	cmd.Flags().BoolVar(&offline, "offline", false, "check here, without a server")
 	return cmd
+}
+
+func (t *tool) validateFiles(ctx context.Context, files []client.File, offline bool) ([]client.Applied, error) {
+	if offline {
+		items, unchecked, err := validateOffline(files)
+		for _, name := range unchecked {
+			t.note("replictl: the params and where of schedule %s are not checked: that needs its playbook, which is not among the files", name)
+		}
+		return items, err
+	}
+	c, err := t.client()
+	if err != nil {
+		return nil, err
+	}
+	return c.Validate(ctx, files)
 }
 
 // validation is the result of validate for programs.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net"
 	"net/url"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -220,10 +221,9 @@ func (r Runs) check(s *source) {
 }
 
 func (l Log) check(s *source) {
-	if levels := []string{"trace", "debug", "info", "warn", "error"}; !slices.Contains(levels, l.Level) {
-		s.invalid("log.level", "must be one of %s, not %q", strings.Join(levels, ", "), l.Level)
-	}
-	if l.Format != "text" && l.Format != "json" {
-		s.invalid("log.format", "must be text or json, not %q", l.Format)
+	for _, k := range scalarsOf(reflect.TypeOf(l)) {
+		if value := reflect.ValueOf(l).FieldByIndex(k.index).String(); !slices.Contains(k.choices, value) {
+			s.invalid("log."+k.path, "must be one of %s, not %q", strings.Join(k.choices, ", "), value)
+		}
 	}
 }

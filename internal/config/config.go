@@ -18,12 +18,12 @@ import (
 // Core configures one replica of the control plane.
 type Core struct {
 	Name       string     `key:"name" usage:"name of this replica (default: the host name)"`
-	API        API        `key:"api"`
-	Etcd       Etcd       `key:"etcd"`
-	Store      Store      `key:"store"`
-	Runs       Runs       `key:"runs"`
-	Membership Membership `key:"membership"`
-	Log        Log        `key:"log"`
+	API        API        `key:"api" usage:"where the program serves HTTP"`
+	Etcd       Etcd       `key:"etcd" usage:"the etcd to use"`
+	Store      Store      `key:"store" usage:"the primary store to use"`
+	Runs       Runs       `key:"runs" usage:"how long runs are kept"`
+	Membership Membership `key:"membership" usage:"what happens to nodes that disappear"`
+	Log        Log        `key:"log" usage:"what is logged"`
 }
 
 // API is where a program serves HTTP, and the URL under which others reach it.
@@ -63,40 +63,40 @@ type Membership struct {
 
 // Log configures what is logged, and in which format.
 type Log struct {
-	Level  string `key:"level" usage:"trace, debug, info, warn or error"`
-	Format string `key:"format" usage:"text or json"`
+	Level  string `key:"level" choices:"trace debug info warn error" usage:"trace, debug, info, warn or error"`
+	Format string `key:"format" choices:"text json" usage:"text or json"`
 }
 
 // Agent configures the agent of one node.
 type Agent struct {
-	Node    Node               `key:"node"`
-	API     API                `key:"api"`
-	Etcd    Etcd               `key:"etcd"`
+	Node    Node               `key:"node" usage:"the node that the agent runs on"`
+	API     API                `key:"api" usage:"where the program serves HTTP"`
+	Etcd    Etcd               `key:"etcd" usage:"the etcd to use"`
 	DataDir string             `key:"data_dir" usage:"directory of the agent's journal"`
-	Actions map[string]Command `key:"actions" only:"file"`
-	Probe   *Probe             `key:"probe" only:"file"` // nil: none
-	Log     Log                `key:"log"`
+	Actions map[string]Command `key:"actions" only:"file" pattern:"action" usage:"the commands that the agent may run, by name: a playbook uses one as external.agent.replicante.io/NAME"`
+	Probe   *Probe             `key:"probe" only:"file" usage:"the command that prints the facts of the node"` // nil: none
+	Log     Log                `key:"log" usage:"what is logged"`
 }
 
 // Node is the node that an agent runs on.
 type Node struct {
-	ID         string         `key:"id" usage:"id of the node, unique in its cluster"`
-	Cluster    string         `key:"cluster" usage:"id of the cluster"`
-	Attributes map[string]any `key:"attributes" only:"file"`
+	ID         string         `key:"id" pattern:"id" usage:"id of the node, unique in its cluster"`
+	Cluster    string         `key:"cluster" pattern:"id" usage:"id of the cluster"`
+	Attributes map[string]any `key:"attributes" only:"file" usage:"what expressions see as node.attributes"`
 }
 
 // Command is a command that an agent may run.
 type Command struct {
-	Command []string      `key:"command"`
-	Timeout time.Duration `key:"timeout"` // 0: the timeout of the request
-	User    string        `key:"user"`    // whom the command runs as; "": the agent's own user
+	Command []string      `key:"command" need:"write for example command: [/path/to/program, argument]" usage:"the program, with its arguments"`
+	Timeout time.Duration `key:"timeout" usage:"how long it may take (default: the timeout of the step)"`                    // 0: the timeout of the request
+	User    string        `key:"user" usage:"the user, by name or number, that it runs as (default: the user of the agent)"` // "": the agent's own user
 }
 
 // Probe is the command that reports the state of the node.
 type Probe struct {
-	Command  []string      `key:"command"`
-	Interval time.Duration `key:"interval"`
-	Timeout  time.Duration `key:"timeout"`
+	Command  []string      `key:"command" need:"write for example command: [/path/to/program, argument]" usage:"the program, with its arguments"`
+	Interval time.Duration `key:"interval" usage:"how often it runs at least (default: 5s)"`
+	Timeout  time.Duration `key:"timeout" usage:"how long it may take (default: 10s)"`
 }
 
 // LoadCore reads the configuration of a replica from a file, the environment (REPLICORE_…) and the flags of CoreFlags. The

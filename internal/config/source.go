@@ -105,9 +105,10 @@ func (s *source) load(config any) error {
 
 // scalar is a key that environment and flags can give.
 type scalar struct {
-	path  string
-	index []int
-	usage string
+	path    string
+	index   []int
+	usage   string
+	choices []string // nil: any
 }
 
 // scalarsOf lists the keys of the struct t that not only the file can give.
@@ -120,11 +121,11 @@ func scalarsOf(t reflect.Type) []scalar {
 		}
 		name := field.Tag.Get("key")
 		if field.Type.Kind() != reflect.Struct {
-			keys = append(keys, scalar{path: name, index: []int{i}, usage: field.Tag.Get("usage")})
+			keys = append(keys, scalar{path: name, index: []int{i}, usage: field.Tag.Get("usage"), choices: choicesOf(field)})
 			continue
 		}
 		for _, k := range scalarsOf(field.Type) {
-			keys = append(keys, scalar{path: name + "." + k.path, index: append([]int{i}, k.index...), usage: k.usage})
+			keys = append(keys, scalar{path: name + "." + k.path, index: append([]int{i}, k.index...), usage: k.usage, choices: k.choices})
 		}
 	}
 	return keys

@@ -8,10 +8,9 @@ import (
 )
 
 // JSONSchema is the schema (draft-07) of a document, for editors and validators.
-func JSONSchema(m *Mapping, id string) []byte {
+func JSONSchema(m *Mapping) []byte {
 	schema := m.jsonSchema()
 	schema["$schema"] = "http://json-schema.org/draft-07/schema#"
-	schema["$id"] = id
 	schema["title"] = m.Title
 	text, err := json.MarshalIndent(schema, "", "  ")
 	if err != nil {
