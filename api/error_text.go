@@ -266,6 +266,7 @@ func init() {
 			}
 			return "stage " + v.text("stage") + " has no target: no node is left in the run"
 		},
+		record.CodeGuardTimeout: guardTimeoutText,
 		record.CodeMaxFailures: func(v values) string {
 			return "stage " + v.text("stage") + ": " + failuresText(v) + "; max_failures is " + v.text("max_failures")
 		},

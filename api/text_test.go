@@ -172,6 +172,12 @@ func TestTexts(t *testing.T) {
 		"the leader is of a version that does not know all that the run needs, and leaves it alone: spec.x: unknown key; upgrade all replicas, " +
 			"or let a newer one lead": waitText(&record.Wait{For: record.WaitLeader,
 			Data: record.Document{"code": record.CodeUnknownFeature, "error": "spec.x: unknown key"}}),
+		"the guard of stage s does not hold, so no batch opens: check links is false for c (n.status is UNHEALTHY: no quorum), d (n.role is x; its status is LEAVING), 5 more; " +
+			"the run continues by itself once it holds, and pauses at 2026-01-01T00:01:00Z": waitText(&record.Wait{For: record.WaitGuard, Stage: "s", Until: &until,
+			Data: record.Document{"on_timeout": "pause", "error": map[string]any{"code": "check_false", "data": othersFail}}}),
+		"the guard of stage s did not hold within 1h0m0s: cannot decide check role: node.role of d is absent": errorText(&record.Error{Code: record.CodeGuardTimeout,
+			Data: record.Document{"stage": "s", "timeout": "1h0m0s", "on_timeout": "fail", "why": map[string]any{"code": record.CodeFactsAbsent, "data": map[string]any{
+				"what": "check", "part": "role", "error": "node.role of d is absent"}}}}),
 		"cannot pause run r: it is DONE; it has to be RUNNING": rejection(&record.RejectedError{Code: record.CodeWrongState,
 			Data: record.Document{"verb": "pause", "run": "r", "state": "DONE", "allowed": []any{"RUNNING"}}}).Detail,
 		"cannot resolve node n of run r: it is DONE; it has to be UNKNOWN": rejection(&record.RejectedError{Code: record.CodeWrongState,

@@ -22,6 +22,8 @@ func waitText(w *record.Wait) string {
 			return "an operator has to resume or cancel the run: " + why
 		}
 		return "an operator has to resume or cancel the run"
+	case record.WaitGuard:
+		return guardText(w, v)
 	case record.WaitApproval:
 		return approvalText(w, v)
 	case record.WaitAgent:

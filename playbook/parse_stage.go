@@ -32,7 +32,6 @@ func (w *walk) stage(v yamltree.Value, index int, names map[string]int) Stage {
 	}
 	if v := o.Get("guard"); v.Given() {
 		s.Guard = w.guard(v, index)
-		w.unsupportedKey(o, "guard")
 	}
 	s.Approval = w.approval(o, index)
 	s.Health = w.health(o.Get("health"), index)

@@ -38,6 +38,7 @@ const (
 
 	// Of stages and runs.
 	CodeNoTargets        = "no_targets"        // a stage is for no node
+	CodeGuardTimeout     = "guard_timeout"     // the guard of a stage did not hold in time
 	CodeMaxFailures      = "max_failures"      // more nodes failed than a stage allows
 	CodeNodesFailed      = "nodes_failed"      // the run went to its end, and nodes failed
 	CodeNodesLeft        = "nodes_left"        // a retry went to its end, and nodes are not done that it was not for; data.nodes

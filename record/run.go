@@ -69,7 +69,7 @@ type RunStage struct {
 	Batches    int               `json:"batches"` // how many there will be as far as is known
 	Counts     map[NodeState]int `json:"counts,omitempty"`
 	Groups     []StageGroup      `json:"groups,omitempty"`
-	Waiting    *Wait             `json:"waiting,omitempty"` // of a stage that cannot be opened yet
+	Waiting    *Wait             `json:"waiting,omitempty"` // of a stage that cannot be opened yet, or whose guard keeps its next batches
 	Error      *Error            `json:"error,omitempty"`
 	StartTS    *time.Time        `json:"start_ts,omitempty"`
 	EndTS      *time.Time        `json:"end_ts,omitempty"`

@@ -86,6 +86,9 @@ func (p *Plan) forgiveWait(wait *record.Wait, absence time.Duration) *record.Wai
 	if wait == nil || wait.Until == nil || wait.For == record.WaitRetry || wait.For == record.WaitPause {
 		return wait
 	}
+	if wait.For == record.WaitGuard {
+		return p.forgiveGuard(wait, absence)
+	}
 	if wait.For == record.WaitApproval { // people have the whole time
 		next := *wait
 		next.Until = later(*wait.Until, absence)

@@ -46,13 +46,16 @@ func (p *Plan) openBatch(g *group) bool {
 		return false
 	}
 	g.blocked = nil
+	if holds, decided := p.guardHolds(g); !holds {
+		return decided
+	}
 	rec, key := p.groupRecord(g), p.selectionKey(g)
 	v, gone := p.view(g, nil)
 	ask, err := v.needs()
-	if len(ask) == 0 {
+	if len(ask) == 0 && !p.guarded() {
 		p.cancelRequest(key)
-	} else {
-		seen := p.request(key, factsEvery, v.orderBy.NeedsAllNodes(), ask...)
+	} else if len(ask) > 0 {
+		seen := p.requestSelection(key, ask...)
 		if seen == nil {
 			return false
 		}
@@ -81,7 +84,7 @@ func (p *Plan) openBatch(g *group) bool {
 		return p.lockBatch(g, s.chosen)
 	case len(s.waiting) > 0:
 		p.replaceWait(&rec.Waiting, nil)
-		p.request(key, factsEvery, v.orderBy.NeedsAllNodes(), names(s.waiting)...)
+		p.requestSelection(key, names(s.waiting)...)
 		if !p.sharesSelection() {
 			p.spend(key)
 		}

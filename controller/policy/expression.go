@@ -24,14 +24,17 @@ func (p *Plan) runVars() playbook.Vars {
 	return playbook.Vars{"params": map[string]any(p.run.Params), "run": p.expression.run}
 }
 
-// vars is what an expression about n sees; what a node has not reported is not in it.
+// vars is what an expression about n sees, or, without n, one about the cluster; what a node has not reported is not in it.
 func (p *Plan) vars(n *node, seen *facts) playbook.Vars {
-	fact := seen.of(n.rec.Node)
-	if fact == nil {
-		fact = &n.fact
-	}
 	vars := p.runVars()
-	vars["results"], vars["node"] = p.allResults, p.nodeVar(n.rec.Node, fact)
+	vars["results"] = p.allResults
+	if n != nil {
+		fact := seen.of(n.rec.Node)
+		if fact == nil {
+			fact = &n.fact
+		}
+		vars["node"] = p.nodeVar(n.rec.Node, fact)
+	}
 	if seen != nil {
 		if seen.all == nil {
 			seen.all = make([]any, 0, len(seen.nodes))

@@ -108,6 +108,7 @@ func (p *Plan) cancelRequest(key FactKey) {
 // cancelRequests cancels all requests but those that find out whether nodes are gone: nothing more is decided.
 func (p *Plan) cancelRequests() {
 	p.effects.WithdrawLocks = true
+	p.dropGuard()
 	clear(p.holders) // nobody tells this run any longer that a node is free
 	for key := range p.requests {
 		if key.Purpose != ForRemoval || p.ended() {

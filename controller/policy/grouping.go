@@ -88,7 +88,11 @@ func (p *Plan) active(g *group) bool {
 
 // progressGroups takes one decision about the groups of the open stage. Where it takes none, left is whether one of them is not done.
 func (p *Plan) progressGroups() (decided, left bool) {
+	if p.answers[p.selectionKey(nil)] == nil && p.expireGuard() {
+		return true, true
+	}
 	active := 0
+	p.guardAsked = false
 	for i := range p.stage().Groups {
 		g := p.groups[p.stage().Groups[i].Key]
 		if !p.active(g) {
@@ -109,6 +113,12 @@ func (p *Plan) progressGroups() (decided, left bool) {
 		if p.progressGroup(g) {
 			return true, true
 		}
+		if g.locking && p.guarded() { // the guard of the next one is decided on what this batch makes of the cluster
+			break
+		}
+	}
+	if !p.guardAsked {
+		p.dropGuard()
 	}
 	if p.sharesSelection() {
 		p.spend(p.selectionKey(nil))
@@ -171,10 +181,11 @@ func (p *Plan) forgetTurns(groups []*group) {
 	}
 }
 
-// sharesSelection reports whether one observation decides for all groups whose turn it is: their order is over the facts of all.
+// sharesSelection reports whether one observation decides for all groups whose turn it is: their order is over the facts of all, or a guard is
+// over all nodes.
 func (p *Plan) sharesSelection() bool {
 	orderBy := p.stageSpec().OrderBy
-	return len(p.stage().Groups) > 1 && (orderBy.NeedsFacts() || orderBy.NeedsAllNodes())
+	return p.guarded() || len(p.stage().Groups) > 1 && (orderBy.NeedsFacts() || orderBy.NeedsAllNodes())
 }
 
 // selectionKey is the key of the facts by which a group's next batch is selected.
@@ -194,7 +205,7 @@ func (p *Plan) rankGroups(idle []*group) bool {
 	if orderBy != nil && len(present) > 0 {
 		var seen *facts
 		if p.sharesSelection() {
-			if seen = p.request(p.selectionKey(nil), factsEvery, orderBy.NeedsAllNodes(), present...); seen == nil {
+			if seen = p.requestSelection(p.selectionKey(nil), present...); seen == nil {
 				return false
 			}
 		}

@@ -6,7 +6,7 @@ import (
 	"github.com/replicante-io/playbooks/record"
 )
 
-// measureEvery is how often a run commits at least while it measures the time for an approval, or its own: a new leader knows from the last commit
+// measureEvery is how often a run commits at least while it measures the time for an approval or a guard, or its own: a new leader knows from the last commit
 // how long nobody led at most.
 const measureEvery = time.Minute
 
@@ -24,6 +24,9 @@ func (p *Plan) measures() bool {
 	}
 	if p.run.State == record.RunPendingApprove {
 		return p.run.ApprovalUntil != nil
+	}
+	if p.run.State == record.RunRunning && p.guardWait() != nil {
+		return true
 	}
 	stage, open := p.openApproval()
 	return open && stage != "" && p.stage().Waiting.Until != nil

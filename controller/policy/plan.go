@@ -69,6 +69,8 @@ type Plan struct {
 	written int  // about how many bytes of node records its commit has
 	more    bool // there was more to do than one commit should hold
 
+	guardAsked bool // a group is about to open a batch, as far as the guard lets it
+
 	// What follows from the records.
 	timers   timers
 	mode     timerMode
@@ -83,6 +85,7 @@ type Plan struct {
 	holders    map[string]Holder // of nodes that another run has locked
 	silent     map[string]string // why the agents of these nodes do not answer
 	behind     string            // the run that this one is queued behind
+	guardSeen  bool              // this leader has seen facts on which the guard it waits for does not hold
 	expression expressionVars
 }
 

@@ -43,6 +43,7 @@ type world struct {
 	resolved bool // an operator may have changed final states
 	retried  bool // a retry may have taken them back
 	refused  policy.Refused
+	guarded  map[policy.FactKey][]record.Node // the last answers by which a batch may be selected, and by which none was
 }
 
 // outstanding is what the effects so far have asked for and not taken back.
@@ -309,6 +310,7 @@ func (w *world) note(input policy.Input) {
 		for _, n := range in.Nodes {
 			w.facts[n.NodeID] = n
 		}
+		w.noteGuard(in)
 	}
 }
 
@@ -345,6 +347,7 @@ func (w *world) take(commit record.Commit, effects policy.Effects) []policy.Inpu
 			}
 			w.checkApproved(e)
 			w.checkTogether(e)
+			w.checkGuard(e)
 			w.events = append(w.events, e)
 		}
 		if w.run.Seq != seq {
