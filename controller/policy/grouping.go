@@ -92,7 +92,7 @@ func (p *Plan) progressGroups() (decided, left bool) {
 		return true, true
 	}
 	active := 0
-	p.guardAsked = false
+	p.selecting = false
 	for i := range p.stage().Groups {
 		g := p.groups[p.stage().Groups[i].Key]
 		if !p.active(g) {
@@ -117,11 +117,14 @@ func (p *Plan) progressGroups() (decided, left bool) {
 			break
 		}
 	}
-	if !p.guardAsked {
+	if !p.selecting {
 		p.dropGuard()
 	}
-	if p.sharesSelection() {
-		p.spend(p.selectionKey(nil))
+	switch key := p.selectionKey(nil); {
+	case p.sharesSelection() && p.selecting:
+		p.spend(key)
+	case p.sharesSelection(): // the nodes are gone for which it was asked
+		p.cancelRequest(key)
 	}
 	return false, active > 0 || len(idle) > 0 || p.anyPending()
 }
@@ -149,6 +152,8 @@ func (p *Plan) nextGroups(places int) ([]*group, bool) {
 		}
 		if p.dropTaken(g); len(g.pending) > 0 {
 			idle = append(idle, g)
+		} else if !p.sharesSelection() { // they are gone
+			p.cancelRequest(p.selectionKey(g))
 		}
 	}
 	if len(p.stage().Groups) > 1 && len(idle) > 0 && !p.rankGroups(idle) {

@@ -19,6 +19,7 @@ func (p *Plan) guarded() bool { return p.stageSpec().Guard != nil && !p.pass.aft
 
 // requestSelection asks for the facts by which the next batch is guarded and selected, and returns them if this Apply has got them.
 func (p *Plan) requestSelection(key FactKey, nodes ...string) *facts {
+	p.selecting = true
 	every := p.selectionEvery()
 	if asked, ok := p.requests[key]; ok && asked.Every != every && p.answers[key] == nil {
 		p.cancelRequest(key)
@@ -47,7 +48,6 @@ func (p *Plan) guardHolds(g *group) (holds, decided bool) {
 	if !p.guarded() {
 		return true, false
 	}
-	p.guardAsked = true
 	key := p.selectionKey(g)
 	seen := p.requestSelection(key)
 	if seen == nil {

@@ -212,3 +212,32 @@ func TestAPauseWhileAGuardIsWaitedForAsksNothing(t *testing.T) {
 	w.apply(command(record.VerbCancel))
 	w.ended(record.RunCancelled)
 }
+
+func TestAStageWhoseLastNodesAreRemovedWhileItsGuardIsWaitedForAsksNothing(t *testing.T) {
+	w := newWorld(t, 3, "  membership: {removed: ignore, grace: 30s}\n  stages:\n    - name: s\n      targets: 'node.id == \"node-1\"'\n"+aGuard+guardedSteps+
+		"    - name: t\n"+guardedSteps)
+	w.status("node-2", record.StatusUnhealthy)
+	w.status("node-3", record.StatusUnhealthy)
+	w.admit()
+	w.observe() // the targets
+	w.observe()
+	if wait := w.run.Waiting; wait == nil || wait.For != record.WaitGuard {
+		t.Fatalf("waits for %+v", wait)
+	}
+	gone := w.known["node-1"]
+	gone.Present, gone.Status = false, record.StatusUnreachable
+	w.known["node-1"] = gone
+	w.members(true, "node-1")
+	w.pass(31 * time.Second)
+	w.observe()
+	if w.run.StageIndex != 1 {
+		t.Fatalf("at stage %d, waits for %+v", w.run.StageIndex, w.run.Waiting)
+	}
+	for key := range w.asked {
+		if key.Stage == "s" {
+			t.Errorf("it still asks for %+v", key)
+		}
+	}
+	w.work()
+	w.ended(record.RunDone)
+}

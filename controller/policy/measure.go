@@ -25,7 +25,7 @@ func (p *Plan) measures() bool {
 	if p.run.State == record.RunPendingApprove {
 		return p.run.ApprovalUntil != nil
 	}
-	if p.run.State == record.RunRunning && p.guardWait() != nil {
+	if p.progresses() && p.guardWait() != nil {
 		return true
 	}
 	stage, open := p.openApproval()

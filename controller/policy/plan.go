@@ -69,7 +69,7 @@ type Plan struct {
 	written int  // about how many bytes of node records its commit has
 	more    bool // there was more to do than one commit should hold
 
-	guardAsked bool // a group is about to open a batch, as far as the guard lets it
+	selecting bool // facts are needed to select a next batch
 
 	// What follows from the records.
 	timers   timers
