@@ -23,7 +23,7 @@ import (
 )
 
 // patience bounds everything that a test waits for.
-const patience = 2 * time.Minute
+const patience = 5 * time.Minute
 
 // Example is an example with its control plane. The test runs in the example's folder, whose scripts setup.sh, start.sh and stop.sh keep
 // what they create in $DIR.
