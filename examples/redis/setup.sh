@@ -37,6 +37,9 @@ data_dir: "$server/agent"
 actions:
   restart-redis: {command: ["$here/restart-redis", "$server"]}
   failover-redis: {command: ["$here/failover-redis", "$server"]}
+  apply-config: {command: ["$here/../config-change/apply-config", "$server"]}
+  restore-config: {command: ["$here/../config-change/restore-config", "$server"]}
+  check-writes: {command: ["$here/../config-change/check-writes", "$server"]}
 probe: {command: ["$here/redis-info", "$server"], interval: 2s}
 YAML
 done
