@@ -191,7 +191,7 @@ func init() {
 			if v.text("step") != "" {
 				return "step " + v.text("step") + " was cancelled" + optional(": ", v.text("message"))
 			}
-			return "cancelled" + optional(" by ", v.text("actor")) + optional(": ", v.text("reason"))
+			return "cancelled" + optional(" by ", v.text("actor")) + optional(": ", v.text("reason")) + optional("; before that: ", v.nested("before"))
 		},
 		record.CodeExpect: expectText,
 		record.CodeBadArgs: func(v values) string {
@@ -248,6 +248,12 @@ func init() {
 			return "its agent has another action under the ID of step " + v.text("step") + ", of kind " + v.text("kind")
 		},
 		record.CodeHealthTimeout: healthTimeoutText,
+		record.CodeRollbackFailed: func(v values) string {
+			return "stage " + v.text("stage") + " could not be rolled back: " + v.nested("error")
+		},
+		record.CodeCleanupFailed: func(v values) string {
+			return "stage " + v.text("stage") + ", which always runs, failed: " + v.nested("error")
+		},
 		record.CodeUnsettled: func(v values) string {
 			return "an action of run " + v.text("run") + " may still be running on it; if you know that it has ended, resolve node " +
 				v.text("node") + " in that run"
@@ -313,9 +319,15 @@ func init() {
 			}
 			return "it appeared during the run (membership.added: " + v.text("policy") + ")"
 		},
-		record.CauseKeyGone:  fixed("its key is gone"),
-		record.CauseLocked:   func(v values) string { return "run " + v.text("run") + " has it locked for a batch" },
-		record.CauseRemoved:  fixed("its key is gone and its agent does not answer"),
+		record.CauseKeyGone: fixed("its key is gone"),
+		record.CauseLocked:  func(v values) string { return "run " + v.text("run") + " has it locked for a batch" },
+		record.CauseRemoved: fixed("its key is gone and its agent does not answer"),
+		record.CauseReopened: func(v values) string {
+			if v.text("pass") == string(record.PassRollback) {
+				return "it waits until stage " + v.text("stage") + " is rolled back"
+			}
+			return "it waits for stage " + v.text("stage") + ", which always runs"
+		},
 		record.CauseReturned: fixed("it is back"),
 		record.CauseRetried:  fixed("it is retried"),
 		record.CodeNodesLeft: func(v values) string {

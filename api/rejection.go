@@ -26,6 +26,9 @@ func rejection(e *record.RejectedError) *Failure {
 		if v.text("verb") == string(record.VerbCancel) && v.text("state") == string(record.RunCancelling) {
 			text += "; with kill, what is in flight is stopped"
 		}
+		if v.text("verb") == string(record.VerbCancel) && v.text("pass") != "" {
+			text = "cannot cancel " + what + ": it is in its " + v.text("pass") + ", which only kill stops"
+		}
 	case record.CodeNotSupported:
 		status, text = http.StatusBadRequest, v.text("verb")+" is not supported yet"
 	case record.CodeUnknownFeature:

@@ -86,6 +86,8 @@ func unsettledText(w *record.Wait, v values) string {
 func actionText(w *record.Wait, v values) string {
 	text := "the run ends " + v.text("then") + " once its running actions have ended: "
 	switch {
+	case v.text("then") == string(record.RunRollingBack):
+		text = "the run is rolled back once its running actions have ended: "
 	case v.text("then") == string(record.RunPaused):
 		text = "the run is paused once its running actions have ended: "
 	case v["kill"] == true:

@@ -3,6 +3,7 @@ package api
 import (
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/replicante-io/playbooks/record"
@@ -92,6 +93,11 @@ func nodeWithTexts(n record.RunNode) record.RunNode {
 			n.Actions[i].Error = &record.Error{Code: e.Code, Message: errorText(e), Data: e.Data}
 		}
 	}
+	if n.Before != nil {
+		before := *n.Before
+		before.Reason = nodeErrorText(before.Cause)
+		n.Before = &before
+	}
 	n.History = slices.Clone(n.History)
 	for i := range n.History {
 		n.History[i].Reason = nodeErrorText(n.History[i].Cause)
@@ -114,6 +120,8 @@ func eventWithText(e record.Event) record.Event {
 			wait.Until = &until
 		}
 		message = waitText(wait)
+	case e.Type == record.EventRunRollbackFailed:
+		message = rollbackText(v)
 	case v.text("code") != "":
 		failure := &record.Error{Code: v.text("code"), Data: about}
 		if message = nodeErrorText(failure); e.Step != "" { // it is named beside the text
@@ -138,4 +146,18 @@ func withTexts[T any](items []T, text func(T) T) []T {
 		out[i] = text(items[i])
 	}
 	return out
+}
+
+// rollbackText says which nodes could not be rolled back, and why, of the first ones.
+func rollbackText(v values) string {
+	named, _ := v["named"].([]any)
+	var reasons []string
+	for _, item := range named {
+		one, _ := item.(map[string]any)
+		reasons = append(reasons, values(one).text("node")+" ("+values(one).nested("error")+")")
+	}
+	if more := v.number("failed") - int64(len(named)); more > 0 {
+		reasons = append(reasons, plural(more, "more node"))
+	}
+	return strings.Join(reasons, ", ")
 }

@@ -164,8 +164,9 @@ var stageKeys = &keys.Mapping{
 		{Name: "steps", Type: stepsValue, Required: "a stage needs at least one step", About: "What is done on each node, one step after the other."},
 		{Name: "batch_pause", Type: pauseValue, Default: time.Duration(0), About: "Time between two batches, after the health check."},
 		{Name: "rollback", Type: stepsValue, About: "Steps that undo the stage, on the nodes that it has touched."},
-		{Name: "on_failure", Type: keys.Choice{"abort", "continue", "pause", "rollback"}, Default: string(FailureAbort),
-			About: "What to do when more nodes failed than max_failures: end the run, ignore the limit, pause, or roll back."},
+		{Name: "on_failure", Type: keys.Choice{"abort", "continue", "pause", "rollback", "rollback_run"}, Default: string(FailureAbort),
+			About: "What to do when more nodes failed than max_failures: end the run, ignore the limit, pause, or roll back this stage or every stage so far."},
+		{Name: "always", Type: keys.Bool{}, Default: false, About: "Whether the stage runs at the end of the run, whatever happened before; its on_failure is continue by default."},
 	},
 }
 

@@ -12,7 +12,7 @@ import (
 
 // playbook reads a document. It also returns the value of the playbook's name, if that is valid.
 func (w *walk) playbook(root yamltree.Value) (p *Playbook, name yamltree.Value) {
-	w.unsupported = nil
+	w.unsupported, w.rollback = nil, false
 	o, ok := w.Object(root, playbookKeys)
 	p = &Playbook{}
 	if !ok {
@@ -84,6 +84,7 @@ func (w *walk) spec(v yamltree.Value) *Spec {
 	})
 	spec.Timeout = o.Duration("timeout")
 	spec.Together = w.together(o.Get("together"), spec.Stages)
+	w.someStage(o.Get("stages"), spec.Stages)
 	return spec
 }
 

@@ -44,22 +44,13 @@ func (w *walk) stage(v yamltree.Value, index int, names map[string]int) Stage {
 	}
 	s.Steps = steps("steps")
 	s.BatchPause = o.Duration("batch_pause")
-	if s.Rollback = steps("rollback"); o.Given("rollback") {
-		w.unsupportedKey(o, "rollback")
-	}
+	s.Rollback = steps("rollback")
+	w.rollback = w.rollback || o.Given("rollback")
 	s.OnFailure = w.onFailure(o)
-	return s
-}
-
-func (w *walk) onFailure(stage *object) OnFailure {
-	policy := choice[OnFailure](stage, "on_failure")
-	if policy == FailureRollback {
-		w.unsupportedKey(stage, "on_failure")
-		if !stage.Given("rollback") {
-			w.Add(stage.Get("on_failure"), yamltree.CodeMissing, "rollback requires rollback steps; add a rollback list to the stage")
-		}
+	if s.Always = o.Bool("always"); s.Always {
+		w.always(o, &s)
 	}
-	return policy
+	return s
 }
 
 // groups reads how the nodes of a stage are grouped.

@@ -65,6 +65,7 @@ type Stage struct {
 	BatchPause     time.Duration // between two batches
 	OnFailure      OnFailure
 	Rollback       []Step
+	Always         bool // it runs at the end of the run, whatever happened
 }
 
 // Groups divides the nodes of a stage. A batch never spans two groups.
@@ -134,10 +135,11 @@ type OnFailure string
 
 // What may happen on failure.
 const (
-	FailureAbort    OnFailure = "abort"
-	FailureContinue OnFailure = "continue"
-	FailurePause    OnFailure = "pause"
-	FailureRollback OnFailure = "rollback"
+	FailureAbort       OnFailure = "abort"
+	FailureContinue    OnFailure = "continue"
+	FailurePause       OnFailure = "pause"
+	FailureRollback    OnFailure = "rollback"
+	FailureRollbackRun OnFailure = "rollback_run"
 )
 
 // OnTimeout says what happens when a guard does not hold in time.

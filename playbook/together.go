@@ -45,6 +45,8 @@ func (w *walk) together(v yamltree.Value, stages []Stage) (together [][]string) 
 			case before >= 0 && at != before+1:
 				w.Add(v, yamltree.CodeBadValue, "must be the stage that follows %s, not %s; list the stages in their order, without gaps",
 					yamltree.Quote(stages[before].Name), yamltree.Quote(name))
+			case stages[at].Always:
+				w.Add(v, yamltree.CodeBadValue, "stage %s always runs at the end of the run; it cannot run together with others", yamltree.Quote(name))
 			case before >= 0 && stages[at].Approval != nil:
 				w.Add(v, yamltree.CodeBadValue, "stage %s has an approval, but nothing waits between stages that run together; only the first of them can have one",
 					yamltree.Quote(name))

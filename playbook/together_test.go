@@ -17,7 +17,7 @@ func withTogether(together string) string {
 		}
 		text += fmt.Sprintf("    - {name: %s, approval: %s, steps: [{name: one, action: x}]}\n", name, approval)
 	}
-	return text
+	return text + "    - {name: e, always: true, steps: [{name: one, action: x}]}\n"
 }
 
 func TestStagesThatRunTogether(t *testing.T) {
@@ -34,6 +34,7 @@ func TestStagesThatRunTogether(t *testing.T) {
 		"[[a, b], [b, c]]": `"b" is already in a list`,
 		"[[a, a]]":         `"a" is already in a list`,
 		"[[c, d]]":         "only the first of them can have one",
+		"[[d, e]]":         `stage "e" always runs at the end of the run`,
 		"[[a, bb]]":        `there is no stage "bb"`,
 	} {
 		_, err := playbook.Parse("test.yaml", []byte(withTogether(together)))

@@ -15,6 +15,7 @@ type walk struct {
 	*yamltree.Reader
 	scope       *scope          // of the document being read
 	unsupported record.Problems // of the document being read
+	rollback    bool            // a stage so far has rollback steps
 }
 
 // unsupportedKey notes that a key is given that is checked but has no effect yet.

@@ -22,8 +22,10 @@ const (
 	CodeConflict       = "conflict"        // the agent has another action under this ID
 
 	// Of nodes.
-	CodeHealthTimeout = "health_timeout" // not healthy in time after its steps
-	CodeUnsettled     = "unsettled"      // an earlier action may still be running on it
+	CodeHealthTimeout  = "health_timeout"  // not healthy in time after its steps
+	CodeUnsettled      = "unsettled"       // an earlier action may still be running on it
+	CodeRollbackFailed = "rollback_failed" // data.stage, data.error: the stage could not be rolled back on it
+	CodeCleanupFailed  = "cleanup_failed"  // data.stage, data.error: a stage with always has failed on it
 
 	// Of actions and nodes, which keep everything but the content that is the reason.
 	CodeRecordTooLarge = "record_too_large" // the node's record would be larger than MaxRecord
@@ -66,6 +68,7 @@ const (
 	CauseJoined        = "joined"         // the node appeared during the run; data.policy where that left it out
 	CauseRemoved       = "removed"        // its key is gone and its agent does not answer
 	CauseRetried       = "retried"        // an operator has it begin again where it was
+	CauseReopened      = "reopened"       // data.pass, data.stage: it takes part in a rollback or a cleanup
 	CauseReturned      = "returned"       // the node was removed and is back
 	CauseResolved      = "resolved"       // an operator decided
 	CauseNodeForgotten = "node_forgotten" // an operator forgot the node: what might still run on it is written off

@@ -57,6 +57,7 @@ const (
 	PassNewcomers PassKind = "newcomers" // nodes that appeared during the run
 	PassRetry     PassKind = "retry"
 	PassRollback  PassKind = "rollback"
+	PassCleanup   PassKind = "cleanup" // the stages that run whatever happened
 )
 
 // RunStage is the progress of one stage in one pass. Counts is by node state, of the nodes that the stage is for.
@@ -80,6 +81,29 @@ type RunStage struct {
 	AcceptedFailures int `json:"accepted_failures,omitempty"`
 	// Approved is true once the approval of the stage was given.
 	Approved bool `json:"approved,omitempty"`
+}
+
+// RollbackState is the state of a rollback.
+type RollbackState string
+
+// The states of a rollback.
+const (
+	RollbackPending   RollbackState = "PENDING" // it begins once nothing is in flight
+	RollbackRunning   RollbackState = "RUNNING"
+	RollbackDone      RollbackState = "DONE"      // all nodes are ROLLED_BACK
+	RollbackFailed    RollbackState = "FAILED"    // a node is ROLLBACK_FAILED
+	RollbackCancelled RollbackState = "CANCELLED" // an operator has cancelled the run before or during it
+)
+
+// RunRollback is the rollback of a run. Stage is the one that failed, Stages are those that are rolled back, in that order. RolledBack and
+// Failed count nodes.
+type RunRollback struct {
+	State      RollbackState `json:"state"`
+	Number     int           `json:"number"` // from 1
+	Stage      string        `json:"stage"`
+	Stages     []string      `json:"stages"`
+	RolledBack int           `json:"rolled_back"`
+	Failed     int           `json:"failed"`
 }
 
 // GroupState is the state of a group of a stage.
@@ -139,13 +163,15 @@ type Run struct {
 	StageIndex int      `json:"stage_index"`
 	// PutBack are the nodes of a retry that are still to be taken out of their final states.
 	PutBack []string `json:"put_back,omitempty"`
-	// Outcome is how the run will end once nothing is in flight: FAILED or CANCELLED.
+	// Outcome is how the run will end once nothing is in flight: FAILED or CANCELLED; during a cleanup also DONE.
 	Outcome RunState `json:"outcome,omitempty"`
 	// TimeoutSince is since when time counts against the timeout of the playbook, TimeoutSpentMS how many milliseconds did before.
 	TimeoutSince   *time.Time `json:"timeout_since,omitempty"`
 	TimeoutSpentMS int64      `json:"timeout_spent_ms,omitempty"`
 	// AfterTogether is true while a run that is PAUSING or CANCELLING continues until the last of the stages that run together has ended.
 	AfterTogether bool `json:"after_together,omitempty"`
+	// Rollback is the last rollback of the run, from when it is due; nil when there was none.
+	Rollback *RunRollback `json:"rollback,omitempty"`
 	// ApprovalUntil is when the time for the approval of the run ends.
 	ApprovalUntil *time.Time `json:"approval_until,omitempty"`
 	// LastCommand is the last command for the run as a whole.

@@ -128,6 +128,8 @@ type RunNode struct {
 	Newcomer bool `json:"newcomer,omitempty"`
 	// Absent is true while a node that was known at the start had no live key since.
 	Absent bool `json:"absent,omitempty"`
+	// Before is how the node had ended before the stage of a rollback or a cleanup that it is in; nil when it is in none.
+	Before *NodeChange `json:"before,omitempty"`
 	// GoneTS is since when the node's key has been gone.
 	GoneTS *time.Time `json:"gone_ts,omitempty"`
 }
@@ -161,6 +163,7 @@ type Action struct {
 	ID         string      `json:"id"`
 	Stage      string      `json:"stage"`
 	Pass       PassKind    `json:"pass"`
+	PassNumber int         `json:"pass_number"`
 	Step       string      `json:"step"`
 	Attempt    int         `json:"attempt"` // from 1; only grows within a run
 	Kind       string      `json:"kind"`

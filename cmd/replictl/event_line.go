@@ -48,6 +48,12 @@ func runEventText(e record.Event) string {
 			return "nothing of the run is unsettled any more"
 		}
 		return waitingText(text(e.Data, "message"), text(e.Data, "until"))
+	case record.EventRunRollingBack:
+		return "run rolls back " + text(e.Data, "nodes") + " nodes because stage " + e.Stage + " failed"
+	case record.EventRunRolledBack:
+		return "rollback finished: " + text(e.Data, "rolled_back") + " nodes are rolled back"
+	case record.EventRunRollbackFailed:
+		return "rollback failed: " + text(e.Data, "rolled_back") + " nodes are rolled back, " + text(e.Data, "failed") + " are not" + because(e.Data)
 	case record.EventRunClaimed:
 		return "a new leader continues the run (term " + text(e.Data, "term") + ")"
 	case record.EventRunFinished:

@@ -155,6 +155,9 @@ func headLines(v view, now time.Time) []string {
 	if run.Error != nil {
 		lines = append(lines, "error: "+headError(v))
 	}
+	if line := rollbackLine(run.Rollback); line != "" {
+		lines = append(lines, line)
+	}
 	if line := commandLine(run.LastCommand); line != "" && run.State != record.RunCancelled && run.State != record.RunCancelling {
 		lines = append(lines, line)
 	}
@@ -192,6 +195,21 @@ func withoutReason(message, node, reason string) string {
 		return message
 	}
 	return before + node + rest[same+1:]
+}
+
+// rollbackLine is how far the rollback of a run is, or how it ended.
+func rollbackLine(r *record.RunRollback) string {
+	if r == nil {
+		return ""
+	}
+	counts := fmt.Sprintf("%d nodes rolled back, %d could not be", r.RolledBack, r.Failed)
+	switch r.State {
+	case record.RollbackPending:
+		return "rollback: it begins once the actions in flight have ended"
+	case record.RollbackDone:
+		return fmt.Sprintf("rollback: DONE, %d nodes rolled back", r.RolledBack)
+	}
+	return "rollback: " + string(r.State) + ", " + counts
 }
 
 // commandLine is the last command that an operator gave a run. That of a cancelled run is its error.

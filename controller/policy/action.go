@@ -27,11 +27,26 @@ func (n *node) lastAction() *record.Action {
 	return &n.rec.Actions[len(n.rec.Actions)-1]
 }
 
+// lastActionOf is the latest action of an entry of the node; nil when there is none.
+func (n *node) lastActionOf(e *record.NodeStage) *record.Action {
+	for i := len(n.rec.Actions) - 1; i >= 0; i-- {
+		if a := &n.rec.Actions[i]; of(a, e) {
+			return a
+		}
+	}
+	return nil
+}
+
+// of reports whether an action of a node is of an entry of it.
+func of(a *record.Action, e *record.NodeStage) bool {
+	return a.Stage == e.Name && a.Pass == e.Pass && a.PassNumber == e.PassNumber
+}
+
 // start saves the next attempt of the node's step, to be sent once it is stored.
 func (p *Plan) start(n *node, e *record.NodeStage, step *playbook.Step, args record.Document) {
 	attempt := 1
 	for i := range n.rec.Actions {
-		if a := &n.rec.Actions[i]; a.Stage == e.Name && a.Step == step.Name && a.Pass != record.PassRollback {
+		if a := &n.rec.Actions[i]; a.Stage == e.Name && a.Step == step.Name && (a.Pass == record.PassRollback) == (e.Pass == record.PassRollback) {
 			attempt = max(attempt, a.Attempt+1)
 			p.trim(n, a)
 		}
@@ -44,7 +59,7 @@ func (p *Plan) start(n *node, e *record.NodeStage, step *playbook.Step, args rec
 	}
 	n.rec.Actions = append(n.rec.Actions, record.Action{
 		ID:    record.ActionID(p.run.ID, n.rec.Node, e.Name, e.Pass, step.Name, attempt),
-		Stage: e.Name, Pass: e.Pass, Step: step.Name, Attempt: attempt,
+		Stage: e.Name, Pass: e.Pass, PassNumber: e.PassNumber, Step: step.Name, Attempt: attempt,
 		Kind: step.Action, Args: args, AgentURL: n.fact.AgentURL, JournalID: n.fact.JournalID,
 		Term: p.run.Term, State: record.ActionSaved, StartTS: p.now, Timeout: step.Timeout.String(), DeadlineTS: p.now.Add(step.Timeout),
 	})

@@ -161,7 +161,12 @@ func (p *Plan) view(g *group, seen *facts) (v view, gone *node) {
 	spec := p.stageSpec()
 	v = view{size: p.batchSize(p.batchesBefore(g)), orderBy: spec.OrderBy, notAfter: g.notAfter, asksHealth: p.remembersHealth(), seen: seen,
 		value: func(c candidate) (any, error) { return p.orderValue(c.node, seen) }}
-	for _, name := range g.pending {
+	pending := g.pending
+	if p.pass.kind == record.PassRollback {
+		pending = p.newestBatch(pending)
+		v.size = max(1, len(pending))
+	}
+	for _, name := range pending {
 		n := p.nodes[name]
 		if n.rec.GoneTS != nil {
 			if gone == nil || n.rec.GoneTS.Before(*gone.rec.GoneTS) {
@@ -231,6 +236,9 @@ func (p *Plan) enter(g *group, n *node) {
 	e.Batch = p.groupRecord(g).Batch
 	if p.remembersHealth() && e.WasHealthy == nil {
 		was := n.fact.Status == record.StatusHealthy
+		if before := n.forwardEntry(e.Name); p.pass.kind == record.PassRollback && before != nil && before.WasHealthy != nil {
+			was = *before.WasHealthy // what is rolled back may be why it is not
+		}
 		e.WasHealthy = &was
 	}
 	n.rec.Absent = false // it may have no key, but its agent answers

@@ -15,6 +15,9 @@ func (p *Plan) sharing() []*record.RunStage {
 	var all []*record.RunStage
 	for i := p.lastRetry(); i < len(p.run.Stages); i++ {
 		st := &p.run.Stages[i]
+		if p.pass.afterOutcome && st.PassNumber != p.pass.number {
+			continue
+		}
 		if st.Name == p.stageSpec().Name && slices.Contains(p.pass.limits.failuresOf, st.Pass) {
 			all = append(all, st)
 		}
@@ -57,7 +60,7 @@ func (p *Plan) failureLimit() int { return p.stageSpec().MaxFailures.Of(p.stageT
 
 // exceeded reports whether more nodes of the open stage have failed than it allows, or an operator has accepted.
 func (p *Plan) exceeded() bool {
-	if !p.stageOpen() || p.stageSpec().OnFailure == playbook.FailureContinue {
+	if !p.stageOpen() || p.pass.afterOutcome || p.stageSpec().OnFailure == playbook.FailureContinue {
 		return false
 	}
 	accepted := 0
@@ -77,6 +80,7 @@ func (p *Plan) overBudget() bool {
 	if spec.OnFailure == playbook.FailurePause {
 		p.pauseFor(err)
 	} else {
+		p.planRollback()
 		p.failStage(err)
 	}
 	return true

@@ -40,6 +40,9 @@ func (p *Plan) wrongState(c Command, right ...record.RunState) *record.RejectedE
 	if p.run.Outcome != "" && !p.ended() {
 		data["outcome"] = string(p.run.Outcome)
 	}
+	if p.pass.afterOutcome {
+		data["pass"] = string(p.pass.kind)
+	}
 	return &record.RejectedError{Code: record.CodeWrongState, Data: data}
 }
 
@@ -120,7 +123,7 @@ func (p *Plan) reopenStage(acceptFailures bool) {
 }
 
 func (p *Plan) cancel(c Command) *record.RejectedError {
-	if p.run.State.Final() || p.run.State == record.RunCancelling && (p.run.Kill || !c.Kill) {
+	if p.run.State.Final() || (p.run.State == record.RunCancelling || p.pass.afterOutcome) && (p.run.Kill || !c.Kill) {
 		return p.wrongState(c, record.RunPendingApprove, record.RunPending, record.RunRunning, record.RunPausing, record.RunPaused)
 	}
 	p.pending.run = true
@@ -131,6 +134,7 @@ func (p *Plan) cancel(c Command) *record.RejectedError {
 		return nil
 	}
 	p.setRun(record.RunCancelling)
+	p.dropRollback()
 	p.run.Outcome, p.run.Kill, p.run.ApprovalUntil, p.run.AfterTogether = record.RunCancelled, c.Kill, nil, false
 	p.cancelRequests()
 	p.recordCommand(record.EventRunCancelling, c, "", record.Document{})
@@ -149,6 +153,9 @@ func (p *Plan) cancelData(c Command) record.Document {
 	data := record.Document{}
 	if c.Actor != "" {
 		data["actor"] = c.Actor
+	}
+	if p.pass.afterOutcome && p.run.Error != nil && p.run.Error.Code != record.CodeCancelled {
+		data["before"] = asData(p.run.Error)
 	}
 	if c.Reason != "" {
 		data["reason"] = c.Reason

@@ -90,6 +90,14 @@ func (p *Plan) setNode(n *node, state record.NodeState, cause *record.Error) {
 	if n.rec.State == state {
 		return
 	}
+	p.changeNode(n, state, cause)
+	if state.Final() {
+		p.event(record.EventNodeState, n.rec.Node, "", "", withCause(record.Document{"state": string(state)}, cause))
+	}
+}
+
+// changeNode is setNode without an event.
+func (p *Plan) changeNode(n *node, state record.NodeState, cause *record.Error) {
 	p.count(p.run.Counts, n.rec.State, state)
 	n.rec.State = state
 	n.rec.History = append(n.rec.History, record.NodeChange{State: state, TS: p.now, Cause: cause})
@@ -97,9 +105,6 @@ func (p *Plan) setNode(n *node, state record.NodeState, cause *record.Error) {
 		n.rec.History = append([]record.NodeChange(nil), n.rec.History[over:]...)
 	}
 	p.mark(n)
-	if state.Final() {
-		p.event(record.EventNodeState, n.rec.Node, "", "", withCause(record.Document{"state": string(state)}, cause))
-	}
 }
 
 // withCause adds a cause to an event's data.
@@ -137,18 +142,22 @@ func (p *Plan) endNode(n *node, state record.NodeState, err *record.Error) {
 	if n.rec.State.Final() {
 		return
 	}
-	if err != nil {
+	if err != nil && n.rec.Before == nil {
 		n.rec.Error = err
 	}
 	e := p.entryOf(n)
-	if e == nil && p.stageOpen() {
+	if e == nil && p.stageOpen() && !p.pass.afterOutcome {
 		e = p.entry(n)
 	}
 	if e != nil && (e.State == record.NodeStagePending || e.State.InBatch()) {
 		p.cancelNodeRequests(n)
 		p.setEntry(n, e, record.NodeStageState(state), err)
 	}
-	p.setNode(n, state, err)
+	if n.rec.Before != nil {
+		p.endPart(n, err)
+	} else {
+		p.setNode(n, state, err)
+	}
 	p.leaveBatch(n)
 }
 

@@ -95,7 +95,7 @@ func (p *Plan) allResults() any {
 	p.expression.results = map[string]any{}
 	for _, stage := range p.spec.Stages {
 		steps := map[string]any{}
-		for _, step := range stage.Steps {
+		for _, step := range slices.Concat(stage.Steps, stage.Rollback) {
 			steps[step.Name] = map[string]any{}
 		}
 		for _, step := range stage.Rollback {

@@ -6,8 +6,9 @@ import (
 	"github.com/replicante-io/playbooks/record"
 )
 
-// finish ends the run. Nothing is in flight; something may be unsettled. It is false where the records of its nodes are more than one commit should hold.
-func (p *Plan) finish(outcome record.RunState) bool {
+// finishNodes ends the nodes that have not ended. Nothing is in flight; something may be unsettled. It is false where their records are more than one
+// commit should hold.
+func (p *Plan) finishNodes(outcome record.RunState) bool {
 	for _, name := range p.names {
 		if n := p.nodes[name]; !n.rec.State.Final() && !p.room() {
 			p.more = true
@@ -15,17 +16,34 @@ func (p *Plan) finish(outcome record.RunState) bool {
 		}
 		p.finishNode(p.nodes[name], outcome)
 	}
-	p.endRun(outcome)
 	return true
 }
 
-// endRun ends the run, of which all nodes have ended.
-func (p *Plan) endRun(outcome record.RunState) {
+// finishPass ends the pass, of which all nodes have ended.
+func (p *Plan) finishPass(outcome record.RunState) {
 	for i := range p.run.Stages {
 		p.finishStage(&p.run.Stages[i], outcome)
 	}
 	p.dropChosen()
 	p.groups = map[string]*group{}
+	p.cancelRequests()
+}
+
+// endRun ends the run, of which all nodes have ended.
+func (p *Plan) endRun(outcome record.RunState) {
+	p.finishPass(outcome)
+	outcome = p.judge(outcome)
+	p.run.AfterTogether = false
+	p.setRun(outcome)
+	ended := p.now
+	p.run.EndTS = &ended
+	p.cancelRequests()
+	p.setWaiting(nil)
+	p.event(record.EventRunFinished, "", "", "", withCause(record.Document{"state": string(outcome)}, p.run.Error))
+}
+
+// judge is how a run ends, of which all nodes have ended: one that went to its end has failed where its nodes have, or where some are left to be retried.
+func (p *Plan) judge(outcome record.RunState) record.RunState {
 	if outcome == record.RunDone && p.run.Counts[record.NodeFailed]+p.run.Counts[record.NodeUnknown] > 0 {
 		outcome = record.RunFailed
 	}
@@ -38,13 +56,7 @@ func (p *Plan) endRun(outcome record.RunState) {
 	if outcome == record.RunDone {
 		p.run.Error = nil
 	}
-	p.run.AfterTogether = false
-	p.setRun(outcome)
-	ended := p.now
-	p.run.EndTS = &ended
-	p.cancelRequests()
-	p.setWaiting(nil)
-	p.event(record.EventRunFinished, "", "", "", withCause(record.Document{"state": string(outcome)}, p.run.Error))
+	return outcome
 }
 
 // stampFinish makes finish_ts what the records say: an ended run is finished once nothing of it is unsettled.
@@ -82,6 +94,10 @@ func (p *Plan) finishStage(st *record.RunStage, outcome record.RunState) {
 // finishNode ends a node's record with its run, if it has not ended.
 func (p *Plan) finishNode(n *node, outcome record.RunState) {
 	if n.rec.State.Final() {
+		return
+	}
+	if n.rec.Before != nil {
+		p.finishReopened(n)
 		return
 	}
 	cause := &record.Error{Code: record.CauseRunFailed}
@@ -125,7 +141,7 @@ func (p *Plan) finishMember(n *node, e *record.NodeStage, outcome record.RunStat
 		p.setEntry(n, e, record.NodeStageNotReached, where)
 		p.setNode(n, record.NodeNotReached, where)
 	}
-	p.unlock(n)
+	p.leaveBatch(n)
 }
 
 // position says where a member of a batch was when its run ended.
@@ -139,11 +155,33 @@ func (p *Plan) position(e *record.NodeStage) *record.Error {
 // lastDone is the last stage that the node has passed; empty when it has passed none.
 func (n *node) lastDone() string {
 	for i := len(n.rec.Stages) - 1; i >= 0; i-- {
-		if n.rec.Stages[i].State == record.NodeStageDone {
+		if n.passed(i) {
 			return n.rec.Stages[i].Name
 		}
 	}
 	return ""
+}
+
+// passed reports whether the node has passed the stage of its i-th entry, and it was not rolled back since.
+func (n *node) passed(i int) bool {
+	e := &n.rec.Stages[i]
+	return e.State == record.NodeStageDone && e.Pass != record.PassCleanup && n.undoneAt(e.Name) < i
+}
+
+// undoneAt is the place of the last entry by which a stage was rolled back on the node; -1 where there is none.
+func (n *node) undoneAt(stage string) int {
+	for i := len(n.rec.Stages) - 1; i >= 0; i-- {
+		if e := &n.rec.Stages[i]; e.Name == stage && e.Pass == record.PassRollback && e.State == record.NodeStageDone {
+			return i
+		}
+	}
+	return -1
+}
+
+// stands reports whether an action of the node did something for its stage that was not rolled back since.
+func (n *node) stands(a *record.Action) bool {
+	at := slices.IndexFunc(n.rec.Stages, func(e record.NodeStage) bool { return of(a, &e) })
+	return a.Pass != record.PassRollback && a.Pass != record.PassCleanup && at > n.undoneAt(a.Stage)
 }
 
 // maxDone bounds how much of what was done on a node the reason for its state names.
@@ -154,7 +192,7 @@ const maxDone = 20
 func (n *node) withDone(err *record.Error) *record.Error {
 	passed := map[string]bool{}
 	for i := range n.rec.Stages {
-		if n.rec.Stages[i].State == record.NodeStageDone {
+		if n.passed(i) {
 			passed[n.rec.Stages[i].Name] = true
 		}
 	}
@@ -165,7 +203,7 @@ func (n *node) withDone(err *record.Error) *record.Error {
 		if !passed[a.Stage] {
 			what += "/" + a.Step
 		}
-		if a.State == record.ActionDone && !slices.Contains(done, any(what)) {
+		if a.State == record.ActionDone && n.stands(a) && !slices.Contains(done, any(what)) {
 			done = append(done, what)
 		}
 	}

@@ -151,7 +151,9 @@ func (p *Plan) noteHealth(n *node, e *record.NodeStage, healthy, store bool) {
 // passGate ends the node's part in the stage well. It is DONE when no later stage of the pass can be for it.
 func (p *Plan) passGate(n *node) {
 	p.setEntry(n, n.batchEntry(), record.NodeStageDone, nil)
-	if p.run.StageIndex == len(p.pass.stages)-1 {
+	if n.rec.Before != nil {
+		p.endPart(n, nil)
+	} else if p.run.StageIndex == len(p.pass.stages)-1 {
 		p.setNode(n, record.NodeDone, nil)
 	} else {
 		p.setNode(n, record.NodeWaiting, &record.Error{Code: record.CauseBetween, Data: record.Document{"after": p.stageSpec().Name}})

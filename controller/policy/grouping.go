@@ -52,6 +52,9 @@ func (p *Plan) makeGroups(o *opening) {
 	for _, n := range o.targets {
 		members[o.keys[n]] = append(members[o.keys[n]], n.rec.Node)
 		switch {
+		case p.pass.afterOutcome:
+			p.reopen(n)
+			p.entry(n).Group = o.keys[n]
 		case p.pass.kind == record.PassRetry:
 			p.retryEntry(n)
 			p.entry(n).Group = o.keys[n]

@@ -13,8 +13,11 @@ const maxInFlightNamed = 3
 // while those nodes' actions are in flight: then no other node is looked at.
 func (p *Plan) inFlightWait() *record.Wait {
 	then := p.run.Outcome
-	if then == "" {
+	switch {
+	case then == "":
 		then = record.RunPaused
+	case p.rollbackDue():
+		then = record.RunRollingBack
 	}
 	wait := &record.Wait{For: record.WaitAction, Since: p.now,
 		Data: record.Document{"then": string(then), "kill": p.run.Kill, "nodes": int64(p.inFlight)}}

@@ -231,7 +231,9 @@ func (p *Plan) decideRemoval(n *node, seen *facts) {
 	}
 	n.rec.Membership = record.MemberRemoved
 	p.event(record.EventNodeRemoved, n.rec.Node, "", "", nil)
-	if !n.rec.State.Final() {
+	if n.rec.Before != nil {
+		p.removeReopened(n)
+	} else if !n.rec.State.Final() {
 		cause := &record.Error{Code: record.CauseRemoved}
 		if p.stageOpen() && p.pendingIn(n) != nil {
 			p.setEntry(n, p.entry(n), record.NodeStageSkipped, cause)

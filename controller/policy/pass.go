@@ -16,7 +16,7 @@ type pass struct {
 	limits limits
 	// afterOutcome is true for a pass that runs although the outcome of the run is decided.
 	afterOutcome bool
-	// takesPart reports whether a node that is not done with the run belongs to the pass.
+	// takesPart reports whether a node that is not done with the run belongs to the pass, or, after the outcome, any node.
 	takesPart func(*record.RunNode) bool
 }
 
@@ -34,18 +34,22 @@ type limits struct {
 	failuresOf []record.PassKind
 }
 
-// newPass makes a pass. A run that has not begun is at its main pass.
+// newPass makes the pass that a run is in. A run that has not begun is at its main pass.
 func newPass(spec *playbook.Spec, run *record.Run) pass {
 	switch run.Pass {
 	case record.PassNewcomers:
 		return newcomersPass(spec, run.PassNumber)
 	case record.PassRetry:
 		return retryPass(spec, run.PassNumber, stagesOf(run, record.PassRetry, run.PassNumber))
+	case record.PassRollback:
+		return rollbackPass(spec, run.Rollback)
+	case record.PassCleanup:
+		return cleanupPass(spec, run.PassNumber)
 	}
 	return mainPass(spec)
 }
 
-// mainPass takes the nodes that were known when the run began through all stages.
+// mainPass takes the nodes that were known when the run began through all stages but those of the cleanup.
 func mainPass(spec *playbook.Spec) pass {
 	p := pass{
 		kind: record.PassMain, number: 1,
@@ -53,7 +57,9 @@ func mainPass(spec *playbook.Spec) pass {
 		takesPart: func(n *record.RunNode) bool { return !n.Newcomer },
 	}
 	for i := range spec.Stages {
-		p.stages = append(p.stages, passStage{&spec.Stages[i], spec.Stages[i].Steps})
+		if !spec.Stages[i].Always {
+			p.stages = append(p.stages, passStage{&spec.Stages[i], spec.Stages[i].Steps})
+		}
 	}
 	return p
 }
@@ -66,7 +72,7 @@ func newcomersPass(spec *playbook.Spec, number int) pass {
 	p.limits.needsTargets = false
 	p.takesPart = func(n *record.RunNode) bool { return n.Newcomer }
 	for i := range spec.Stages {
-		if spec.Stages[i].Pick == 0 {
+		if spec.Stages[i].Pick == 0 && !spec.Stages[i].Always {
 			p.stages = append(p.stages, passStage{&spec.Stages[i], spec.Stages[i].Steps})
 		}
 	}
@@ -140,6 +146,9 @@ func (p *Plan) passData(data record.Document) record.Document {
 
 // takesPart reports whether the node may be a target in the pass that the run is in.
 func (p *Plan) takesPart(n *node) bool {
+	if p.pass.afterOutcome {
+		return p.pass.takesPart(&n.rec)
+	}
 	switch n.rec.State {
 	case record.NodePending, record.NodeRunning, record.NodeWaiting:
 		return p.pass.takesPart(&n.rec)
@@ -164,7 +173,20 @@ func (p *Plan) nextPass() bool {
 	if outcome == "" {
 		outcome = record.RunDone
 	}
-	return p.finish(outcome)
+	if !p.finishNodes(outcome) || !p.endRollback() {
+		return false
+	}
+	switch {
+	case p.rollbackDue():
+		p.finishPass(outcome)
+		p.beginRollback()
+	case p.cleanupDue():
+		p.finishPass(outcome)
+		p.beginCleanup(outcome)
+	default:
+		p.endRun(outcome)
+	}
+	return true
 }
 
 // passesOf is how many passes of a kind there have been.
@@ -183,7 +205,7 @@ func (p *Plan) passesOf(kind record.PassKind) int {
 
 func (p *Plan) beginPass(next pass) {
 	p.foldNewcomers(next)
-	p.pass = next
+	p.pass, p.run.Kill = next, false // what was to be stopped has ended
 	p.run.Pass, p.run.PassNumber, p.run.StageIndex = next.kind, next.number, 0
 	p.run.Stages = append(p.run.Stages, next.records()...)
 	p.pending.run = true

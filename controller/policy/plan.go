@@ -125,7 +125,7 @@ func newPlan(config Config, run record.Run, spec *playbook.Spec, where *playbook
 		holders: map[string]Holder{}, silent: map[string]string{}, waits: waits{},
 	}
 	p.pending.head = head{run.Rev, run.CommitID}
-	p.pass = newPass(spec, &run)
+	p.pass = newPass(spec, &p.run)
 	for i := range p.pass.stages {
 		if p.stageRecord(p.pass.stages[i].Name, p.pass) == nil {
 			return nil, fmt.Errorf("run %s has no record of stage %s in pass %s %d", run.ID, p.pass.stages[i].Name, p.pass.kind, p.pass.number)

@@ -36,7 +36,7 @@ func anySpec(t *rapid.T) string {
 		fmt.Fprintf(&b, "    - name: s%d\n      batch: %s\n      max_failures: %d\n      health: %s\n      on_failure: %s\n      batch_pause: %s\n", i,
 			rapid.SampledFrom([]string{"1", "2", `[1, "50%"]`, `"100%"`}).Draw(t, "batch"),
 			rapid.IntRange(0, 2).Draw(t, "max_failures"), health,
-			rapid.SampledFrom([]string{"abort", "continue", "pause"}).Draw(t, "on_failure"),
+			rapid.SampledFrom([]string{"abort", "continue", "pause", "rollback", "rollback_run"}).Draw(t, "on_failure"),
 			rapid.SampledFrom([]string{"0s", "7s"}).Draw(t, "pause"))
 		approvals := []string{""}
 		if !together || i == 0 {
@@ -59,6 +59,21 @@ func anySpec(t *rapid.T) string {
 			fmt.Fprintf(&b, "        - {name: t%d, action: x/t, timeout: 1m, on_unknown: %s, retry: {attempts: %d, backoff: 3s}}\n", j,
 				rapid.SampledFrom(unknown).Draw(t, "on_unknown"), rapid.IntRange(1, 3).Draw(t, "attempts"))
 		}
+		b.WriteString("      rollback:\n")
+		for j := range rapid.IntRange(1, 2).Draw(t, "undo") {
+			fmt.Fprintf(&b, "        - {name: u%d, action: x/u, timeout: 1m, on_unknown: %s, when: '%s', retry: {attempts: %d, backoff: 3s}}\n", j,
+				rapid.SampledFrom(unknown).Draw(t, "on_unknown"), rapid.SampledFrom([]string{"true", `node.role == "PRIMARY"`}).Draw(t, "when"),
+				rapid.IntRange(1, 2).Draw(t, "attempts"))
+		}
+	}
+	for i := range rapid.IntRange(0, 2).Draw(t, "always") {
+		fmt.Fprintf(&b, "    - name: z%d\n      always: true\n      batch: %s\n      max_failures: %d\n      health: %s\n      on_failure: %s\n", i,
+			rapid.SampledFrom([]string{"1", `"100%"`}).Draw(t, "batch"), rapid.IntRange(0, 1).Draw(t, "max_failures"),
+			rapid.SampledFrom([]string{"none", "{timeout: 30s}"}).Draw(t, "health"), rapid.SampledFrom([]string{"abort", "continue"}).Draw(t, "on_failure"))
+		if rapid.Bool().Draw(t, "targets") {
+			b.WriteString("      targets: 'node.status != \"UNHEALTHY\"'\n")
+		}
+		fmt.Fprintf(&b, "      steps: [{name: c0, action: x/c, timeout: 1m, retry: {attempts: %d, backoff: 3s}}]\n", rapid.IntRange(1, 2).Draw(t, "attempts"))
 	}
 	if together {
 		fmt.Fprintf(&b, "  together: [[s0, s1%s]]\n", []string{"", ", s2"}[stages-2])

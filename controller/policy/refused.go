@@ -43,6 +43,9 @@ func (p *Plan) endRefused() {
 		p.endRun(record.RunFailed)
 		return
 	}
+	if p.pass.afterOutcome { // it is stopped
+		p.run.Outcome, p.run.Error, p.run.Kill, p.pending.run = record.RunFailed, reason, true, true
+	}
 	p.fail(reason)
 }
 

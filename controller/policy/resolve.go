@@ -86,7 +86,7 @@ func (p *Plan) resolveNode(n *node, state record.NodeState, cause *record.Error)
 		p.setNode(n, state, cause)
 		return
 	}
-	if state != record.NodeDone || p.ended() || p.ending() || !p.stageOpen() || !p.isCurrent(e) {
+	if state != record.NodeDone || p.ended() || p.ending() || p.pass.afterOutcome || !p.stageOpen() || !p.isCurrent(e) {
 		p.setEntry(n, e, record.NodeStageState(state), cause)
 		p.setNode(n, state, cause)
 		return

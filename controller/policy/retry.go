@@ -62,7 +62,7 @@ func (p *Plan) retry(c Command) *record.RejectedError {
 		p.pending.events[len(p.pending.events)-1].Actor = c.Actor
 		return nil
 	}
-	p.reopen(nodes)
+	p.reopenRun(nodes)
 	p.recordCommand(record.EventRunRetried, c, "", p.passData(data))
 	return nil
 }
@@ -70,20 +70,21 @@ func (p *Plan) retry(c Command) *record.RejectedError {
 // maxRetryNamed is how many nodes an event names.
 const maxRetryNamed = 100
 
-// reopen takes back the end of the run, which gets the last place in the queue of its cluster.
-func (p *Plan) reopen(nodes []string) {
+// reopenRun takes back the end of the run, which gets the last place in the queue of its cluster.
+func (p *Plan) reopenRun(nodes []string) {
 	from := len(p.spec.Stages)
 	for _, name := range nodes {
 		from = min(from, p.resumesAt(p.nodes[name]))
 	}
 	var stages []string
-	for i := range p.spec.Stages {
-		if i >= min(from, len(p.spec.Stages)-1) {
-			stages = append(stages, p.spec.Stages[i].Name)
+	all := mainPass(p.spec).stages
+	for i, stage := range all {
+		if p.stageAt(stage.Name) >= from || i == len(all)-1 {
+			stages = append(stages, stage.Name)
 		}
 	}
 	queued := p.now
-	p.run.QueuedTS, p.run.EndTS, p.run.Outcome, p.run.Error, p.run.Kill = &queued, nil, "", nil, false
+	p.run.QueuedTS, p.run.EndTS, p.run.Outcome, p.run.Error, p.run.Rollback = &queued, nil, "", nil, nil
 	p.setWaiting(nil)
 	p.setRun(record.RunPending)
 	p.beginPass(retryPass(p.spec, p.passesOf(record.PassRetry)+1, stages))
@@ -232,15 +233,12 @@ func (p *Plan) stageAt(name string) int {
 	return slices.IndexFunc(p.spec.Stages, func(s playbook.Stage) bool { return s.Name == name })
 }
 
-// lastWork is the last entry of the node by which it took part in a stage; nil when there is none.
+// lastWork is the last entry of the node by which it took part in a stage, or by which a stage was rolled back on it; nil when there is none.
 func (n *node) lastWork() *record.NodeStage {
 	for i := len(n.rec.Stages) - 1; i >= 0; i-- {
 		e := &n.rec.Stages[i]
 		idle := e.State == record.NodeStagePending || e.State == record.NodeStageNotReached || e.State == record.NodeStageSkipped
-		switch {
-		case e.Pass == record.PassRollback && idle:
-		case e.Pass != record.PassMain && e.Pass != record.PassNewcomers && e.Pass != record.PassRetry && e.Pass != record.PassRollback:
-		default:
+		if e.Pass != record.PassCleanup && !(e.Pass == record.PassRollback && idle) {
 			return e
 		}
 	}
@@ -278,8 +276,14 @@ func (p *Plan) dueIn(n *node) (due, chosen bool) {
 func (p *Plan) retryEntry(n *node) {
 	before := n.lastWork()
 	step, wasHealthy := 0, (*bool)(nil)
-	if before != nil && before.Name == p.stageSpec().Name && before.Pass != record.PassRollback {
+	switch {
+	case before == nil || before.Name != p.stageSpec().Name:
+	case before.Pass != record.PassRollback:
 		step, wasHealthy = p.stepToRetry(n, before), before.WasHealthy
+	default: // what was done is undone, or some of it
+		if forward := n.forwardEntry(before.Name); forward != nil {
+			wasHealthy = forward.WasHealthy
+		}
 	}
 	e := p.entry(n)
 	e.Step, e.WasHealthy = step, wasHealthy
@@ -291,7 +295,7 @@ func (p *Plan) stepToRetry(n *node, e *record.NodeStage) int {
 	if step >= len(steps) {
 		return len(steps)
 	}
-	if a := n.lastAction(); a != nil && a.State == record.ActionDone && a.Stage == e.Name && a.Step == steps[step].Name && a.Pass != record.PassRollback {
+	if a := n.lastActionOf(e); a != nil && a.State == record.ActionDone && a.Step == steps[step].Name {
 		step++
 	}
 	return step

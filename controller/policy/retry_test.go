@@ -85,12 +85,13 @@ func TestRetriesLeadToTheEnd(t *testing.T) {
 	})
 }
 
-// doneOnce checks that no step was done twice on a node by the passes that are not of newcomers.
+// doneOnce checks that no step was done twice on a node by the passes that are not of newcomers, unless its stage was rolled back in between.
 func (w *world) doneOnce() {
 	for _, n := range w.nodes {
 		done := map[string]bool{}
-		for _, a := range n.Actions {
-			if a.State != record.ActionDone || a.Pass == record.PassNewcomers || n.Newcomer {
+		for i, a := range n.Actions {
+			if a.State != record.ActionDone || a.Pass == record.PassNewcomers || a.Pass == record.PassRollback || a.Pass == record.PassCleanup || n.Newcomer ||
+				undoneLater(n, i) {
 				continue
 			}
 			if key := a.Stage + "/" + a.Step; done[key] {
@@ -100,4 +101,14 @@ func (w *world) doneOnce() {
 			}
 		}
 	}
+}
+
+// undoneLater reports whether a rollback after the i-th action of a node was for its stage, or for one before it.
+func undoneLater(n record.RunNode, i int) bool {
+	at := slices.IndexFunc(n.Stages, func(e record.NodeStage) bool {
+		return e.Name == n.Actions[i].Stage && e.Pass == n.Actions[i].Pass && e.PassNumber == n.Actions[i].PassNumber
+	})
+	return slices.ContainsFunc(n.Stages[at+1:], func(e record.NodeStage) bool {
+		return e.Pass == record.PassRollback && e.State != record.NodeStageNotReached && e.State != record.NodeStageSkipped && e.Name <= n.Actions[i].Stage
+	})
 }

@@ -51,7 +51,7 @@ func (p *Plan) progressStage() bool {
 		return p.awaitApproval()
 	case !p.stageOpen():
 		return p.openStage()
-	case p.exceeded():
+	case p.exceeded(), p.cleanupExceeded():
 		return p.overBudget()
 	}
 	decided, left := p.progressGroups()
@@ -67,10 +67,14 @@ func (p *Plan) progressStage() bool {
 
 // openStage decides which nodes the stage is for.
 func (p *Plan) openStage() bool {
-	spec, st := p.stageSpec(), p.stage()
+	if p.pass.kind == record.PassRollback {
+		p.openRollback()
+		return true
+	}
+	spec, st, at := p.stageSpec(), p.stage(), p.run.StageIndex
 	o, ok := p.targets()
 	if !ok {
-		return p.ending()
+		return p.ending() || p.run.StageIndex != at
 	}
 	p.cancelRequest(p.stageKey(ForTargets, nil))
 	started := p.now
@@ -84,9 +88,12 @@ func (p *Plan) openStage() bool {
 	p.pending.run = true
 	p.event(record.EventStageStarted, "", spec.Name, "", p.passData(record.Document{"nodes": int64(st.Total)}))
 	for _, f := range o.undecided {
+		if p.pass.afterOutcome {
+			p.reopen(f.node)
+		}
 		p.endNode(f.node, record.NodeFailed, f.err)
 	}
-	if p.run.StageIndex == len(p.pass.stages)-1 {
+	if p.run.StageIndex == len(p.pass.stages)-1 && !p.pass.afterOutcome {
 		for _, n := range o.others {
 			p.finishStages(n)
 		}
@@ -112,6 +119,10 @@ func (p *Plan) finishStages(n *node) {
 
 // failStage ends the run because its stage cannot continue.
 func (p *Plan) failStage(err *record.Error) {
+	if p.pass.kind == record.PassCleanup {
+		p.failCleanup(err)
+		return
+	}
 	p.stage().Error = err
 	p.fail(err)
 }
@@ -147,7 +158,7 @@ func (p *Plan) replaceWait(wait **record.Wait, next *record.Wait) {
 func (p *Plan) closeStage() {
 	st := p.stage()
 	state := record.StageDone
-	if p.stageFailures() > p.failureLimit() {
+	if p.stageFailures() > p.failureLimit() || st.Error != nil {
 		state = record.StageFailed
 	}
 	p.endStage(st, state)
@@ -193,7 +204,7 @@ func (p *Plan) pendingIn(n *node) *group {
 	}
 	e := p.entryOf(n)
 	switch {
-	case e == nil && p.stageSpec().Targets == nil && p.stageSpec().Groups == nil && p.pass.kind != record.PassRetry:
+	case e == nil && p.stageSpec().Targets == nil && p.stageSpec().Groups == nil && p.pass.kind != record.PassRetry && !p.pass.afterOutcome:
 		return p.groups[""]
 	case e != nil && e.State == record.NodeStagePending:
 		return p.groups[e.Group]

@@ -14,7 +14,7 @@ import (
 func (w *world) checkTogether(e record.Event) {
 	w.t.Helper()
 	stopped := e.Type == record.EventRunPaused || e.Type == record.EventRunFinished && e.Data["state"] == string(record.RunCancelled)
-	if !stopped || w.run.Kill || w.run.Error != nil && w.run.Error.Code == record.CodeMaxFailures ||
+	if !stopped || w.killed || w.run.Error != nil && w.run.Error.Code == record.CodeMaxFailures ||
 		w.run.Counts[record.NodeFailed]+w.run.Counts[record.NodeUnknown] > 0 {
 		return
 	}

@@ -42,8 +42,11 @@ type world struct {
 	rejected *record.RejectedError
 	resolved bool // an operator may have changed final states
 	retried  bool // a retry may have taken them back
+	killed   bool // the run was cancelled with kill, since its last retry
 	refused  policy.Refused
 	guarded  map[policy.FactKey][]record.Node // the last answers by which a batch may be selected, and by which none was
+	// unsettled are the nodes on which an action ever was.
+	unsettled map[string]bool
 }
 
 // outstanding is what the effects so far have asked for and not taken back.
@@ -128,7 +131,7 @@ func newWorld(t tb, n int, spec string) *world {
 	p := parse(t, "apiVersion: replicante.io/v1\nkind: Playbook\nmetadata: {name: test}\nspec:\n"+spec)
 	w := &world{
 		t: t, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), spec: p.Spec,
-		nodes: map[string]record.RunNode{}, known: map[string]record.Node{}, facts: map[string]record.Node{}, started: map[string]bool{},
+		nodes: map[string]record.RunNode{}, known: map[string]record.Node{}, facts: map[string]record.Node{}, started: map[string]bool{}, unsettled: map[string]bool{},
 	}
 	w.run = record.Run{
 		ID: "run-1", Cluster: "c", State: record.RunPending, Term: 1, Rev: 1, Seq: 1, CommitID: "1.1", CreatedTS: w.now,
@@ -296,6 +299,11 @@ func (w *world) apply(inputs ...policy.Input) {
 	for _, r := range rejected {
 		w.rejected = r
 	}
+	for _, input := range inputs {
+		if c, ok := input.(policy.Command); ok && w.rejected == nil {
+			w.killed = c.Kill || w.killed && c.Verb != record.VerbRetry
+		}
+	}
 	w.land(commit, effects)
 }
 
@@ -384,7 +392,7 @@ func (w *world) saved(o policy.ActionOrder) {
 // moved checks one record's change.
 func (w *world) moved(before record.Run, old, n record.RunNode) {
 	// A removed node that is back begins as a newcomer.
-	if old.State != "" && old.State.Final() && old.State != record.NodeRemoved && n.State != old.State && !w.resolved && !(w.retried && retriable[old.State]) {
+	if old.State != "" && old.State.Final() && old.State != record.NodeRemoved && n.State != old.State && !w.resolved && !(w.retried && retriable[old.State]) && !afterOutcome(w.run) {
 		w.t.Fatalf("%s went from %s to %s", n.Node, old.State, n.State)
 	}
 	if len(n.Actions) < len(old.Actions) {
@@ -405,6 +413,10 @@ func (w *world) moved(before record.Run, old, n record.RunNode) {
 				w.t.Fatalf("%s starts %s beside %s, which is %s", n.Node, a.Step, last.Step, last.State)
 			}
 		}
+		if afterOutcome(w.run) {
+			w.movedAfterOutcome(before, n, a)
+			continue
+		}
 		if before.Outcome != "" || !before.AfterTogether && before.State != record.RunRunning && before.State != record.RunPending && before.State != record.RunPaused && before.State != record.RunPausing {
 			w.t.Fatalf("%s starts step %s although the run is %s (outcome %q)", n.Node, a.Step, before.State, before.Outcome)
 		}
@@ -412,13 +424,13 @@ func (w *world) moved(before record.Run, old, n record.RunNode) {
 			spec := &w.spec.Stages[i]
 			failed, total, accepted := 0, 0, 0
 			for _, st := range w.sinceRetry() {
-				if st.Name == spec.Name {
+				if st.Name == spec.Name && st.Pass != record.PassRollback {
 					failed += st.Counts[record.NodeFailed] + st.Counts[record.NodeUnknown]
 					total += st.Total
 					accepted = max(accepted, st.AcceptedFailures)
 				}
 			}
-			if spec.Name == a.Stage && spec.OnFailure != playbook.FailureContinue &&
+			if spec.Name == a.Stage && !spec.Always && spec.OnFailure != playbook.FailureContinue &&
 				failed > max(spec.MaxFailures.Of(total), accepted) {
 				w.t.Fatalf("%s starts step %s although %d nodes of stage %s have failed", n.Node, a.Step, failed, spec.Name)
 			}
@@ -438,17 +450,18 @@ func (w *world) check() {
 		no    int
 	}
 	stages := map[key]map[record.NodeState]int{}
-	working, unsettled := map[string]int{}, 0
+	unsettled, acting := 0, 0
 	for _, n := range w.nodes {
 		counts[n.State]++
 		inFlight := 0
 		for _, a := range n.Actions {
 			if a.State.InFlight() {
 				inFlight++
-				working[a.Stage]++
+				acting++
 			}
 			if a.Unsettled {
 				unsettled++
+				w.unsettled[n.Node] = true
 			}
 		}
 		if inFlight > 1 {
@@ -482,7 +495,7 @@ func (w *world) check() {
 	for _, st := range w.run.Stages {
 		entries := stages[key{st.Name, st.Pass, st.PassNumber}]
 		for state, n := range entries {
-			if state != record.NodePending && (state != record.NodeNotReached || !w.run.State.Final()) && st.Counts[state] != n {
+			if state != record.NodePending && (state != record.NodeNotReached || st.EndTS == nil) && st.Counts[state] != n {
 				w.t.Fatalf("stage %s counts %v, its nodes %v", st.Name, st.Counts, entries)
 			}
 		}
@@ -502,11 +515,13 @@ func (w *world) check() {
 				w.t.Fatalf("the run has ended %s and %s is %s", w.run.State, n.Node, n.State)
 			}
 		}
-		if len(working) > 0 {
+		w.checkRollback()
+		w.checkCleanup()
+		if acting > 0 {
 			w.t.Fatalf("the run has ended %s with actions in flight", w.run.State)
 		}
 	}
-	if w.run.State == record.RunPaused && len(working) > 0 {
+	if w.run.State == record.RunPaused && acting > 0 {
 		w.t.Fatalf("the run is paused with actions in flight")
 	}
 }
@@ -521,6 +536,9 @@ func (w *world) checkBatches() {
 			continue
 		}
 		e := n.Stages[len(n.Stages)-1]
+		if e.Pass == record.PassRollback { // see movedAfterOutcome
+			continue
+		}
 		if e.State.InBatch() {
 			working[place{e.Name, e.Group}]++
 		}
@@ -531,7 +549,7 @@ func (w *world) checkBatches() {
 	for _, spec := range w.spec.Stages {
 		total, batches, before, open, groups := 0, map[string]int{}, map[string]int{}, 0, 1
 		for _, st := range w.sinceRetry() {
-			if st.Name != spec.Name {
+			if st.Name != spec.Name || st.Pass == record.PassRollback {
 				continue
 			}
 			total += st.Total

@@ -16,10 +16,13 @@ func logEvents(log hclog.Logger, events []record.Event) {
 		e := &events[i]
 		switch e.Type {
 		case record.EventRunStarted, record.EventRunPausing, record.EventRunPaused, record.EventRunResumed, record.EventRunRetried, record.EventRunCancelling,
-			record.EventRunFinished, record.EventStageStarted, record.EventStageFinished, record.EventRunClaimed:
+			record.EventRunFinished, record.EventStageStarted, record.EventStageFinished, record.EventRunClaimed,
+			record.EventRunRollingBack, record.EventRunRolledBack:
 			log.Info("run event", pairs(e, "type", string(e.Type), "stage", e.Stage)...)
 		case record.EventBatchStarted:
 			log.Info("run event", "type", string(e.Type), "stage", e.Stage, "batch", e.Data["batch"], "size", e.Data["size"])
+		case record.EventRunRollbackFailed:
+			log.Error("run event", pairs(e, "type", string(e.Type), "stage", e.Stage)...)
 		case record.EventActionFailed, record.EventActionUnknown:
 			log.Warn("run event", pairs(e, "type", string(e.Type), "node", e.Node, "stage", e.Stage, "step", e.Step)...)
 		}

@@ -27,6 +27,7 @@ type metrics struct {
 	takeoverPhases *prometheus.HistogramVec // phase
 	losses         *prometheus.CounterVec   // reason
 	ended          *prometheus.CounterVec   // state
+	rollbacks      *prometheus.CounterVec   // state
 	commits        *prometheus.CounterVec   // result
 	commit         prometheus.Histogram
 	dispatches     *prometheus.CounterVec // result
@@ -57,8 +58,9 @@ func newMetrics(storeUnavailable func() bool, stats func() (controller.Stats, bo
 		takeoverPhases: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "replicante_takeover_phase_seconds",
 			Help:    "Time of the parts of a takeover: term (beginning a term), runs (reading nodes and claiming runs).",
 			Buckets: takeoverBuckets}, []string{"phase"}),
-		losses: counter("leaderships_lost_total", "How often this replica stopped leading, by reason.", "reason"),
-		ended:  counter("runs_ended_total", "Runs that ended under this replica, by their final state.", "state"),
+		losses:    counter("leaderships_lost_total", "How often this replica stopped leading, by reason.", "reason"),
+		ended:     counter("runs_ended_total", "Runs that ended under this replica, by their final state.", "state"),
+		rollbacks: counter("rollbacks_total", "Rollbacks that ended under this replica, by result: DONE, FAILED, CANCELLED.", "state"),
 		commits: counter("commits_total",
 			"Attempts to commit a decision about a run, by result: ok, unavailable, stale_term, conflict, other.", "result"),
 		commit: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "replicante_commit_seconds",
@@ -72,7 +74,7 @@ func newMetrics(storeUnavailable func() bool, stats func() (controller.Stats, bo
 			"Due times of schedules, by what became of them (STARTED, SKIPPED, REJECTED) and the code of the reason.", "state", "reason"),
 	}
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		m.leading, m.term, m.takeovers, m.takeover, m.takeoverPhases, m.losses, m.ended, m.commits, m.commit, m.dispatches,
+		m.leading, m.term, m.takeovers, m.takeover, m.takeoverPhases, m.losses, m.ended, m.rollbacks, m.commits, m.commit, m.dispatches,
 		m.storeErrors, m.etcdErrors, m.schedules, statsCollector{stats},
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "replicante_store_unavailable",
 			Help: "1 while the primary store does not answer this replica."}, func() float64 {
@@ -81,6 +83,9 @@ func newMetrics(storeUnavailable func() bool, stats func() (controller.Stats, bo
 			}
 			return 0
 		}))
+	for _, state := range []record.RollbackState{record.RollbackDone, record.RollbackFailed, record.RollbackCancelled} {
+		m.rollbacks.WithLabelValues(string(state))
+	}
 	for _, result := range []string{"ok", "unavailable", "stale_term", "conflict", "other"} {
 		m.commits.WithLabelValues(result)
 	}
@@ -136,8 +141,11 @@ func (s countedStore) Commit(ctx context.Context, term int64, commit record.Comm
 	s.m.commit.Observe(time.Since(begun).Seconds())
 	s.m.commits.WithLabelValues("ok").Inc()
 	for i := range commit.Events {
-		if commit.Events[i].Type == record.EventRunFinished {
+		switch commit.Events[i].Type {
+		case record.EventRunFinished:
 			s.m.ended.WithLabelValues(string(commit.Run.State)).Inc()
+		case record.EventRunRolledBack, record.EventRunRollbackFailed:
+			s.m.rollbacks.WithLabelValues(string(commit.Run.Rollback.State)).Inc()
 		}
 	}
 	return nil
