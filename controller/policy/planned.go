@@ -57,7 +57,7 @@ func describe(run *record.Run, spec *playbook.Spec) planned {
 	for i := range spec.Stages {
 		stage := p.describeStage(&spec.Stages[i])
 		d.spec[stage.Name], d.limits[stage.Name] = &stage, spec.Stages[i].MaxFailures
-		d.open[stagePass{stage.Name, record.PassMain, 1}] = len(d.Stages)
+		d.open[stagePass{stage.Name, stage.Pass, 1}] = len(d.Stages)
 		d.Stages = append(d.Stages, stage)
 	}
 	return d
@@ -76,7 +76,7 @@ func (p *Plan) describeApproval(approval *playbook.Approval) *record.PlanApprova
 
 func (p *Plan) describeStage(stage *playbook.Stage) record.PlanStage {
 	d := record.PlanStage{
-		Name: stage.Name, Pass: record.PassMain, Approval: p.describeApproval(stage.Approval), OnFailure: string(stage.OnFailure),
+		Name: stage.Name, Pass: passKindOf(stage), Approval: p.describeApproval(stage.Approval), OnFailure: string(stage.OnFailure),
 		AtRunTime: unplanable(stage), Batches: []record.PlanBatch{}, Steps: []record.PlanStep{},
 	}
 	if stage.OrderBy.KnownAtRunTime() {
@@ -107,6 +107,14 @@ func (p *Plan) describeStage(stage *playbook.Stage) record.PlanStage {
 		d.Steps = append(d.Steps, one)
 	}
 	return d
+}
+
+// passKindOf is the pass in which a stage runs for the nodes that are known.
+func passKindOf(stage *playbook.Stage) record.PassKind {
+	if stage.Always {
+		return record.PassCleanup
+	}
+	return record.PassMain
 }
 
 func describeCheck(check *playbook.Check) []record.PlanCheck {
