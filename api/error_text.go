@@ -328,6 +328,9 @@ func init() {
 			}
 			return "it waits for stage " + v.text("stage") + ", which always runs"
 		},
+		record.CauseMaxUnavailable: func(v values) string {
+			return fmt.Sprintf("%d of %s are out", v.number("out"), plural(v.number("nodes"), "node"))
+		},
 		record.CauseReturned: fixed("it is back"),
 		record.CauseRetried:  fixed("it is retried"),
 		record.CodeNodesLeft: func(v values) string {

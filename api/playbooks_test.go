@@ -108,7 +108,7 @@ func TestANameThatIsSentTwiceIsAProblem(t *testing.T) {
 
 func TestWhatIsNotSupportedYetIsAProblem(t *testing.T) {
 	_, h := leading(t)
-	text := strings.Replace(apitest.Playbook, "      steps:", "      max_unavailable: 1\n      steps:", 1)
+	text := strings.Replace(apitest.Playbook, "      steps:", "      pick: 1\n      steps:", 1)
 	f := rejected(t, call(t, h, "POST", "/api/v1/apply?file=mine.yaml", text), 422, "invalid_playbook")
 	if len(f.Problems) != 1 || f.Problems[0].File != "mine.yaml" || f.Problems[0].Line == 0 || !strings.Contains(f.Problems[0].Message, "not supported yet") {
 		t.Fatalf("%+v", f.Problems)

@@ -175,6 +175,11 @@ func TestTexts(t *testing.T) {
 		"the guard of stage s does not hold, so no batch opens: check links is false for c (n.status is UNHEALTHY: no quorum), d (n.role is x; its status is LEAVING), 5 more; " +
 			"the run continues by itself once it holds, and pauses at 2026-01-01T00:01:00Z": waitText(&record.Wait{For: record.WaitGuard, Stage: "s", Until: &until,
 			Data: record.Document{"on_timeout": "pause", "error": map[string]any{"code": "check_false", "data": othersFail}}}),
+		"a batch of stage s would leave more than 1 of 12 nodes out, which is its max_unavailable; out are a (UNREACHABLE), " +
+			"b (UNHEALTHY; run r has it locked for a batch), c (an action of run q may still be running), 1 more; the run continues by itself once fewer are": waitText(&record.Wait{
+			For: record.WaitNode, Stage: "s", Data: record.Document{"code": record.CauseMaxUnavailable, "max_unavailable": int64(1), "nodes": int64(12), "out": int64(4),
+				"named": []any{map[string]any{"node": "a", "status": "UNREACHABLE"}, map[string]any{"node": "b", "status": "UNHEALTHY", "run": "r", "unsettled": false},
+					map[string]any{"node": "c", "run": "q", "unsettled": true}}}}),
 		"the guard of stage s did not hold within 1h0m0s: cannot decide check role: node.role of d is absent": errorText(&record.Error{Code: record.CodeGuardTimeout,
 			Data: record.Document{"stage": "s", "timeout": "1h0m0s", "on_timeout": "fail", "why": map[string]any{"code": record.CodeFactsAbsent, "data": map[string]any{
 				"what": "check", "part": "role", "error": "node.role of d is absent"}}}}),

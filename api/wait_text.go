@@ -32,6 +32,9 @@ func waitText(w *record.Wait) string {
 		if v.text("code") == record.CauseLocked {
 			return "run " + v.text("run") + " has node " + w.Node + " locked for a batch"
 		}
+		if v.text("code") == record.CauseMaxUnavailable {
+			return unavailableText(w, v)
+		}
 		return "the key of node " + w.Node + " is gone: it counts as removed" + until(w)
 	case record.WaitUnsettled:
 		return unsettledText(w, v)
@@ -165,4 +168,30 @@ func plural(n int64, of string) string {
 		return "1 " + of
 	}
 	return fmt.Sprintf("%d %ss", n, of)
+}
+
+// unavailableText says which nodes are out, where those are as many as a stage allows.
+func unavailableText(w *record.Wait, v values) string {
+	named, _ := v["named"].([]any)
+	texts := make([]string, len(named))
+	for i, item := range named {
+		one, _ := item.(map[string]any)
+		out := values(one)
+		var why []string
+		if status := out.text("status"); status != "" {
+			why = append(why, status)
+		}
+		switch {
+		case out["unsettled"] == true:
+			why = append(why, "an action of run "+out.text("run")+" may still be running")
+		case out.text("run") != "":
+			why = append(why, "run "+out.text("run")+" has it locked for a batch")
+		}
+		texts[i] = out.text("node") + " (" + strings.Join(why, "; ") + ")"
+	}
+	if more := v.number("out") - int64(len(named)); more > 0 {
+		texts = append(texts, fmt.Sprintf("%d more", more))
+	}
+	return fmt.Sprintf("a batch of stage %s would leave more than %d of %s out, which is its max_unavailable; out are %s; "+
+		"the run continues by itself once fewer are", w.Stage, v.number("max_unavailable"), plural(v.number("nodes"), "node"), strings.Join(texts, ", "))
 }

@@ -156,7 +156,7 @@ var stageKeys = &keys.Mapping{
 		{Name: "batch", Type: keys.OneOf{sizeValue, keys.List{Of: sizeValue, Items: "sizes", Most: maxBatch}}, Default: 1,
 			About: "How many nodes at a time: a count, a percentage of the stage's nodes, or a list of them whose last entry repeats; in a stage with groups, of each group."},
 		{Name: "max_failures", Type: limitValue, Default: 0, About: "How many nodes may fail and the stage still continues: a count or a percentage of the stage's nodes."},
-		{Name: "max_unavailable", Type: limitValue, About: "How many nodes of the cluster may be out of service at the same time: a count or a percentage of its known nodes."},
+		{Name: "max_unavailable", Type: sizeValue, About: "How many nodes of the cluster may be out at the same time when a batch opens: a count or a percentage of its known nodes."},
 		{Name: "guard", Type: keys.OneOf{exprValue, guardKeys}, About: "What must hold before a batch opens: an expression over the cluster, or a mapping with check, timeout and on_timeout."},
 		{Name: "approval", Type: approvalValue, Default: approvalNone, About: "An operator has to approve the stage before it starts: none, required, or a mapping with message, timeout and on_timeout."},
 		{Name: "health", Type: keys.OneOf{keys.Choice{"none"}, keys.Text{Most: maxExpression, Pattern: notOneWord}, healthKeys},

@@ -28,7 +28,6 @@ func (w *walk) stage(v yamltree.Value, index int, names map[string]int) Stage {
 	if o.Given("max_unavailable") {
 		limit := o.Amount("max_unavailable")
 		s.MaxUnavailable = &limit
-		w.unsupportedKey(o, "max_unavailable")
 	}
 	if v := o.Get("guard"); v.Given() {
 		s.Guard = w.guard(v, index)

@@ -92,7 +92,7 @@ func TestEveryKeyIsRead(t *testing.T) {
 		}
 		refused = append(refused, problem.Path)
 	}
-	want := []string{"spec.stages[0].pick", "spec.stages[0].max_unavailable"}
+	want := []string{"spec.stages[0].pick"}
 	if diff := cmp.Diff(want, refused); diff != "" {
 		t.Errorf("unsupported (-want +got):\n%s", diff)
 	}
@@ -163,10 +163,10 @@ func TestLoadingABadDocumentGivesProblemsWithPaths(t *testing.T) {
 }
 
 func TestLoadingASpecWithAKeyWithoutEffectIsRefusedByName(t *testing.T) {
-	_, err := playbook.Load(record.Document{"stages": []any{map[string]any{"name": "a", "max_unavailable": int64(1),
+	_, err := playbook.Load(record.Document{"stages": []any{map[string]any{"name": "a", "pick": int64(1),
 		"steps": []any{map[string]any{"name": "s", "action": "x"}}}}})
 	var problems record.Problems
-	if !errors.As(err, &problems) || len(problems) != 1 || !strings.Contains(problems.Error(), "max_unavailable is not supported yet") {
+	if !errors.As(err, &problems) || len(problems) != 1 || !strings.Contains(problems.Error(), "pick is not supported yet") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -81,6 +81,8 @@ const (
 
 	CauseKeyGone = "key_gone" // the node's key is gone: it counts as removed when the wait ends
 	CauseLocked  = "locked"   // data.run has the node locked
+	// As many nodes are out as the stage allows: data.out, of data.nodes; data.named (some): node, status, run, unsettled.
+	CauseMaxUnavailable = "max_unavailable"
 )
 
 // Codes of rejected requests.

@@ -22,7 +22,8 @@ type Capacity struct {
 type capacity struct {
 	places  []*place // by queued_ts and id
 	locks   map[string]*lock
-	waiters []*waiter // in the order in which they began to wait
+	waiters []*waiter            // in the order in which they began to wait
+	freed   map[string]time.Time // when nodes were last given back
 }
 
 // run is a run as capacity sees it. Its methods must not block.
@@ -41,7 +42,7 @@ func NewCapacity(clock record.Clock) *Capacity {
 // of is the capacity of a cluster. The caller holds mu.
 func (c *Capacity) of(cluster string) *capacity {
 	if c.clusters[cluster] == nil {
-		c.clusters[cluster] = &capacity{locks: map[string]*lock{}}
+		c.clusters[cluster] = &capacity{locks: map[string]*lock{}, freed: map[string]time.Time{}}
 	}
 	return c.clusters[cluster]
 }

@@ -114,16 +114,16 @@ func TestANewRunIsQueuedLastWhateverTheClockSays(t *testing.T) {
 
 func TestNodesAreLockedAllOrNone(t *testing.T) {
 	c, one, two, three := NewCapacity(record.StartClock()), &fakeRun{}, &fakeRun{}, &fakeRun{}
-	if held := c.Lock("c", "one", []string{"a", "b"}, one); held != nil {
+	if held := lockNodes(c, "one", []string{"a", "b"}, one); held != nil {
 		t.Fatalf("held: %v", held)
 	}
-	if held := c.Lock("c", "two", []string{"b", "x"}, two); held["b"].RunID != "one" || len(held) != 1 {
+	if held := lockNodes(c, "two", []string{"b", "x"}, two); held["b"].RunID != "one" || len(held) != 1 {
 		t.Fatalf("held: %v", held)
 	}
-	if held := c.Lock("c", "three", []string{"x"}, three); held["x"].RunID != "two" {
+	if held := lockNodes(c, "three", []string{"x"}, three); held["x"].RunID != "two" {
 		t.Fatalf("a run has taken a node that an earlier one waits for: %v", held)
 	}
-	if held := c.Lock("c", "three", []string{"y"}, three); held != nil {
+	if held := lockNodes(c, "three", []string{"y"}, three); held != nil {
 		t.Fatalf("held: %v", held)
 	}
 	c.Unlock("c", "two", []string{"b"}) // it is not theirs
@@ -131,20 +131,20 @@ func TestNodesAreLockedAllOrNone(t *testing.T) {
 	if !slices.Equal(two.unlocked, []string{"b"}) {
 		t.Fatalf("told %v", two.unlocked)
 	}
-	if held := c.Lock("c", "two", []string{"b", "x"}, two); held != nil {
+	if held := lockNodes(c, "two", []string{"b", "x"}, two); held != nil {
 		t.Fatalf("held: %v", held)
 	}
 	c.Unlock("c", "two", []string{"b", "x"})
 	c.Ended("c", "one")
-	if held := c.Lock("c", "two", []string{"a", "b"}, two); !held["a"].Unsettled || len(held) != 1 {
+	if held := lockNodes(c, "two", []string{"a", "b"}, two); !held["a"].Unsettled || len(held) != 1 {
 		t.Fatalf("held: %v", held)
 	}
-	if held := c.Lock("c", "three", []string{"b"}, three); held != nil {
+	if held := lockNodes(c, "three", []string{"b"}, three); held != nil {
 		t.Fatalf("a run that waits for an unsettled action keeps others: %v", held)
 	}
 	c.Unlock("c", "three", []string{"b", "y"})
 	c.RestoreLocks("c", "one", []string{"z"}, nil) // nothing may run on a any longer
-	if held := c.Lock("c", "two", []string{"a", "b"}, two); held != nil {
+	if held := lockNodes(c, "two", []string{"a", "b"}, two); held != nil {
 		t.Fatalf("held: %v", held)
 	}
 	if locked := c.locked("c"); len(locked) != 3 {
@@ -157,21 +157,21 @@ func TestNodesAreLockedAllOrNone(t *testing.T) {
 func TestARunThatWantsOtherNodesKeepsNoOther(t *testing.T) {
 	for name, next := range map[string][]string{"and waits again": {"a"}, "and has them": {"z"}} {
 		c, one, two, three := NewCapacity(record.StartClock()), &fakeRun{}, &fakeRun{}, &fakeRun{}
-		c.Lock("c", "one", []string{"a"}, one)
-		c.Lock("c", "two", []string{"a", "x"}, two)
-		if held := c.Lock("c", "three", []string{"x"}, three); held["x"].RunID != "two" {
+		lockNodes(c, "one", []string{"a"}, one)
+		lockNodes(c, "two", []string{"a", "x"}, two)
+		if held := lockNodes(c, "three", []string{"x"}, three); held["x"].RunID != "two" {
 			t.Fatalf("held: %v", held)
 		}
-		c.Lock("c", "two", next, two)
+		lockNodes(c, "two", next, two)
 		if !slices.Contains(three.unlocked, "x") {
 			t.Errorf("%s: told %v", name, three.unlocked)
 		}
 	}
 	c, one, two := NewCapacity(record.StartClock()), &fakeRun{}, &fakeRun{}
-	c.Lock("c", "one", []string{"a"}, one)
+	lockNodes(c, "one", []string{"a"}, one)
 	c.Ended("c", "one") // with an unsettled action
-	c.Lock("c", "two", []string{"a", "x"}, two)
-	c.Lock("c", "two", []string{"x"}, two)
+	lockNodes(c, "two", []string{"a", "x"}, two)
+	lockNodes(c, "two", []string{"x"}, two)
 	c.Unlock("c", "one", []string{"a"})
 	if !slices.Equal(two.unlocked, []string{"a"}) {
 		t.Errorf("told %v", two.unlocked)
@@ -185,14 +185,14 @@ func TestARunThatWaitsNoLongerKeepsNoOther(t *testing.T) {
 		"is claimed again": func(c *Capacity) { c.RestoreLocks("c", "two", nil, nil) },
 	} {
 		c, one, two, three := NewCapacity(record.StartClock()), &fakeRun{}, &fakeRun{}, &fakeRun{}
-		c.Lock("c", "one", []string{"a"}, one)
-		c.Lock("c", "two", []string{"a", "b"}, two)
-		c.Lock("c", "three", []string{"b"}, three)
+		lockNodes(c, "one", []string{"a"}, one)
+		lockNodes(c, "two", []string{"a", "b"}, two)
+		lockNodes(c, "three", []string{"b"}, three)
 		stop(c)
 		if !slices.Contains(three.unlocked, "b") {
 			t.Errorf("%s: told %v", name, three.unlocked)
 		}
-		if held := c.Lock("c", "three", []string{"b"}, three); held != nil {
+		if held := lockNodes(c, "three", []string{"b"}, three); held != nil {
 			t.Errorf("%s: held %v", name, held)
 		}
 	}
@@ -200,13 +200,18 @@ func TestARunThatWaitsNoLongerKeepsNoOther(t *testing.T) {
 
 func TestNodesThatOnlyUnsettledActionsHoldAreNamed(t *testing.T) {
 	c, one, two := NewCapacity(record.StartClock()), &fakeRun{}, &fakeRun{}
-	c.Lock("c", "one", []string{"a"}, one)
-	c.Lock("c", "two", []string{"a"}, two)
+	lockNodes(c, "one", []string{"a"}, one)
+	lockNodes(c, "two", []string{"a"}, two)
 	c.MarkUnsettled("c", "one", []string{"a"})
 	if !slices.Equal(two.unlocked, []string{"a"}) {
 		t.Errorf("told %v", two.unlocked)
 	}
-	if held := c.Lock("c", "two", []string{"a"}, two); !held["a"].Unsettled {
+	if held := lockNodes(c, "two", []string{"a"}, two); !held["a"].Unsettled {
 		t.Errorf("held %v", held)
 	}
+}
+
+// lockNodes locks nodes of cluster c for a run, without a limit.
+func lockNodes(c *Capacity, runID string, nodes []string, by run) map[string]Holder {
+	return c.Lock("c", runID, Request{Nodes: nodes}, by).Holders
 }

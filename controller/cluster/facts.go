@@ -30,11 +30,10 @@ const (
 // askNode fills in what the node's agent says now. What could not be had is absent. Called is since when the agent is being called;
 // nil while this process cannot call any.
 func (v *Inventory) askNode(ctx context.Context, n *record.Node, called *atomic.Pointer[time.Time]) {
-	timeout := timeoutOf(n)
+	timeout, now := timeoutOf(n), v.Clock.Now() // the facts are not older than the question
 	info, err := v.nodeInfo(ctx, n.AgentURL, timeout, called)
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	now := v.Clock.Now()
 	n.ObservedTS = &now
 	n.Role, n.Shards, n.StatusReason = "", nil, ""
 	if err == nil && info.NodeID != "" && info.NodeID != n.NodeID {

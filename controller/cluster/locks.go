@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"slices"
+	"time"
 )
 
 // lock is a node that a run has for a batch, or as long as an action on it may still be running.
@@ -11,7 +12,8 @@ type lock struct {
 	unsettled bool
 }
 
-// waiter is a run that could not lock its nodes. Earlier ones come first: nobody takes a node that an earlier one wants.
+// waiter is a run that could not lock its nodes. Earlier ones come first: nobody takes a node that an earlier one wants. One that waits for
+// fewer nodes to be out wants none before others.
 type waiter struct {
 	runID string
 	nodes []string
@@ -27,16 +29,42 @@ type Holder struct {
 	Unsettled bool
 }
 
-// Lock locks all of nodes for a run, or none: then it returns the holders of those that other runs have or want before it, and the run
-// is told by Unlocked when it is worth another try.
-func (c *Capacity) Lock(cluster, runID string, nodes []string, by run) map[string]Holder {
+// Request asks for the nodes of a batch, in the order in which the batch prefers them: for all of them or, with a limit, for as many, from the
+// first, as it allows.
+type Request struct {
+	Nodes []string
+	Limit *Limit
+}
+
+// Answer is what came of a Request: the nodes that are locked, or why none is.
+type Answer struct {
+	Locked []string
+	// Holders of the nodes that other runs have or want before it.
+	Holders map[string]Holder
+	// Out are the nodes that are out, where those are too many.
+	Out []Out
+	// Outdated is true when it was too long ago that nodes were observed: a newer observation may be within the limit.
+	Outdated bool
+}
+
+// Lock locks nodes for a run. Where it does not, the run is told by Unlocked when it is worth another try.
+func (c *Capacity) Lock(cluster, runID string, request Request, by run) Answer {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	one := c.of(cluster)
 	defer c.tidy(cluster)
+	nodes := request.Nodes
+	if request.Limit != nil {
+		fit, outdated := one.fit(nodes, request.Limit)
+		if fit == 0 {
+			one.wait(&waiter{runID: runID, run: by}, nil)
+			return Answer{Out: one.listOut(request.Limit), Outdated: outdated}
+		}
+		nodes = nodes[:fit]
+	}
 	if holders := one.holders(runID, nodes); len(holders) > 0 {
 		one.wait(&waiter{runID: runID, nodes: nodes, run: by}, holders)
-		return holders
+		return Answer{Holders: holders}
 	}
 	for _, node := range nodes {
 		one.lock(node, runID)
@@ -51,7 +79,7 @@ func (c *Capacity) Lock(cluster, runID string, nodes []string, by run) map[strin
 		}
 		tell(one.waiters[at:], dropped)
 	}
-	return nil
+	return Answer{Locked: nodes}
 }
 
 // waiting is the place of a run among those that wait; -1 where it does not.
@@ -122,17 +150,18 @@ func (c *Capacity) Unlock(cluster, runID string, nodes []string) {
 	defer c.mu.Unlock()
 	one := c.of(cluster)
 	for _, node := range nodes {
-		one.unlock(node, runID)
+		one.unlock(node, runID, c.clock.Now())
 	}
 	c.tidy(cluster)
 }
 
-func (one *capacity) unlock(node, runID string) {
+func (one *capacity) unlock(node, runID string, now time.Time) {
 	held := one.locks[node]
 	if held == nil || held.runID != runID {
 		return
 	}
 	delete(one.locks, node)
+	one.freed[node] = now
 	tell(one.waiters, []string{node})
 }
 
@@ -178,7 +207,7 @@ func (c *Capacity) RestoreLocks(cluster, runID string, busy, unsettled []string)
 	}
 	for node, held := range one.locks {
 		if held.runID == runID && !keep[node] {
-			one.unlock(node, runID)
+			one.unlock(node, runID, c.clock.Now())
 		}
 	}
 	one.markUnsettled(runID, unsettled)

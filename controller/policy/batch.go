@@ -46,15 +46,19 @@ func (p *Plan) openBatch(g *group) bool {
 		return false
 	}
 	g.blocked = nil
+	if p.fillsLimit() {
+		p.dropLimitWait(g)
+		return false
+	}
 	if holds, decided := p.guardHolds(g); !holds {
 		return decided
 	}
 	rec, key := p.groupRecord(g), p.selectionKey(g)
 	v, gone := p.view(g, nil)
 	ask, err := v.needs()
-	if len(ask) == 0 && !p.guarded() {
+	if len(ask) == 0 && !p.asksAll() {
 		p.cancelRequest(key)
-	} else if len(ask) > 0 {
+	} else if len(ask) > 0 || p.limited() {
 		seen := p.requestSelection(key, ask...)
 		if seen == nil {
 			return false
@@ -81,7 +85,7 @@ func (p *Plan) openBatch(g *group) bool {
 		}
 		return true
 	case len(s.chosen) > 0:
-		return p.lockBatch(g, s.chosen)
+		return p.lockBatch(g, s.chosen, v.seen)
 	case len(s.waiting) > 0:
 		p.replaceWait(&rec.Waiting, nil)
 		p.requestSelection(key, names(s.waiting)...)
@@ -159,7 +163,7 @@ func (w turnWait) data(stage string) record.Document {
 // gone are not in it: their grace decides about them first. It returns the one that is gone longest.
 func (p *Plan) view(g *group, seen *facts) (v view, gone *node) {
 	spec := p.stageSpec()
-	v = view{size: p.batchSize(p.batchesBefore(g)), orderBy: spec.OrderBy, notAfter: g.notAfter, asksHealth: p.remembersHealth(), seen: seen,
+	v = view{size: p.batchSize(p.batchesBefore(g)), orderBy: spec.OrderBy, notAfter: g.notAfter, asksHealth: p.remembersHealth(), seen: seen, first: p.freeFirst(seen),
 		value: func(c candidate) (any, error) { return p.orderValue(c.node, seen) }}
 	pending := g.pending
 	if p.pass.kind == record.PassRollback {

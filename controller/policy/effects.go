@@ -19,7 +19,7 @@ type Effects struct {
 	// RequestFacts are to be asked until they are cancelled; CancelFacts are not to be asked from now on.
 	RequestFacts []FactRequest
 	CancelFacts  []FactKey
-	// LockNodes are to be locked for this run. Each is answered at once by Locked or NotLocked.
+	// LockNodes are to be locked for this run. Each is answered at once by Locked, NotLocked or OverLimit.
 	LockNodes []LockRequest
 	// WithdrawLocks takes back the lock requests that were refused: the run is paused or ends.
 	WithdrawLocks bool
@@ -49,10 +49,12 @@ type StopOrder struct {
 	Code string
 }
 
-// LockRequest asks for all of Nodes, for the batch that a group is about to open.
+// LockRequest asks for all of Nodes, for the batch that a group is about to open, or, with a limit, for as many of them, from the first, as
+// that allows.
 type LockRequest struct {
 	Group string
 	Nodes []string
+	Limit *Limit
 }
 
 // dispatch makes the node's action an effect, as its record says, instead of what this Apply had for the node before.

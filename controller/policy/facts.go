@@ -52,6 +52,8 @@ type facts struct {
 	verdicts  map[*playbook.CheckPart]verdict
 	explained map[explained]*record.Error
 	ordered   map[string]orderedBy // by node
+	limit     *Limit
+	down      int // nodes that are not HEALTHY, once limit is made
 }
 
 func newFacts(nodes []record.Node) *facts {

@@ -145,6 +145,7 @@ func (p *Plan) anyPending() bool {
 // nextGroups are the groups that may open a batch now, at most as many as there are places. It is false while it cannot be decided.
 func (p *Plan) nextGroups(places int) ([]*group, bool) {
 	if places <= 0 {
+		p.dropLimitWaits()
 		return nil, true
 	}
 	var idle []*group
@@ -189,11 +190,11 @@ func (p *Plan) forgetTurns(groups []*group) {
 	}
 }
 
-// sharesSelection reports whether one observation decides for all groups whose turn it is: their order is over the facts of all, or a guard is
-// over all nodes.
+// sharesSelection reports whether one observation decides for all groups whose turn it is: their order is over the facts of all, or a guard or
+// a limit is over all nodes.
 func (p *Plan) sharesSelection() bool {
 	orderBy := p.stageSpec().OrderBy
-	return p.guarded() || len(p.stage().Groups) > 1 && (orderBy.NeedsFacts() || orderBy.NeedsAllNodes())
+	return p.asksAll() || len(p.stage().Groups) > 1 && (orderBy.NeedsFacts() || orderBy.NeedsAllNodes())
 }
 
 // selectionKey is the key of the facts by which a group's next batch is selected.

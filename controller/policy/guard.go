@@ -8,8 +8,8 @@ import (
 )
 
 const (
-	// guardEvery is how often a guard that does not hold is asked again, once it has not held for guardSlowAfter; before, it is asked
-	// again after factsEvery.
+	// guardEvery is how often a guard that does not hold, or a limit that allows nothing, is asked again, once that has been so for
+	// guardSlowAfter; before, it is asked again after factsEvery.
 	guardEvery     = 10 * time.Second
 	guardSlowAfter = time.Minute
 )
@@ -24,14 +24,33 @@ func (p *Plan) requestSelection(key FactKey, nodes ...string) *facts {
 	if asked, ok := p.requests[key]; ok && asked.Every != every && p.answers[key] == nil {
 		p.cancelRequest(key)
 	}
-	return p.request(key, every, p.guarded() || p.stageSpec().OrderBy.NeedsAllNodes(), nodes...)
+	return p.request(key, every, p.asksAll() || p.stageSpec().OrderBy.NeedsAllNodes(), nodes...)
 }
 
+// asksAll reports whether facts of all nodes are needed before a batch of the open stage opens.
+func (p *Plan) asksAll() bool { return p.guarded() || p.limited() }
+
 func (p *Plan) selectionEvery() time.Duration {
-	if w := p.guardWait(); w != nil && p.now.Sub(w.Since) >= guardSlowAfter {
-		return guardEvery
+	for _, since := range p.selectionWaits() {
+		if p.now.Sub(since) >= guardSlowAfter {
+			return guardEvery
+		}
 	}
 	return factsEvery
+}
+
+// selectionWaits are since when the next batches wait for other nodes.
+func (p *Plan) selectionWaits() []time.Time {
+	var since []time.Time
+	if w := p.guardWait(); w != nil {
+		since = append(since, w.Since)
+	}
+	for i := range p.stage().Groups {
+		if w := p.stage().Groups[i].Waiting; waitsForLimit(w) {
+			since = append(since, w.Since)
+		}
+	}
+	return since
 }
 
 // guardWait is the wait for the guard of the open stage; nil for none.

@@ -54,7 +54,7 @@ type AgentSilent struct{ Node, Reason string }
 // AgentAnswers reports that it does again.
 type AgentAnswers struct{ Node string }
 
-// Locked answers a LockRequest: its nodes are locked for this run.
+// Locked answers a LockRequest: its nodes are locked for this run. Where it had a limit, these are as many as that allows.
 type Locked struct{ LockRequest }
 
 // NotLocked answers a LockRequest: none of its nodes is locked for it, because other runs have some of them locked. Unlocked

@@ -7,8 +7,8 @@ import (
 	"github.com/replicante-io/playbooks/record"
 )
 
-// lockBatch has the chosen nodes locked, and opens the batch where they are.
-func (p *Plan) lockBatch(g *group, chosen []*node) bool {
+// lockBatch has the chosen nodes locked, as many as the limit of the stage allows, and opens the batch where they are.
+func (p *Plan) lockBatch(g *group, chosen []*node, seen *facts) bool {
 	names, locked := make([]string, len(chosen)), true
 	for i, n := range chosen {
 		names[i] = n.rec.Node
@@ -18,7 +18,7 @@ func (p *Plan) lockBatch(g *group, chosen []*node) bool {
 		p.startBatch(g, names)
 		return true
 	}
-	request := LockRequest{Group: g.key, Nodes: names}
+	request := LockRequest{Group: g.key, Nodes: names, Limit: p.limit(seen)}
 	if p.anyHeld(names) {
 		p.block(g, NotLocked{request, p.holders})
 		return false
@@ -116,6 +116,7 @@ func (in Unlocked) apply(p *Plan) *record.RejectedError {
 		}
 		p.touch(n)
 	}
+	p.askAgain()
 	return nil
 }
 

@@ -85,6 +85,7 @@ type Plan struct {
 	holders    map[string]Holder // of nodes that another run has locked
 	silent     map[string]string // why the agents of these nodes do not answer
 	behind     string            // the run that this one is queued behind
+	overLimit  int64             // the last request for facts that did not allow a batch
 	guardSeen  bool              // this leader has seen facts on which the guard it waits for does not hold
 	expression expressionVars
 }

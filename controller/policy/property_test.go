@@ -50,6 +50,7 @@ func anySpec(t *rapid.T) string {
 		if groups := rapid.SampledFrom([]string{"", "", "1", "2", `"100%"`}).Draw(t, "groups"); groups != "" {
 			fmt.Fprintf(&b, "      groups: {by: node.attributes.zone, at_once: %s}\n", groups)
 		}
+		b.WriteString(rapid.SampledFrom([]string{"", "", "      max_unavailable: 1\n", "      max_unavailable: 2\n", "      max_unavailable: \"40%\"\n"}).Draw(t, "limit"))
 		b.WriteString(rapid.SampledFrom([]string{"", "", strictGuard, aGuard, aNamedGuard}).Draw(t, "guard"))
 		if rapid.Bool().Draw(t, "targets") {
 			b.WriteString("      targets: 'node.status != \"UNHEALTHY\"'\n")

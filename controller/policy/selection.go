@@ -16,6 +16,8 @@ type view struct {
 	value func(candidate) (any, error)
 	// notAfter is the last value of orderBy that the batch may take; nil: any.
 	notAfter *any
+	// first are the nodes that come before others of the same order; nil: none.
+	first func(*node) bool
 	// asksHealth is true when the gate behind the batch needs to know how nodes were before.
 	asksHealth bool
 	queue      []candidate // by name
@@ -164,7 +166,7 @@ func (v *view) reachable(turn []candidate) (ready []candidate, unreachable []tur
 // inOrder sorts candidates, which are sorted by name, by the stage's order. Those that lack a fact for it are undecided.
 func (v *view) inOrder(queue []candidate) (ordered []candidate, undecided []turnWait, err error) {
 	if v.orderBy == nil {
-		return queue, nil, nil
+		return v.firstOf(queue), nil, nil
 	}
 	values := make(map[*node]any, len(queue))
 	for _, c := range queue {
@@ -179,6 +181,7 @@ func (v *view) inOrder(queue []candidate) (ordered []candidate, undecided []turn
 			ordered = append(ordered, c)
 		}
 	}
+	ordered = v.firstOf(ordered)
 	slices.SortStableFunc(ordered, func(a, b candidate) int {
 		by, failed := playbook.Compare(values[a.node], values[b.node])
 		if failed != nil {
@@ -190,6 +193,22 @@ func (v *view) inOrder(queue []candidate) (ordered []candidate, undecided []turn
 		ordered, err = v.notLater(ordered, values)
 	}
 	return ordered, undecided, err
+}
+
+// firstOf puts the candidates before the others that come first among those of the same order.
+func (v *view) firstOf(candidates []candidate) []candidate {
+	if v.first == nil {
+		return candidates
+	}
+	var first, others []candidate
+	for _, c := range candidates {
+		if v.first(c.node) {
+			first = append(first, c)
+		} else {
+			others = append(others, c)
+		}
+	}
+	return append(first, others...)
 }
 
 // notLater are those of the candidates, in order, that are not later than the batch may take.

@@ -164,12 +164,12 @@ func (p *Plan) nextWake(updated time.Time) *time.Time {
 	st := p.stage()
 	if st.Waiting != nil && st.Waiting.Until != nil {
 		at = p.earliest(at, *st.Waiting.Until)
-		if w := p.guardWait(); w != nil {
-			at = p.earliest(at, w.Since.Add(guardSlowAfter))
-			if !p.guardSeen {
-				at = p.earliest(at, w.Until.Add(gatePatience))
-			}
+		if w := p.guardWait(); w != nil && !p.guardSeen {
+			at = p.earliest(at, w.Until.Add(gatePatience))
 		}
+	}
+	for _, since := range p.selectionWaits() {
+		at = p.earliest(at, since.Add(guardSlowAfter))
 	}
 	for i := range st.Groups {
 		w, g := st.Groups[i].Waiting, p.groups[st.Groups[i].Key]

@@ -129,6 +129,10 @@ func (s *story) input(words []string) {
 		s.apply(policy.Members{Present: []record.Node{n}})
 	case "takeover":
 		s.crash()
+	case "locked": // by another run
+		s.others[args[0]] = policy.Holder{RunID: "run-2"}
+	case "unlocked":
+		s.free(args[0])
 	case "forget":
 		s.apply(policy.Forgotten{Node: args[0], Actor: "op"})
 	case "pause", "resume", "cancel":

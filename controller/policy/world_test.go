@@ -47,6 +47,7 @@ type world struct {
 	guarded  map[policy.FactKey][]record.Node // the last answers by which a batch may be selected, and by which none was
 	// unsettled are the nodes on which an action ever was.
 	unsettled map[string]bool
+	limits    map[string][]record.Node // what was reported for the next batches of a stage, with all nodes
 }
 
 // outstanding is what the effects so far have asked for and not taken back.
@@ -99,6 +100,11 @@ func (o *outstanding) execute(effects policy.Effects) (answers []policy.Input) {
 
 func (o *outstanding) lock(request policy.LockRequest) policy.Input {
 	held := map[string]policy.Holder{}
+	if fit := o.fit(request); fit == 0 {
+		return policy.OverLimit{LockRequest: request, Out: o.out(request.Limit)}
+	} else {
+		request.Nodes = request.Nodes[:fit]
+	}
 	for _, node := range request.Nodes {
 		if holder, locked := o.others[node]; locked {
 			held[node] = holder
@@ -319,6 +325,7 @@ func (w *world) note(input policy.Input) {
 			w.facts[n.NodeID] = n
 		}
 		w.noteGuard(in)
+		w.noteLimit(in)
 	}
 }
 
@@ -356,6 +363,7 @@ func (w *world) take(commit record.Commit, effects policy.Effects) []policy.Inpu
 			w.checkApproved(e)
 			w.checkTogether(e)
 			w.checkGuard(e)
+			w.checkLimit(e)
 			w.events = append(w.events, e)
 		}
 		if w.run.Seq != seq {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/replicante-io/playbooks/controller/cluster"
 	"github.com/replicante-io/playbooks/controller/policy"
 	"github.com/replicante-io/playbooks/internal/retry"
 	"github.com/replicante-io/playbooks/record"
@@ -88,15 +89,23 @@ func (r *Runner) startDispatch(ctx context.Context, order policy.ActionOrder, st
 
 // lock asks the cluster's capacity for the nodes of a batch.
 func (r *Runner) lock(request policy.LockRequest) policy.Input {
-	held := r.Capacity.Lock(r.cluster, r.id, request.Nodes, r.mailbox)
-	if len(held) == 0 {
-		return policy.Locked{LockRequest: request}
+	answer := r.Capacity.Lock(r.cluster, r.id, cluster.Request{Nodes: request.Nodes, Limit: (*cluster.Limit)(request.Limit)}, r.mailbox)
+	switch {
+	case len(answer.Out) > 0:
+		over := policy.OverLimit{LockRequest: request, Outdated: answer.Outdated}
+		for _, out := range answer.Out {
+			over.Out = append(over.Out, policy.Out{Node: out.Node, Status: out.Status, Holder: policy.Holder(out.Holder)})
+		}
+		return over
+	case len(answer.Holders) > 0:
+		refused := policy.NotLocked{LockRequest: request, Holders: make(map[string]policy.Holder, len(answer.Holders))}
+		for node, holder := range answer.Holders {
+			refused.Holders[node] = policy.Holder(holder)
+		}
+		return refused
 	}
-	answer := policy.NotLocked{LockRequest: request, Holders: make(map[string]policy.Holder, len(held))}
-	for node, holder := range held {
-		answer.Holders[node] = policy.Holder(holder)
-	}
-	return answer
+	request.Nodes = answer.Locked
+	return policy.Locked{LockRequest: request}
 }
 
 // askForFacts asks agents until the plan needs their answers no longer.
