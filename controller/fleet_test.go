@@ -37,6 +37,24 @@ type fleet struct {
 	kinds      map[string][]string // of actions that it knows, if it reports any
 	hangs      map[string]bool     // it does not answer which
 	kindsAsked int
+
+	downtime   time.Duration        // how long a node is UNHEALTHY after an action on it has ended; 0: it never is
+	latency    func() time.Duration // of answers about nodes; nil: none
+	outAtOnce  int                  // nodes that were acted on or UNHEALTHY at the same time, at most
+	startOrder []string             // the nodes on which actions started, in order
+}
+
+// outNow are the nodes that are acted on, or not HEALTHY yet after it. The caller holds mu.
+func (f *fleet) outNow() map[string]bool {
+	out := map[string]bool{}
+	for url, a := range f.agents {
+		for _, action := range a.actions {
+			if f.downtime > 0 && time.Now().Before(action.ends.Add(f.downtime)) {
+				out[url] = true
+			}
+		}
+	}
+	return out
 }
 
 type fakeAgent struct {
@@ -99,6 +117,8 @@ func (f *fleet) Post(ctx context.Context, url string, request wire.ActionRequest
 	action := &fakeAction{request: request, state: wire.State{Phase: wire.PhaseRunning}, ends: time.Now().Add(delay)}
 	a.actions[request.ID] = action
 	a.starts = append(a.starts, request.ID)
+	f.startOrder = append(f.startOrder, strings.TrimPrefix(url, "http://"))
+	f.outAtOnce = max(f.outAtOnce, len(f.outNow()))
 	time.AfterFunc(delay, func() {
 		f.mu.Lock()
 		defer f.mu.Unlock()
@@ -177,7 +197,17 @@ func (f *fleet) NodeInfo(ctx context.Context, url string) (wire.NodeInfo, error)
 	if _, err := f.agent(ctx, url); err != nil {
 		return wire.NodeInfo{}, err
 	}
-	return wire.NodeInfo{NodeID: strings.TrimPrefix(url, "http://"), NodeStatus: wire.FormatStatus("HEALTHY", ""), Role: "SECONDARY"}, nil
+	status := wire.FormatStatus("HEALTHY", "")
+	if f.outNow()[url] {
+		status = wire.FormatStatus("UNHEALTHY", "it starts")
+	}
+	if f.latency != nil {
+		latency := f.latency()
+		f.mu.Unlock()
+		time.Sleep(latency)
+		f.mu.Lock()
+	}
+	return wire.NodeInfo{NodeID: strings.TrimPrefix(url, "http://"), NodeStatus: status, Role: "SECONDARY"}, nil
 }
 
 func (f *fleet) StoreInfo(context.Context, string) (wire.StoreInfo, error) {

@@ -35,7 +35,7 @@ func (one *capacity) out(limit *Limit) outNodes {
 			continue
 		}
 		freed, ever := one.freed[node]
-		outdated := ever && seen.ObservedTS != nil && !freed.Before(*seen.ObservedTS)
+		outdated := ever && seen.ObservedTS != nil && freed.After(*seen.ObservedTS)
 		down := seen.Status != record.StatusHealthy
 		if outdated || down {
 			out.all[node], out.free[node] = true, !outdated

@@ -113,7 +113,7 @@ func TestRunsNeverTakeMoreNodesOutTogetherThanTheLimit(t *testing.T) {
 				c.Restore(newRun(fmt.Sprint(i), record.RunRunning, record.Shared))
 			}
 			for range rapid.IntRange(1, 60).Draw(rt, "steps") {
-				time.Sleep(time.Duration(rapid.IntRange(0, 2).Draw(rt, "ms")) * time.Millisecond)
+				time.Sleep(time.Duration(rapid.IntRange(1, 3).Draw(rt, "ms")) * time.Millisecond)
 				i := rapid.IntRange(0, len(runs)-1).Draw(rt, "run")
 				switch rapid.IntRange(0, 2).Draw(rt, "what") {
 				case 0: // it observes
