@@ -52,8 +52,7 @@ type facts struct {
 	verdicts  map[*playbook.CheckPart]verdict
 	explained map[explained]*record.Error
 	ordered   map[string]orderedBy // by node
-	limit     *Limit
-	down      int // nodes that are not HEALTHY, once limit is made
+	down      *int // nodes that are not HEALTHY
 }
 
 func newFacts(nodes []record.Node) *facts {

@@ -10,7 +10,7 @@ import (
 )
 
 // Simulation goes through a run that does not exist, as the policy decides it, to plan what it would do. The facts stay as they were
-// seen, every action succeeds, every gate holds, every approval is given and every node is free at once. Nothing is done or stored.
+// seen, every action succeeds, every gate and guard holds, every approval is given, and every node is free at once, however many are out. Nothing is done or stored.
 type Simulation struct {
 	plan    *Plan
 	facts   *facts
@@ -67,7 +67,7 @@ func planable(spec *playbook.Spec, run *record.Run) {
 	spec.Stages = slices.DeleteFunc(spec.Stages, func(stage playbook.Stage) bool { return len(unplanable(&stage)) > 0 })
 	for i := range spec.Stages {
 		stage := &spec.Stages[i]
-		stage.Approval, stage.OnFailure = nil, playbook.FailureContinue
+		stage.Approval, stage.Guard, stage.MaxUnavailable, stage.OnFailure = nil, nil, nil, playbook.FailureContinue
 		if stage.Health != nil && stage.Health.Check != nil {
 			stage.Health = nil
 		}

@@ -35,16 +35,21 @@ func (p *Plan) limit(seen *facts) *Limit {
 	if !p.limited() || seen == nil {
 		return nil
 	}
-	if seen.limit != nil {
-		return seen.limit
-	}
-	for _, fact := range seen.nodes {
-		if fact.Status != record.StatusHealthy {
-			seen.down++
+	return &Limit{Most: p.mostOut(len(seen.nodes)), Known: seen.nodes}
+}
+
+// countDown is how many nodes were not HEALTHY.
+func (f *facts) countDown() int {
+	if f.down == nil {
+		down := 0
+		for _, fact := range f.nodes {
+			if fact.Status != record.StatusHealthy {
+				down++
+			}
 		}
+		f.down = &down
 	}
-	seen.limit = &Limit{Most: p.mostOut(len(seen.nodes)), Known: seen.nodes}
-	return seen.limit
+	return *f.down
 }
 
 func (p *Plan) mostOut(nodes int) int { return max(1, p.stageSpec().MaxUnavailable.Of(nodes)) }
@@ -53,7 +58,7 @@ func (p *Plan) mostOut(nodes int) int { return max(1, p.stageSpec().MaxUnavailab
 // out. It is nil where that does not matter.
 func (p *Plan) freeFirst(seen *facts) func(*node) bool {
 	limit := p.limit(seen)
-	if limit == nil || seen.down < limit.Most {
+	if limit == nil || seen.countDown() < limit.Most {
 		return nil
 	}
 	return func(n *node) bool {
