@@ -183,6 +183,40 @@ func TestALongAbsenceKeepsOnlyTheLastResults(t *testing.T) {
 	})
 }
 
+// TestAScheduleThatIsChangedWhileItsRunStartsHasItsNewTimes has the change known to the scheduler only after the result that is stored on
+// top of it.
+func TestAScheduleThatIsChangedWhileItsRunStartsHasItsNewTimes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newInstallation(t, 2, slow)
+		changed := false
+		h.wrap = func(s store.Store) store.Store {
+			return &store.Interceptor{Store: s, Call: func(ctx context.Context, method string, do func() error) error {
+				switch {
+				case method == "SaveSchedule" && !changed:
+					changed = true
+					go func() {
+						schedule := hourly(func(s *record.Schedule) { s.Spec.Cron = "30 * * * *" })
+						_, _ = h.current.Apply(t.Context(), record.Documents{Schedules: []record.Schedule{schedule}}, nil, nil)
+					}()
+					time.Sleep(time.Millisecond)
+				case method == "Apply":
+					err := do()
+					time.Sleep(time.Second)
+					return err
+				}
+				return do()
+			}}
+		}
+		h.lead()
+		h.applySchedule(hourly())
+		h.kill()
+		h.lead()
+		defer func() { h.kill() }()
+		time.Sleep(2*time.Hour + time.Minute)
+		h.wantResults("01:00 STARTED, 01:30 STARTED")
+	})
+}
+
 func TestASuspendedScheduleDoesNotStartAndMakesNothingUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newInstallation(t, 2, slow)

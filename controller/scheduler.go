@@ -77,11 +77,15 @@ func (s *scheduler) put(schedule record.Schedule) {
 
 // update makes a later state of a schedule known, unless it was deleted meanwhile.
 func (s *scheduler) update(schedule record.Schedule) {
+	cron, err := playbook.CronOf(schedule.Spec.Cron, schedule.Spec.TimeZone)
+	if err != nil { // it was changed meanwhile, by a later version: put says so
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	known := s.schedules[schedule.Name]
 	if known != nil && known.record.CreatedTS.Equal(schedule.CreatedTS) && known.record.Rev < schedule.Rev {
-		known.record = schedule
+		known.record, known.cron = schedule, cron
 	}
 }
 
