@@ -18,8 +18,10 @@ const minimalAgent = "node: {id: node-1, cluster: orders}\netcd: {endpoints: [ht
 func TestYAMLOfTheDocumentsIsValid(t *testing.T) {
 	s := readSample(t)
 	count := 0
+	password := file(t, "secret")
 	for _, b := range of(t, "yaml") {
 		count++
+		b.text = strings.ReplaceAll(b.text, "/etc/replicante/etcd-password", password)
 		first, _, _ := strings.Cut(b.text, "\n")
 		switch key, _, _ := strings.Cut(first, ":"); key {
 		case "# yaml-language-server":
