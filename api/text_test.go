@@ -52,7 +52,7 @@ func TestEveryCodeAndCauseHasAText(t *testing.T) {
 
 func TestEveryWaitHasAText(t *testing.T) {
 	until := time.Date(2026, 1, 1, 0, 1, 0, 0, time.UTC)
-	not := []record.WaitReason{record.WaitGuard, record.WaitWindow, record.WaitFreeze} // nothing waits for them yet
+	not := []record.WaitReason{record.WaitGuard, record.WaitFreeze} // nothing waits for them yet
 	for name, reason := range constants(t, "../record/wait.go", "Wait") {
 		text := waitText(&record.Wait{For: record.WaitReason(reason), Until: &until, Stage: "s", Node: "n"})
 		fallback := text == reason+" of stage s on node n; waiting until 2026-01-01T00:01:00Z"

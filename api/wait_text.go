@@ -24,6 +24,8 @@ func waitText(w *record.Wait) string {
 		return "an operator has to resume or cancel the run"
 	case record.WaitGuard:
 		return guardText(w, v)
+	case record.WaitWindow:
+		return "no window of the playbook is open for the next batch" + until(w)
 	case record.WaitApproval:
 		return approvalText(w, v)
 	case record.WaitAgent:

@@ -105,6 +105,7 @@ var specKeys = &keys.Mapping{
 		{Name: "concurrency", Type: keys.Choice{"exclusive", "shared"}, Default: "exclusive",
 			About: "exclusive: no other run of the cluster at the same time; shared: at the same time as other shared runs."},
 		{Name: "membership", Type: membershipKeys, About: "What happens when a node appears or disappears during a run."},
+		{Name: "windows", Type: windowsValue, About: "When batches may open; without it, always. What is in flight ends all the same."},
 		{Name: "stages", Type: keys.List{Of: stageKeys, Items: "stages", Most: maxStages}, Required: "a playbook needs at least one stage",
 			About: "The stages, which run one after the other."},
 		{Name: "approval", Type: approvalValue, Default: approvalNone, About: "An operator has to approve the run before it begins: none, required, or a mapping with message, timeout and on_timeout."},

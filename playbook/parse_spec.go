@@ -76,6 +76,7 @@ func (w *walk) spec(v yamltree.Value) *Spec {
 	})
 	spec.Concurrency = choice[record.Concurrency](o, "concurrency")
 	spec.Membership = w.membership(o.Get("membership"))
+	spec.Windows = w.windows(o.Get("windows"))
 	w.scope = newScope(spec.Params, stageNames(o.Get("stages")))
 	spec.Approval = w.approval(o, -1)
 	names = map[string]int{}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/replicante-io/playbooks/internal/calendar"
 	"github.com/replicante-io/playbooks/playbook"
 	"github.com/replicante-io/playbooks/record"
 )
@@ -18,6 +19,11 @@ var compareSpecs = cmp.Options{
 	cmp.Comparer(func(a, b *playbook.Expr) bool {
 		return (a == nil) == (b == nil) && (a == nil || a.String() == b.String() &&
 			a.NeedsFacts() == b.NeedsFacts() && a.NeedsAllNodes() == b.NeedsAllNodes())
+	}),
+	cmp.Comparer(func(a, b *calendar.Cron) bool {
+		next, _ := a.Next(time.Unix(0, 0))
+		other, _ := b.Next(time.Unix(0, 0))
+		return next.Equal(other)
 	}),
 	cmp.Comparer(func(a, b *playbook.Message) bool { return a.Text(someVars()) == b.Text(someVars()) }),
 	cmp.Comparer(func(a, b *playbook.Template) bool {

@@ -9,6 +9,7 @@ package playbook
 import (
 	"time"
 
+	"github.com/replicante-io/playbooks/internal/calendar"
 	"github.com/replicante-io/playbooks/record"
 )
 
@@ -35,6 +36,7 @@ type Spec struct {
 	Approval    *Approval // of the run; nil: none
 	Concurrency record.Concurrency
 	Membership  MembershipPolicy
+	Windows     calendar.Windows // in which batches may open; none: always
 	Stages      []Stage
 	Timeout     time.Duration // of the run; 0: none
 	Together    [][]string    // names of consecutive stages between which nothing stops

@@ -83,7 +83,7 @@ func (p *Plan) forgiveNode(n *node, absence time.Duration) {
 }
 
 func (p *Plan) forgiveWait(wait *record.Wait, absence time.Duration) *record.Wait {
-	if wait == nil || wait.Until == nil || wait.For == record.WaitRetry || wait.For == record.WaitPause {
+	if wait == nil || wait.Until == nil || wait.For == record.WaitRetry || wait.For == record.WaitPause || wait.For == record.WaitWindow {
 		return wait
 	}
 	if wait.For == record.WaitGuard {

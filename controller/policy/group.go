@@ -46,6 +46,10 @@ func (p *Plan) progressGroup(g *group) bool {
 		if p.dropTaken(g); len(g.pending) == 0 {
 			return false
 		}
+		if !g.locking && !p.mayOpenBatch() {
+			g.blocked = nil // awaitWindows follows
+			return false
+		}
 		return p.openBatch(g)
 	}
 	if p.enterBatch(g) {

@@ -91,7 +91,7 @@ func (p *Plan) active(g *group) bool {
 
 // progressGroups takes one decision about the groups of the open stage. Where it takes none, left is whether one of them is not done.
 func (p *Plan) progressGroups() (decided, left bool) {
-	if p.answers[p.selectionKey(nil)] == nil && p.expireGuard() {
+	if p.mayOpenBatch() && p.answers[p.selectionKey(nil)] == nil && p.expireGuard() {
 		return true, true
 	}
 	active := 0
@@ -107,6 +107,9 @@ func (p *Plan) progressGroups() (decided, left bool) {
 		if p.active(g) {
 			active++
 		}
+	}
+	if p.awaitWindows() {
+		return false, active > 0 || p.anyPending()
 	}
 	idle, ok := p.nextGroups(p.atOnce() - active)
 	if !ok {

@@ -50,7 +50,7 @@ func (in Locked) apply(p *Plan) *record.RejectedError {
 		}
 	}
 	g := p.groups[in.Group]
-	if g == nil || !g.locking || !p.progresses() || p.ending() || p.exceeded() {
+	if g == nil || !g.locking || !p.progresses() || p.ending() || p.exceeded() || !p.mayOpenBatch() {
 		p.giveBack(in.Nodes)
 		if g != nil {
 			g.locking = false

@@ -22,6 +22,8 @@ func anySpec(t *rapid.T) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s", rapid.SampledFrom([]string{"", "", "  approval: required\n", "  approval: {timeout: 3m, on_timeout: approve}\n"}).Draw(t, "run_approval"))
 	fmt.Fprintf(&b, "%s", rapid.SampledFrom([]string{"", "", "  timeout: 4m\n"}).Draw(t, "timeout"))
+	b.WriteString(rapid.SampledFrom([]string{"", "", "", "  windows: [{cron: '*/3 * * * *', for: 1m}]\n",
+		"  windows: [{cron: '1 0-23 * * *', for: 2m}, {cron: '*/5 0-23 * * *', for: 1m, time_zone: Asia/Kathmandu}]\n"}).Draw(t, "windows"))
 	fmt.Fprintf(&b, "  membership: {added: %s, removed: %s, grace: 20s}\n  stages:\n",
 		rapid.SampledFrom([]string{"include", "ignore", "pause", "fail"}).Draw(t, "added"),
 		rapid.SampledFrom([]string{"ignore", "pause", "fail"}).Draw(t, "removed"))

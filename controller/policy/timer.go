@@ -176,7 +176,7 @@ func (p *Plan) nextWake(updated time.Time) *time.Time {
 		if w == nil || w.Until == nil {
 			continue
 		}
-		at = p.earliest(at, *w.Until)
+		at = p.earliest(at, p.waitOver(w))
 		if w.For == record.WaitGate && g.seen == nil {
 			at = p.earliest(at, w.Until.Add(gatePatience))
 		}

@@ -364,6 +364,7 @@ func (w *world) take(commit record.Commit, effects policy.Effects) []policy.Inpu
 			w.checkTogether(e)
 			w.checkGuard(e)
 			w.checkLimit(e)
+			w.checkWindow(e)
 			w.events = append(w.events, e)
 		}
 		if w.run.Seq != seq {

@@ -1,7 +1,7 @@
 // Package calendar says when recurring times come: those of a cron expression in a time zone, and windows that open at them.
 //
-// Nothing here reads a clock: every question names its moment. Every search is bounded. A program that uses the package has the
-// database of time zones in it, so that all replicas know the same zones.
+// Nothing here reads a clock: every question names its moment. Every search is bounded. A program that uses the package has a
+// database of time zones in it.
 package calendar
 
 import (
@@ -9,7 +9,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
-	_ "time/tzdata" // a machine may have no database of time zones, or another one
+	_ "time/tzdata" // a machine may have no database of time zones
 
 	"github.com/robfig/cron/v3"
 )
