@@ -276,6 +276,10 @@ func init() {
 		record.CodeMaxFailures: func(v values) string {
 			return "stage " + v.text("stage") + ": " + failuresText(v) + "; max_failures is " + v.text("max_failures")
 		},
+		record.CodePickTooFew: func(v values) string {
+			return fmt.Sprintf("stage %s has to pick at least %d of its %s, and can pick %d", v.text("stage"), v.number("at_least"), plural(v.number("nodes"), "node"),
+				v.number("picked")) + optional(": ", pickFailuresText(v))
+		},
 		record.CodeNodesFailed: failuresText,
 		record.CodeRunTimeout: func(v values) string {
 			return "the run has taken longer than its timeout of " + v.text("timeout") + "; resume gives it as long again"
@@ -297,7 +301,10 @@ func init() {
 			return "node " + v.text("node") + " is gone (membership.removed: " + v.text("policy") + ")" + onResume(v, "a resume continues without it")
 		},
 
-		record.CauseNoStage:      fixed("no stage was for it"),
+		record.CauseNoStage: fixed("no stage was for it"),
+		record.CauseNotPicked: func(v values) string {
+			return "stage " + v.text("stage") + " had picked enough nodes before its turn came"
+		},
 		record.CauseSubset:       subsetText,
 		record.CauseRunFailed:    endedText("failed"),
 		record.CauseRunCancelled: endedText("was cancelled"),
@@ -434,6 +441,14 @@ func healthTimeoutText(v values) string {
 		return "the health check of its batch did not hold within " + v.text("timeout") + ": " + why
 	}
 	return "not healthy within " + v.text("timeout") + " after its steps: " + why
+}
+
+// pickFailuresText is failuresText where nodes have failed.
+func pickFailuresText(v values) string {
+	if v.number("failed") == 0 {
+		return ""
+	}
+	return failuresText(v)
 }
 
 // failuresText says which nodes failed and why, of those that are named.

@@ -106,19 +106,6 @@ func TestANameThatIsSentTwiceIsAProblem(t *testing.T) {
 	}
 }
 
-func TestWhatIsNotSupportedYetIsAProblem(t *testing.T) {
-	_, h := leading(t)
-	text := strings.Replace(apitest.Playbook, "      steps:", "      pick: 1\n      steps:", 1)
-	f := rejected(t, call(t, h, "POST", "/api/v1/apply?file=mine.yaml", text), 422, "invalid_playbook")
-	if len(f.Problems) != 1 || f.Problems[0].File != "mine.yaml" || f.Problems[0].Line == 0 || !strings.Contains(f.Problems[0].Message, "not supported yet") {
-		t.Fatalf("%+v", f.Problems)
-	}
-	f = rejected(t, call(t, h, "POST", "/api/v1/validate", strings.Replace(text, "steps:", "stepz:", 1)), 422, "invalid_playbook")
-	if len(f.Problems) < 2 || !strings.Contains(fmt.Sprint(f.Problems), "not supported yet") {
-		t.Fatalf("beside what is wrong: %+v", f.Problems)
-	}
-}
-
 func TestValidateNeedsNoLeaderAndWritesNothing(t *testing.T) {
 	p := apitest.New(t)
 	h := p.Replica("core-2")

@@ -2,7 +2,6 @@ package api
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -13,7 +12,6 @@ import (
 	"mime"
 	"mime/multipart"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 
@@ -81,10 +79,6 @@ func (s *server) readDocuments(ctx context.Context, in *uploadInput) (*uploaded,
 		if err != nil && !errors.As(err, &found) {
 			return nil, fmt.Errorf("read %s: %w", f.name, err)
 		}
-		for _, p := range parsed.Playbooks {
-			found = append(found, playbook.Unsupported(p)...)
-		}
-		slices.SortStableFunc(found, func(a, b record.Problem) int { return cmp.Compare(a.Line, b.Line) })
 		problems = append(problems, found...)
 		if err == nil {
 			problems = append(problems, up.add(f.name, parsed, from, now)...)

@@ -152,7 +152,7 @@ var stageKeys = &keys.Mapping{
 		{Name: "targets", Type: exprValue, About: "Which nodes the stage is for: an expression, decided when the stage starts. Default: all nodes."},
 		{Name: "order_by", Type: exprValue, About: "In which order: an expression, smallest first (false before true), decided again before each batch. Default: by id."},
 		{Name: "groups", Type: groupKeys, About: "Which nodes belong together: a batch never has nodes of two groups."},
-		{Name: "pick", Type: keys.Int{Least: 1, Most: maxCount}, About: "How many of the nodes are enough. Default: all."},
+		{Name: "pick", Type: keys.OneOf{countValue, pickKeys}, About: "How many of the nodes are enough: a count, or a mapping with count and at_least. Default: all."},
 		{Name: "allow_empty", Type: keys.Bool{}, Default: false, About: "Whether the stage may be for no node at all."},
 		{Name: "batch", Type: keys.OneOf{sizeValue, keys.List{Of: sizeValue, Items: "sizes", Most: maxBatch}}, Default: 1,
 			About: "How many nodes at a time: a count, a percentage of the stage's nodes, or a list of them whose last entry repeats; in a stage with groups, of each group."},
@@ -176,6 +176,15 @@ var groupKeys = &keys.Mapping{
 	Keys: []keys.Key{
 		{Name: "by", Type: exprValue, Required: "an expression such as node.attributes.zone", About: "Nodes for which this expression has the same value are one group."},
 		{Name: "at_once", Type: sizeValue, Default: 1, About: "How many groups are worked on at the same time: a count or a percentage of the groups."},
+	},
+}
+
+var countValue = keys.Int{Least: 1, Most: maxCount}
+
+var pickKeys = &keys.Mapping{
+	Keys: []keys.Key{
+		{Name: "count", Type: countValue, Required: "how many nodes are enough", About: "With so many nodes done, the stage is done."},
+		{Name: "at_least", Type: countValue, About: "With fewer the stage fails; at most count. Default: count."},
 	},
 }
 

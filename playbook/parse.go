@@ -12,7 +12,6 @@ import (
 const (
 	codeUnknownParam  = "unknown_param"  // a param that is not declared
 	codeBadExpression = "bad_expression" // an expression or a template that does not compile
-	codeNotSupported  = "not_supported"  // checked, but without effect yet
 
 	codeUnknownPlaybook = "unknown_playbook" // a schedule names a playbook, or a revision of it, that does not exist
 )
@@ -25,8 +24,7 @@ type Documents struct {
 }
 
 // ParseDocuments reads every document of a YAML or JSON text. The error, when there is one, is record.Problems: everything that is
-// wrong in any of them. Of what is returned with an error, only the playbooks may be used, and only for Unsupported. The
-// file name is only used in messages.
+// wrong in any of them. The file name is only used in messages.
 func ParseDocuments(file string, data []byte) (Documents, error) {
 	reader, roots := yamltree.Parse(file, data, record.MaxPlaybookText)
 	if len(roots) == 0 && len(reader.Problems()) == 0 {
@@ -49,7 +47,7 @@ func ParseDocuments(file string, data []byte) (Documents, error) {
 		}
 	}
 	if problems := w.Problems(); len(problems) > 0 {
-		return documents, problems
+		return Documents{}, problems
 	}
 	return documents, nil
 }
@@ -80,28 +78,19 @@ func (w *walk) document(root yamltree.Value, documents *Documents) (kind string,
 	return kindPlaybook, name
 }
 
-// Load compiles the spec of a playbook's Document. The error, when it is record.Problems, has no lines and columns. A spec with
-// keys that have no effect yet is refused: a run would go without its guard.
+// Load compiles the spec of a playbook's Document. The error, when it is record.Problems, has no lines and columns.
 func Load(spec record.Document) (*Spec, error) {
-	loaded, unsupported, err := load(spec)
-	if err == nil && len(unsupported) > 0 {
-		return nil, unsupported
-	}
-	return loaded, err
-}
-
-func load(spec record.Document) (loaded *Spec, unsupported record.Problems, err error) {
 	reader, root, err := yamltree.Load(map[string]any(spec))
 	if err != nil {
-		return nil, nil, fmt.Errorf("read the spec of a playbook: %w", err)
+		return nil, fmt.Errorf("read the spec of a playbook: %w", err)
 	}
 	if !root.Given() {
-		return nil, nil, reader.Problems()
+		return nil, reader.Problems()
 	}
 	w := &walk{Reader: reader}
-	loaded = w.spec(root.At("spec"))
+	loaded := w.spec(root.At("spec"))
 	if problems := w.Problems(); len(problems) > 0 {
-		return nil, nil, problems
+		return nil, problems
 	}
-	return loaded, yamltree.Tidy(w.unsupported), nil
+	return loaded, nil
 }

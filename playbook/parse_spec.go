@@ -12,7 +12,7 @@ import (
 
 // playbook reads a document. It also returns the value of the playbook's name, if that is valid.
 func (w *walk) playbook(root yamltree.Value) (p *Playbook, name yamltree.Value) {
-	w.unsupported, w.rollback = nil, false
+	w.rollback = false
 	o, ok := w.Object(root, playbookKeys)
 	p = &Playbook{}
 	if !ok {
@@ -32,7 +32,6 @@ func (w *walk) playbook(root yamltree.Value) (p *Playbook, name yamltree.Value) 
 		}
 	}
 	o.End()
-	p.unsupported = yamltree.Tidy(w.unsupported)
 	return p, name
 }
 

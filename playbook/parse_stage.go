@@ -19,8 +19,7 @@ func (w *walk) stage(v yamltree.Value, index int, names map[string]int) Stage {
 		s.Groups = w.groups(v, index)
 	}
 	if o.Given("pick") {
-		s.Pick = o.Int("pick")
-		w.unsupportedKey(o, "pick")
+		s.Pick = w.pick(o)
 	}
 	s.AllowEmpty = o.Bool("allow_empty")
 	s.Batch = w.batch(o)
@@ -50,6 +49,28 @@ func (w *walk) stage(v yamltree.Value, index int, names map[string]int) Stage {
 		w.always(o, &s)
 	}
 	return s
+}
+
+// pick reads how many nodes are enough. A number alone is their count, and as many have to be picked.
+func (w *walk) pick(stage *object) *Pick {
+	v := stage.Get("pick")
+	if !v.IsMapping() {
+		if !v.IsInt() {
+			w.WrongType(v, "a count such as 3, or a mapping such as {count: 3, at_least: 1}")
+			return &Pick{}
+		}
+		count := stage.Int("pick")
+		return &Pick{Count: count, AtLeast: count}
+	}
+	o, _ := w.Object(v, pickKeys)
+	defer o.End()
+	pick := &Pick{Count: o.Int("count")}
+	if pick.AtLeast = pick.Count; o.Given("at_least") {
+		if pick.AtLeast = o.Int("at_least"); pick.Count > 0 && pick.AtLeast > pick.Count {
+			w.Add(o.Get("at_least"), yamltree.CodeBadValue, "must not be more than count, which is %d", pick.Count)
+		}
+	}
+	return pick
 }
 
 // groups reads how the nodes of a stage are grouped.

@@ -70,7 +70,7 @@ func TestEveryKeyIsRead(t *testing.T) {
 		t.Errorf("params: %+v", spec.Params)
 	}
 	s := spec.Stages[0]
-	if s.Targets.String() != `node.attributes.zone != "x"` || s.OrderBy == nil || s.Groups.By == nil || s.Groups.AtOnce != (playbook.Amount{Percent: 50}) || s.Guard == nil || s.Pick != 3 ||
+	if s.Targets.String() != `node.attributes.zone != "x"` || s.OrderBy == nil || s.Groups.By == nil || s.Groups.AtOnce != (playbook.Amount{Percent: 50}) || s.Guard == nil || *s.Pick != (playbook.Pick{Count: 3, AtLeast: 1}) ||
 		!s.AllowEmpty || s.BatchPause != 10*time.Second || s.OnFailure != playbook.FailureRollback || len(s.Rollback) != 1 ||
 		*s.Approval != (playbook.Approval{OnTimeout: playbook.TimeoutReject}) || *s.MaxUnavailable != (playbook.Amount{Count: 1}) || s.MaxFailures != (playbook.Amount{Percent: 10}) {
 		t.Errorf("stage: %+v", s)
@@ -88,31 +88,6 @@ func TestEveryKeyIsRead(t *testing.T) {
 	}
 	if spec.Stages[1].Health != nil {
 		t.Error("health: none must be no gate")
-	}
-
-	var refused []string
-	for _, problem := range playbook.Unsupported(p) {
-		if problem.Code != "not_supported" || problem.Line == 0 || problem.Column == 0 || problem.File != "test.yaml" ||
-			!strings.Contains(problem.Message, "not supported yet") {
-			t.Errorf("problem: %+v", problem)
-		}
-		refused = append(refused, problem.Path)
-	}
-	want := []string{"spec.stages[0].pick"}
-	if diff := cmp.Diff(want, refused); diff != "" {
-		t.Errorf("unsupported (-want +got):\n%s", diff)
-	}
-}
-
-func TestUnsupportedKeysAreAcceptedAtTheirDefaults(t *testing.T) {
-	p := parse(t, `STAGE
-      approval: none
-      allow_empty: false
-      on_failure: abort
-  approval: none
-`)[0]
-	if problems := playbook.Unsupported(p); len(problems) != 0 {
-		t.Error(problems)
 	}
 }
 
@@ -150,7 +125,7 @@ func TestALoadedDocumentIsThePlaybookThatWasParsed(t *testing.T) {
 		if diff := cmp.Diff(p.Document, document); diff != "" {
 			t.Errorf("document (-parsed +read back):\n%s", diff)
 		}
-		spec, err := playbook.LoadAll(document)
+		spec, err := playbook.Load(document)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -164,15 +139,6 @@ func TestLoadingABadDocumentGivesProblemsWithPaths(t *testing.T) {
 	_, err := playbook.Load(record.Document{"stages": []any{map[string]any{"name": "a"}}, "foo": int64(1)})
 	var problems record.Problems
 	if !errors.As(err, &problems) || len(problems) != 2 || problems[0].Path == "" {
-		t.Errorf("got %v", err)
-	}
-}
-
-func TestLoadingASpecWithAKeyWithoutEffectIsRefusedByName(t *testing.T) {
-	_, err := playbook.Load(record.Document{"stages": []any{map[string]any{"name": "a", "pick": int64(1),
-		"steps": []any{map[string]any{"name": "s", "action": "x"}}}}})
-	var problems record.Problems
-	if !errors.As(err, &problems) || len(problems) != 1 || !strings.Contains(problems.Error(), "pick is not supported yet") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -319,9 +285,6 @@ func FuzzParse(f *testing.F) {
 			if !errors.As(err, &problems) || len(problems) == 0 {
 				t.Fatalf("the error has no problems: %v", err)
 			}
-			for _, p := range playbooks {
-				playbook.Unsupported(p)
-			}
 			playbooks = nil // nothing else can be done with them
 		}
 		for _, p := range problems {
@@ -338,7 +301,7 @@ func FuzzParse(f *testing.F) {
 			if err := json.Unmarshal(encoded, &document); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := playbook.LoadAll(document); err != nil {
+			if _, err := playbook.Load(document); err != nil {
 				t.Fatalf("parsed, but not loaded: %v\n%s", err, encoded)
 			}
 		}

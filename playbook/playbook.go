@@ -21,13 +21,7 @@ type Playbook struct {
 	Labels   map[string]string
 	Document record.Document
 	Spec     *Spec
-
-	unsupported record.Problems
 }
-
-// Unsupported lists the keys of p that are checked but have no effect yet, unless they are at their defaults. A playbook
-// with such keys must be refused: a guard that is ignored is worse than none.
-func Unsupported(p *Playbook) record.Problems { return p.unsupported }
 
 // Spec is what a playbook does.
 type Spec struct {
@@ -56,7 +50,7 @@ type Stage struct {
 	OrderBy        *Expr   // of a node, comparable by Compare; nil: by node id
 	Groups         *Groups // nil: all nodes of the stage are one group
 	Guard          *Guard  // nil: none
-	Pick           int     // 0: all
+	Pick           *Pick   // nil: all
 	AllowEmpty     bool
 	Batch          []Amount // at least one; the last repeats
 	MaxFailures    Amount
@@ -74,6 +68,12 @@ type Stage struct {
 type Groups struct {
 	By     *Expr  // of a node, a string, an int or a bool: nodes with the same value are one group
 	AtOnce Amount // how many groups may have an open batch at the same time
+}
+
+// Pick is how many nodes of a stage are enough.
+type Pick struct {
+	Count   int
+	AtLeast int // with fewer the stage fails
 }
 
 // Step is one action on each node of a stage.

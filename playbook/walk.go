@@ -7,21 +7,13 @@ import (
 	"unicode"
 
 	"github.com/replicante-io/playbooks/internal/yamltree"
-	"github.com/replicante-io/playbooks/record"
 )
 
 // walk reads the documents of one file.
 type walk struct {
 	*yamltree.Reader
-	scope       *scope          // of the document being read
-	unsupported record.Problems // of the document being read
-	rollback    bool            // a stage so far has rollback steps
-}
-
-// unsupportedKey notes that a key is given that is checked but has no effect yet.
-func (w *walk) unsupportedKey(o *object, key string) {
-	w.unsupported = append(w.unsupported,
-		w.Problem(o.Key(key), codeNotSupported, "%s is not supported yet; remove it", key))
+	scope    *scope // of the document being read
+	rollback bool   // a stage so far has rollback steps
 }
 
 // reservedWords of CEL cannot be selected in an expression: results.true is a syntax error.

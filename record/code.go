@@ -42,6 +42,7 @@ const (
 	CodeNoTargets        = "no_targets"        // a stage is for no node
 	CodeGuardTimeout     = "guard_timeout"     // the guard of a stage did not hold in time
 	CodeMaxFailures      = "max_failures"      // more nodes failed than a stage allows
+	CodePickTooFew       = "pick_too_few"      // a stage cannot pick as many nodes any longer as it has to; data.picked is how many it can at most
 	CodeNodesFailed      = "nodes_failed"      // the run went to its end, and nodes failed
 	CodeNodesLeft        = "nodes_left"        // a retry went to its end, and nodes are not done that it was not for; data.nodes
 	CodeApprovalRejected = "approval_rejected" // an operator rejected the run, or a stage of it
@@ -59,6 +60,7 @@ const (
 // waits.
 const (
 	CauseNoStage       = "no_stage"       // no stage was for the node
+	CauseNotPicked     = "not_picked"     // the stage had picked enough nodes before it came to this one
 	CauseSubset        = "subset"         // the run was restricted to others; data.where, data.named, data.error
 	CauseRunFailed     = "run_failed"     // the run failed first
 	CauseRunCancelled  = "run_cancelled"  // the run was cancelled first

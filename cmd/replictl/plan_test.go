@@ -11,8 +11,12 @@ import (
 
 // somePlan is a plan that has all that a table shows.
 func somePlan() record.Plan {
-	node := func(name string, steps ...record.PlanNodeStep) record.PlanNode { return record.PlanNode{Node: name, Steps: steps} }
-	step := func(args record.Document) record.PlanNodeStep { return record.PlanNodeStep{Step: "restart", Args: args} }
+	node := func(name string, steps ...record.PlanNodeStep) record.PlanNode {
+		return record.PlanNode{Node: name, Steps: steps}
+	}
+	step := func(args record.Document) record.PlanNodeStep {
+		return record.PlanNodeStep{Step: "restart", Args: args}
+	}
 	many := record.PlanBatch{Group: "b", Batch: 1}
 	for i := range 40 {
 		many.Nodes = append(many.Nodes, node(fmt.Sprintf("node-%d", i+10), step(record.Document{"grace": "30s", "of": "x"}), record.PlanNodeStep{Step: "wait", Skipped: true}))

@@ -1,10 +1,8 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/replicante-io/playbooks/api/client"
@@ -25,10 +23,6 @@ func validateOffline(files []client.File) (items []client.Applied, unchecked []s
 		if err != nil && !errors.As(err, &found) {
 			return nil, nil, fmt.Errorf("read %s: %w", f.Name, err)
 		}
-		for _, p := range documents.Playbooks {
-			found = append(found, playbook.Unsupported(p)...)
-		}
-		slices.SortStableFunc(found, func(a, b record.Problem) int { return cmp.Compare(a.Line, b.Line) })
 		problems = append(problems, found...)
 		if err != nil {
 			continue

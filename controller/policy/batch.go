@@ -40,6 +40,15 @@ func (p *Plan) batchesFor(g *group, nodes int) int {
 	return batches
 }
 
+// batchesAhead is how many batches the pending nodes of the open stage make, if none fails.
+func (p *Plan) batchesAhead() int {
+	batches, wanted := 0, p.wanted()
+	for _, g := range p.groups {
+		batches += p.batchesFor(g, min(len(g.pending), wanted))
+	}
+	return min(batches, wanted)
+}
+
 // openBatch selects the nodes of a group's next batch and has them locked.
 func (p *Plan) openBatch(g *group) bool {
 	if g.locking || p.anyHeld(g.blocked) {
@@ -163,7 +172,7 @@ func (w turnWait) data(stage string) record.Document {
 // gone are not in it: their grace decides about them first. It returns the one that is gone longest.
 func (p *Plan) view(g *group, seen *facts) (v view, gone *node) {
 	spec := p.stageSpec()
-	v = view{size: p.batchSize(p.batchesBefore(g)), orderBy: spec.OrderBy, notAfter: g.notAfter, asksHealth: p.remembersHealth(), seen: seen, first: p.freeFirst(seen),
+	v = view{size: min(p.batchSize(p.batchesBefore(g)), p.wanted()), orderBy: spec.OrderBy, notAfter: g.notAfter, asksHealth: p.remembersHealth(), seen: seen, first: p.freeFirst(seen),
 		value: func(c candidate) (any, error) { return p.orderValue(c.node, seen) }}
 	pending := g.pending
 	if p.pass.kind == record.PassRollback {
@@ -200,6 +209,12 @@ func (p *Plan) remembersHealth() bool {
 func (p *Plan) startBatch(g *group, names []string) {
 	st, rec := p.stage(), p.groupRecord(g)
 	p.cancelRequest(p.selectionKey(g))
+	if wanted := p.wanted(); len(names) > wanted { // some may be done meanwhile
+		p.giveBack(names[wanted:])
+		if names = names[:wanted]; wanted == 0 {
+			return
+		}
+	}
 	rec.State, rec.Size, rec.Waiting = record.GroupOpen, len(names), nil
 	rec.Batch++
 	st.Batch++
@@ -225,7 +240,7 @@ func (p *Plan) enterBatch(g *group) bool {
 		}
 		n := p.nodes[g.chosen[0]]
 		g.chosen = g.chosen[1:]
-		if p.pendingIn(n) != g {
+		if p.pendingIn(n) != g || p.missing() <= 0 {
 			p.unlock(n)
 			continue
 		}

@@ -86,12 +86,13 @@ func (p *Plan) overBudget() bool {
 	return true
 }
 
-// failures says which nodes failed, of a stage or, where stage is empty, of the whole run, and why, for at most three.
+// failures says which nodes failed, of a stage or, where stage is empty, of the whole run and were not replaced, and why, for at most three.
 func (p *Plan) failures(stage string) record.Document {
-	failed, named := 0, []any{}
+	failed, named, full := 0, []any{}, p.fullPicks()
 	for _, name := range p.names {
 		n := p.nodes[name]
-		if n.rec.State != record.NodeFailed && n.rec.State != record.NodeUnknown || stage != "" && !hasEntry(&n.rec, stage) {
+		if n.rec.State != record.NodeFailed && n.rec.State != record.NodeUnknown ||
+			stage != "" && !hasEntry(&n.rec, stage) || stage == "" && n.replaced(full) {
 			continue
 		}
 		if failed++; failed <= maxNamed {

@@ -52,7 +52,7 @@ type facts struct {
 	verdicts  map[*playbook.CheckPart]verdict
 	explained map[explained]*record.Error
 	ordered   map[string]orderedBy // by node
-	down      *int // nodes that are not HEALTHY
+	down      *int                 // nodes that are not HEALTHY
 }
 
 func newFacts(nodes []record.Node) *facts {

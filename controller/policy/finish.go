@@ -44,7 +44,7 @@ func (p *Plan) endRun(outcome record.RunState) {
 
 // judge is how a run ends, of which all nodes have ended: one that went to its end has failed where its nodes have, or where some are left to be retried.
 func (p *Plan) judge(outcome record.RunState) record.RunState {
-	if outcome == record.RunDone && p.run.Counts[record.NodeFailed]+p.run.Counts[record.NodeUnknown] > 0 {
+	if outcome == record.RunDone && p.anyFailed() {
 		outcome = record.RunFailed
 	}
 	if left := p.nodesLeft(); outcome == record.RunDone && left > 0 {
@@ -57,6 +57,20 @@ func (p *Plan) judge(outcome record.RunState) record.RunState {
 		p.run.Error = nil
 	}
 	return outcome
+}
+
+// anyFailed reports whether a node has failed, or ended UNKNOWN, and none was picked in its place.
+func (p *Plan) anyFailed() bool {
+	if p.run.Counts[record.NodeFailed]+p.run.Counts[record.NodeUnknown] == 0 {
+		return false
+	}
+	full := p.fullPicks()
+	for _, n := range p.nodes {
+		if (n.rec.State == record.NodeFailed || n.rec.State == record.NodeUnknown) && !n.replaced(full) {
+			return true
+		}
+	}
+	return false
 }
 
 // stampFinish makes finish_ts what the records say: an ended run is finished once nothing of it is unsettled.

@@ -14,6 +14,7 @@ type group struct {
 	pending  []string // nodes that no batch has taken, sorted; may hold some that are not pending any longer
 	chosen   []string // nodes that are locked for the batch and have not entered it
 	locking  bool     // the next batch waits for its nodes to be locked
+	asked    int      // how many those are
 	blocked  []string // the nodes that could not be locked for it
 	working  int      // members of the open batch that have steps before them
 	passed   int      // members that passed all steps and wait for the gate
@@ -43,7 +44,7 @@ func (p *Plan) progressGroup(g *group) bool {
 			}
 			p.replaceWait(&rec.Waiting, nil)
 		}
-		if p.dropTaken(g); len(g.pending) == 0 {
+		if p.dropTaken(g); len(g.pending) == 0 || p.wanted() == 0 {
 			return false
 		}
 		if !g.locking && !p.mayOpenBatch() {

@@ -65,13 +65,13 @@ func (p *Plan) makeGroups(o *opening) {
 	if len(members) == 0 {
 		members[""] = nil
 	}
-	st.Groups, st.Batches, p.groups = nil, 0, map[string]*group{}
+	st.Groups, p.groups = nil, map[string]*group{}
 	for _, key := range slices.SortedFunc(maps.Keys(members), record.CompareIDs) {
 		g := &group{key: key, index: len(st.Groups), pending: members[key]}
 		st.Groups = append(st.Groups, record.StageGroup{Key: key, State: record.GroupIdle})
 		p.groups[key] = g
-		st.Batches += p.batchesFor(g, len(g.pending))
 	}
+	st.Batches = p.batchesAhead()
 }
 
 // atOnce is how many groups of the open stage may have an open batch.
@@ -135,8 +135,11 @@ func (p *Plan) progressGroups() (decided, left bool) {
 	return false, active > 0 || len(idle) > 0 || p.anyPending()
 }
 
-// anyPending reports whether a group has nodes that no batch has taken.
+// anyPending reports whether a group has nodes that a batch may still take.
 func (p *Plan) anyPending() bool {
+	if p.pickedAll() {
+		return false
+	}
 	for _, g := range p.groups {
 		if p.dropTaken(g); len(g.pending) > 0 {
 			return true
@@ -162,6 +165,13 @@ func (p *Plan) nextGroups(places int) ([]*group, bool) {
 		} else if !p.sharesSelection() { // they are gone
 			p.cancelRequest(p.selectionKey(g))
 		}
+	}
+	if p.wanted() == 0 {
+		p.forgetTurns(idle)
+		for _, g := range idle {
+			p.cancelRequest(p.selectionKey(g))
+		}
+		return nil, true
 	}
 	if len(p.stage().Groups) > 1 && len(idle) > 0 && !p.rankGroups(idle) {
 		return nil, false

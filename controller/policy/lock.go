@@ -23,7 +23,7 @@ func (p *Plan) lockBatch(g *group, chosen []*node, seen *facts) bool {
 		p.block(g, NotLocked{request, p.holders})
 		return false
 	}
-	g.locking = true
+	g.locking, g.asked = true, len(names)
 	p.effects.LockNodes = append(p.effects.LockNodes, request)
 	return false
 }

@@ -72,7 +72,7 @@ func newcomersPass(spec *playbook.Spec, number int) pass {
 	p.limits.needsTargets = false
 	p.takesPart = func(n *record.RunNode) bool { return n.Newcomer }
 	for i := range spec.Stages {
-		if spec.Stages[i].Pick == 0 && !spec.Stages[i].Always {
+		if spec.Stages[i].Pick == nil && !spec.Stages[i].Always {
 			p.stages = append(p.stages, passStage{&spec.Stages[i], spec.Stages[i].Steps})
 		}
 	}

@@ -76,7 +76,9 @@ type Plan struct {
 	mode     timerMode
 	inFlight int
 	groups   map[string]*group // of the open stage, by key
-	waits    waits             // of nodes
+	// pickedBefore is how many nodes were done with the open stage before this pass, where it picks.
+	pickedBefore int
+	waits        waits // of nodes
 
 	// What is known only in memory; a new leader learns it again.
 	requests   map[FactKey]FactRequest

@@ -54,6 +54,7 @@ func anySpec(t *rapid.T) string {
 		}
 		b.WriteString(rapid.SampledFrom([]string{"", "", "      max_unavailable: 1\n", "      max_unavailable: 2\n", "      max_unavailable: \"40%\"\n"}).Draw(t, "limit"))
 		b.WriteString(rapid.SampledFrom([]string{"", "", strictGuard, aGuard, aNamedGuard}).Draw(t, "guard"))
+		b.WriteString(rapid.SampledFrom([]string{"", "", "      pick: 2\n", "      pick: {count: 3, at_least: 1}\n", "      pick: 1\n"}).Draw(t, "pick"))
 		if rapid.Bool().Draw(t, "targets") {
 			b.WriteString("      targets: 'node.status != \"UNHEALTHY\"'\n")
 		}

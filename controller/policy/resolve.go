@@ -44,6 +44,7 @@ func (p *Plan) resolve(c Command) *record.RejectedError {
 	}
 	if n.rec.State == record.NodeUnknown {
 		p.resolveNode(n, c.State, cause)
+		p.countPicked()
 	}
 	return nil
 }

@@ -222,10 +222,7 @@ func (p *Plan) restartLadder() {
 	for i := range st.Groups {
 		st.Groups[i].LadderFrom = p.batchesBefore(p.groups[st.Groups[i].Key]) + st.Groups[i].LadderFrom
 	}
-	for i := range st.Groups {
-		g := p.groups[st.Groups[i].Key]
-		st.Batches += p.batchesFor(g, len(g.pending))
-	}
+	st.Batches += p.batchesAhead()
 }
 
 // stageAt is the place of a stage in the playbook.
@@ -265,7 +262,7 @@ func (p *Plan) dueIn(n *node) (due, chosen bool) {
 		return true, false
 	}
 	at := p.stageAt(p.stageSpec().Name)
-	if n.rec.Newcomer && p.stageSpec().Pick != 0 || p.resumesAt(n) > at {
+	if n.rec.Newcomer && p.stageSpec().Pick != nil || p.resumesAt(n) > at {
 		return false, false
 	}
 	e := n.lastWork()

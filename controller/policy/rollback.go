@@ -19,7 +19,7 @@ func rollbackPass(spec *playbook.Spec, rollback *record.RunRollback) pass {
 		}
 		s := spec.Stages[at]
 		steps := s.Rollback
-		s.Targets, s.OrderBy, s.Groups, s.Guard, s.Pick, s.MaxUnavailable = nil, nil, nil, nil, 0, nil
+		s.Targets, s.OrderBy, s.Groups, s.Guard, s.Pick, s.MaxUnavailable = nil, nil, nil, nil, nil, nil
 		s.Approval, s.OnFailure, s.MaxFailures, s.BatchPause = nil, playbook.FailureContinue, playbook.Amount{}, 0
 		p.stages = append(p.stages, passStage{&s, steps})
 	}

@@ -53,6 +53,10 @@ func (p *Plan) progressStage() bool {
 		return p.openStage()
 	case p.exceeded(), p.cleanupExceeded():
 		return p.overBudget()
+	case p.picksTooFew():
+		return p.tooFewPicked()
+	case p.pickEnded():
+		return p.closePick()
 	}
 	decided, left := p.progressGroups()
 	if decided {
@@ -84,6 +88,7 @@ func (p *Plan) openStage() bool {
 	if st.Total > 0 {
 		st.Counts[record.NodePending] = st.Total
 	}
+	p.countPicked()
 	p.makeGroups(o)
 	p.pending.run = true
 	p.event(record.EventStageStarted, "", spec.Name, "", p.passData(record.Document{"nodes": int64(st.Total)}))
@@ -161,6 +166,9 @@ func (p *Plan) closeStage() {
 	if p.stageFailures() > p.failureLimit() || st.Error != nil {
 		state = record.StageFailed
 	}
+	if p.stageSpec().Pick != nil {
+		st.Batches = st.Batch
+	}
 	p.endStage(st, state)
 	p.groups = map[string]*group{}
 	p.run.StageIndex++
@@ -182,6 +190,7 @@ func (p *Plan) restoreGroups() {
 	if p.ended() || !p.stageOpen() {
 		return
 	}
+	p.countPicked()
 	st := p.stage()
 	for i := range st.Groups {
 		p.groups[st.Groups[i].Key] = &group{key: st.Groups[i].Key, index: i}

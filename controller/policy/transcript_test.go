@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -78,7 +79,7 @@ func play(t *testing.T, text string) string {
 	return s.out.String()
 }
 
-// set changes what a node reports: its status and its role.
+// set changes what a node reports: its status, its role and its lag.
 func (s *story) set(words ...string) {
 	n := s.known[words[0]]
 	if n.NodeID == "" {
@@ -89,6 +90,10 @@ func (s *story) set(words ...string) {
 	}
 	if len(words) > 2 {
 		n.Role = words[2]
+	}
+	if len(words) > 3 {
+		lag, _ := strconv.ParseFloat(words[3], 64)
+		n.Shards = []record.Shard{{ID: "s", Role: n.Role, Lag: &record.Lag{Value: lag, Unit: "s"}}}
 	}
 	if n.Status == record.StatusUnreachable {
 		n.Role = ""

@@ -43,6 +43,7 @@ type world struct {
 	resolved bool // an operator may have changed final states
 	retried  bool // a retry may have taken them back
 	killed   bool // the run was cancelled with kill, since its last retry
+	approves bool // work approves whatever waits for it
 	refused  policy.Refused
 	guarded  map[policy.FactKey][]record.Node // the last answers by which a batch may be selected, and by which none was
 	// unsettled are the nodes on which an action ever was.
@@ -124,9 +125,6 @@ func parse(t tb, text string) *playbook.Playbook {
 	playbooks, err := playbook.Parse("test.yaml", []byte(text))
 	if err != nil {
 		t.Fatalf("parse: %v\n%s", err, text)
-	}
-	if problems := playbook.Unsupported(playbooks[0]); len(problems) > 0 {
-		t.Fatalf("unsupported: %v", problems)
 	}
 	return playbooks[0]
 }
@@ -341,6 +339,7 @@ func (w *world) land(commit record.Commit, effects policy.Effects) {
 		}
 		commit, effects, _ = w.plan.Apply(w.now, append(answers, policy.Tick{}))
 	}
+	w.checkPicksAtRest()
 	w.resumed()
 }
 
@@ -370,6 +369,7 @@ func (w *world) take(commit record.Commit, effects policy.Effects) []policy.Inpu
 		if w.run.Seq != seq {
 			w.t.Fatalf("the run's seq is %d, the last event's %d", w.run.Seq, seq)
 		}
+		w.checkPicks(before, commit.Nodes)
 		for _, n := range commit.Nodes {
 			w.moved(before, w.nodes[n.Node], n)
 			w.nodes[n.Node] = clone(w.t, n)
@@ -717,6 +717,10 @@ func (w *world) work() {
 
 // step ends an action DONE, answers every request for facts or lets time pass. It is false where nothing moves.
 func (w *world) step() bool {
+	if w.approves && w.run.Waiting != nil && w.run.Waiting.For == record.WaitApproval {
+		w.apply(command(record.VerbApprove))
+		return w.run.State != record.RunPending
+	}
 	if names := slices.Sorted(maps.Keys(w.orders)); len(names) > 0 {
 		w.end(names[0], record.ActionDone, "")
 	} else if len(w.asked) > 0 {
