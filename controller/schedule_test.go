@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -340,26 +341,26 @@ func TestDueTimesFollowDaylightSaving(t *testing.T) {
 func TestAClockThatIsSetStartsNoRunTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newInstallation(t, 2, slow)
-		var step time.Duration
-		h.wall = func() time.Time { return record.Now().Add(step) }
+		var step atomic.Int64
+		h.wall = func() time.Time { return record.Now().Add(time.Duration(step.Load())) }
 		h.lead()
 		h.applySchedule(hourly())
 		h.kill()
 		h.lead()
 		defer func() { h.kill() }()
-		step = 50 * time.Minute // at 00:00: it is seen within a minute
+		step.Store(int64(50 * time.Minute)) // at 00:00: it is seen within a minute
 		time.Sleep(9 * time.Minute)
 		h.wantResults("")
 		time.Sleep(2 * time.Minute)
 		h.wantResults("01:00 STARTED")
-		step = 0
+		step.Store(int64(0))
 		time.Sleep(time.Hour)
 		h.wantResults("01:00 STARTED")
-		step = 30 * time.Minute // at 01:11
+		step.Store(int64(30 * time.Minute)) // at 01:11
 		time.Sleep(10 * time.Minute)
 		h.wantResults("01:00 STARTED")
 		h.kill()
-		step = -20 * time.Minute
+		step.Store(int64(-20 * time.Minute))
 		h.lead()
 		time.Sleep(time.Minute)
 		h.wantResults("01:00 STARTED")
