@@ -71,7 +71,13 @@ func planWithTexts(plan record.Plan) record.Plan {
 	plan.Error = withText(plan.Error)
 	plan.Stages = slices.Clone(plan.Stages)
 	for i := range plan.Stages {
-		plan.Stages[i].Error = withText(plan.Stages[i].Error)
+		st := &plan.Stages[i]
+		st.Error = withText(st.Error)
+		if st.Guard != nil && st.Guard.Error != nil {
+			guard := *st.Guard
+			guard.Error = withText(guard.Error)
+			st.Guard = &guard
+		}
 	}
 	plan.Undecided = slices.Clone(plan.Undecided)
 	for i := range plan.Undecided {

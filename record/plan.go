@@ -45,6 +45,7 @@ type PlanStage struct {
 	Pass        PassKind      `json:"pass"`
 	Total       int           `json:"total"` // how many nodes it is for
 	Approval    *PlanApproval `json:"approval,omitempty"`
+	Guard       *PlanGuard    `json:"guard,omitempty"`  // before each batch
 	Health      *PlanHealth   `json:"health,omitempty"` // the gate after each batch
 	Steps       []PlanStep    `json:"steps"`
 	Groups      []string      `json:"groups,omitempty"`  // their keys, where the stage has groups
@@ -60,6 +61,15 @@ type PlanStage struct {
 	Undecided int    `json:"undecided,omitempty"`
 	Stops     bool   `json:"stops,omitempty"`
 	Error     *Error `json:"error,omitempty"`
+}
+
+// PlanGuard is the guard of a stage. Holds is whether it holds now, and Error why not; it is absent where that is known at run time.
+type PlanGuard struct {
+	Checks    []PlanCheck `json:"checks"`
+	Timeout   string      `json:"timeout"`
+	OnTimeout string      `json:"on_timeout"`
+	Holds     *bool       `json:"holds,omitempty"`
+	Error     *Error      `json:"error,omitempty"`
 }
 
 // PlanHealth is the health gate of a stage. Checks is empty where the nodes that were HEALTHY before have to be so again.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/mattn/go-runewidth"
@@ -127,15 +128,22 @@ func planNodeLines(plan *record.Plan) []string {
 }
 
 func planStageLines(st *record.PlanStage, width int) []string {
-	lines := []string{fmt.Sprintf("stage %s: %s", st.Name, number(st.Total, "node", "s"))}
+	name, size := st.Name, number(st.Total, "node", "s")
 	if st.Pass != record.PassMain {
-		lines[0] = fmt.Sprintf("stage %s (%s): %s", st.Name, st.Pass, number(st.Total, "node", "s"))
+		name += " (" + string(st.Pass) + ")"
 	}
+	if slices.Contains(st.AtRunTime, "targets") {
+		size = "its nodes are known at run time"
+	}
+	lines := []string{fmt.Sprintf("stage %s: %s", name, size)}
 	add := func(format string, args ...any) { lines = append(lines, fmt.Sprintf("  "+format, args...)) }
 	if st.Approval != nil {
 		add("approval: before the stage starts%s", approvalLine(st.Approval))
 	}
 	for _, what := range st.AtRunTime {
+		if what == "targets" {
+			continue
+		}
 		add("%s: known at run time", what)
 	}
 	if len(st.Groups) > 0 {
@@ -146,6 +154,9 @@ func planStageLines(st *record.PlanStage, width int) []string {
 	}
 	for i := range st.Steps {
 		add("step %s", planStepLine(st, &st.Steps[i]))
+	}
+	if st.Guard != nil {
+		add("guard before each batch: %s", guardLine(st.Guard))
 	}
 	if st.Health != nil {
 		add("gate after each batch: %s", gateLine(st.Health))
@@ -263,16 +274,32 @@ func planStepLine(st *record.PlanStage, step *record.PlanStep) string {
 	return line
 }
 
+// guardLine is a guard, and whether it holds now.
+func guardLine(g *record.PlanGuard) string {
+	line := checksLine(g.Checks) + " within " + g.Timeout + " (else " + g.OnTimeout + ")"
+	switch {
+	case g.Holds == nil:
+		return line + "; known at run time"
+	case *g.Holds:
+		return line + "; it holds now"
+	}
+	return line + "; it does not hold now: " + errorLine(g.Error)
+}
+
+func checksLine(list []record.PlanCheck) string {
+	checks := make([]string, len(list))
+	for i, c := range list {
+		if checks[i] = c.Check; c.Name != "" {
+			checks[i] = c.Name + ": " + c.Check
+		}
+	}
+	return strings.Join(checks, "; ")
+}
+
 func gateLine(health *record.PlanHealth) string {
 	line := "nodes that were HEALTHY are so again"
 	if len(health.Checks) > 0 {
-		checks := make([]string, len(health.Checks))
-		for i, c := range health.Checks {
-			if checks[i] = c.Check; c.Name != "" {
-				checks[i] = c.Name + ": " + c.Check
-			}
-		}
-		line = strings.Join(checks, "; ")
+		line = checksLine(health.Checks)
 	}
 	line += " within " + health.Timeout
 	if health.Settle != "" {

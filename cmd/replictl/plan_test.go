@@ -34,6 +34,8 @@ func somePlan() record.Plan {
 			Batches: []record.PlanBatch{{Group: "a", Batch: 1, Nodes: []record.PlanNode{node("node-1", step(record.Document{"grace": "30s", "of": "y"}))}}, many},
 		}, {
 			Name: "promote", Pass: record.PassMain, AtRunTime: []string{"targets"}, OnFailure: "abort", Steps: []record.PlanStep{{Name: "p", Action: "x/p"}},
+			Guard: &record.PlanGuard{Checks: []record.PlanCheck{{Check: "nodes.all(n, n.role != \"\")"}}, Timeout: "1h0m0s", OnTimeout: "pause", Holds: new(bool),
+				Error: &record.Error{Code: "facts_absent", Message: "node node-8 reports no role"}},
 			Approval: &record.PlanApproval{}, Batches: []record.PlanBatch{},
 		}, {
 			Name: "check", Pass: record.PassMain, Total: 2, OnFailure: "pause", Undecided: 2, Stops: true, Steps: []record.PlanStep{{Name: "p", Action: "x/p"}},

@@ -38,13 +38,14 @@ func Simulate(config Config, create *record.Commit, known []record.Node) (*Simul
 	if err != nil {
 		return nil, fmt.Errorf("load the playbook of a plan: %w", err)
 	}
-	result := describe(&run, spec)
+	seen := newFacts(known)
+	result := describe(&run, spec, seen)
 	planable(spec, &run)
 	p, err := newPlan(config, run, spec, nil, create.Nodes, known)
 	if err != nil {
 		return nil, err
 	}
-	s := &Simulation{plan: p, facts: newFacts(known), now: run.CreatedTS, result: result}
+	s := &Simulation{plan: p, facts: seen, now: run.CreatedTS, result: result}
 	for i := range create.Nodes {
 		if create.Nodes[i].State.Final() {
 			s.result.LeftOut = append(s.result.LeftOut, create.Nodes[i].Node)
@@ -63,11 +64,14 @@ func Simulate(config Config, create *record.Commit, known []record.Node) (*Simul
 
 // planable changes a playbook to what a simulation assumes, and leaves out the stages whose nodes are known at run time.
 func planable(spec *playbook.Spec, run *record.Run) {
-	spec.Approval, spec.Timeout = nil, 0
+	spec.Approval, spec.Timeout, spec.Windows = nil, 0, nil
 	spec.Stages = slices.DeleteFunc(spec.Stages, func(stage playbook.Stage) bool { return len(unplanable(&stage)) > 0 })
 	for i := range spec.Stages {
 		stage := &spec.Stages[i]
-		stage.Approval, stage.Guard, stage.MaxUnavailable, stage.OnFailure = nil, nil, nil, playbook.FailureContinue
+		stage.Approval, stage.MaxUnavailable, stage.OnFailure = nil, nil, playbook.FailureContinue
+		if stage.Guard != nil {
+			stage.Guard = &playbook.Guard{Check: &playbook.Check{}, OnTimeout: stage.Guard.OnTimeout} // without parts it always holds
+		}
 		if stage.Health != nil && stage.Health.Check != nil {
 			stage.Health = nil
 		}
