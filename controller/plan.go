@@ -11,7 +11,7 @@ import (
 // planTime bounds the simulation of a plan; what it has come to by then is the plan.
 const planTime = 12 * time.Second
 
-// Plan is what the run would do that a request asks for. It is rejected as Start would reject it, except that a cluster may be busy.
+// Plan is what the run would do that a request asks for. It is rejected as Start would reject it, except that a cluster may be busy or frozen.
 // Nothing is created.
 func (c *Controller) Plan(ctx context.Context, request record.Request, start record.RunRequest) (record.Plan, error) {
 	t, err := c.current()
@@ -65,5 +65,8 @@ func (t *term) plan(ctx context.Context, request record.Request, start record.Ru
 	}
 	plan := simulation.Plan(stopped)
 	plan.Behind = behind
+	if held, until, found := t.freezes.holding(start.Cluster, t.wall()); found {
+		plan.Freeze = &record.PlanFreeze{Name: held.Name, Reason: held.Spec.Reason, Until: until}
+	}
 	return plan, nil
 }

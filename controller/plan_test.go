@@ -101,3 +101,17 @@ func TestAPlanNamesNodesThatDoNotAnswer(t *testing.T) {
 
 // lookTime is more than a look at agents takes.
 const lookTime = 11 * time.Second
+
+func TestAPlanNamesTheFreezeThatWouldRefuseItsStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newInstallation(t, 2, slow)
+		h.lead()
+		h.applyLive(frozen("sales", -time.Hour, time.Hour, "c*"))
+		h.wantFrozen("sales")
+		plan, err := h.current.Plan(t.Context(), record.Request{}, record.RunRequest{Playbook: "test", Cluster: "c"})
+		if err != nil || plan.Freeze == nil || plan.Freeze.Name != "sales" || plan.Freeze.Until == nil || len(plan.Stages[0].Batches) != 1 {
+			t.Errorf("%+v, %+v, %v", plan, plan.Freeze, err)
+		}
+		h.kill()
+	})
+}

@@ -13,7 +13,9 @@ type Plan struct {
 	// ObservedTS is when the nodes were asked what they are like.
 	ObservedTS time.Time `json:"observed_ts"`
 	// Behind is a run that keeps this one in the queue of the cluster now.
-	Behind   string        `json:"behind,omitempty"`
+	Behind string `json:"behind,omitempty"`
+	// Freeze is a freeze that holds in the cluster now: the start would be refused.
+	Freeze   *PlanFreeze   `json:"freeze,omitempty"`
 	Approval *PlanApproval `json:"approval,omitempty"`
 	Together [][]string    `json:"together,omitempty"`
 	Stages   []PlanStage   `json:"stages"`
@@ -23,6 +25,13 @@ type Plan struct {
 	Untouched []string        `json:"untouched,omitempty"` // no stage is for them
 	// Error is why the run would not get to its end, or why the plan does not.
 	Error *Error `json:"error,omitempty"`
+}
+
+// PlanFreeze is a freeze, and until when it holds; without an end, it is not known or never.
+type PlanFreeze struct {
+	Name   string     `json:"name"`
+	Reason string     `json:"reason,omitempty"`
+	Until  *time.Time `json:"until,omitempty"`
 }
 
 // PlanPlaybook is the playbook of a plan.

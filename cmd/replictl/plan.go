@@ -88,6 +88,16 @@ func planLines(plan *record.Plan, width int) []string {
 	if plan.Behind != "" {
 		add("queue: it would wait for run %s, which is in the way now", plan.Behind)
 	}
+	if f := plan.Freeze; f != nil {
+		line := "freeze: the start would be refused now: " + f.Name
+		if f.Until != nil {
+			line += " holds until " + when(f.Until)
+		}
+		if f.Reason != "" {
+			line += ": " + f.Reason
+		}
+		add("%s", line)
+	}
 	if plan.Approval != nil {
 		add("approval: before the run begins%s", approvalLine(plan.Approval))
 	}
