@@ -222,3 +222,24 @@ func TestAPlanIsForTheSubsetOfItsRun(t *testing.T) {
 		t.Errorf("left out: %v, untouched: %v", plan.LeftOut, plan.Untouched)
 	}
 }
+
+func TestAPlanShowsAGuardThatDoesNotHoldNowAndGoesOn(t *testing.T) {
+	for check, want := range map[string]string{
+		`nodes.all(n, n.status == "HEALTHY")`:   "true",
+		`nodes.all(n, n.status == "UNHEALTHY")`: record.CauseCheckFalse,
+		`nodes.all(n, n.role == "PRIMARY")`:     record.CodeFactsAbsent,
+		`size(results.s.t) < 2`:                 "known at run time",
+	} {
+		w := newWorld(t, 2, "  stages:\n    - name: s\n      guard: {check: '"+check+"', timeout: 1h, on_timeout: pause}\n      steps: [{name: t, action: x/t}]\n")
+		plan := w.planned()
+		guard, got := plan.Stages[0].Guard, "known at run time"
+		if guard.Holds != nil {
+			if got = fmt.Sprint(*guard.Holds); guard.Error != nil {
+				got = guard.Error.Code
+			}
+		}
+		if got != want || plan.Error != nil || len(plan.Stages[0].Batches) != 2 {
+			t.Errorf("%s: %s, not %s; %+v, %d batches", check, got, want, plan.Error, len(plan.Stages[0].Batches))
+		}
+	}
+}
