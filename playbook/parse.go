@@ -13,6 +13,7 @@ const (
 	codeUnknownParam  = "unknown_param"  // a param that is not declared
 	codeBadExpression = "bad_expression" // an expression or a template that does not compile
 
+	codeNotSupported    = "not_supported"    // the playbook of a schedule, stored by another version, has what this one does not know
 	codeUnknownPlaybook = "unknown_playbook" // a schedule names a playbook, or a revision of it, that does not exist
 )
 

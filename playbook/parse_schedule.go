@@ -130,7 +130,7 @@ func (s *Schedule) UnknownPlaybook() record.Problem {
 
 // UnusablePlaybook is the problem that this version cannot run the playbook as it is stored.
 func (s *Schedule) UnusablePlaybook(why record.Problems) record.Problem {
-	return s.at(record.Problem{Path: "playbook", Code: "not_supported", Message: "playbook: " + yamltree.Quote(s.Spec.Playbook) +
+	return s.at(record.Problem{Path: "playbook", Code: codeNotSupported, Message: "playbook: " + yamltree.Quote(s.Spec.Playbook) +
 		" needs what this version does not know: " + why.Error()})
 }
 

@@ -23,7 +23,7 @@ func somePlan() record.Plan {
 	}
 	until := time.Date(2026, 11, 30, 0, 0, 0, 0, time.UTC)
 	return record.Plan{
-		Freeze: &record.PlanFreeze{Name: "black-friday", Reason: "peak sales", Until: &until},
+		Freeze:  &record.PlanFreeze{Name: "black-friday", Reason: "peak sales", Until: &until},
 		Cluster: "orders", Playbook: record.PlanPlaybook{Name: "restart", Version: "1.2.0", Revision: 3}, Params: record.Document{"grace": "30s"},
 		Where: `node.role != "PRIMARY"`, ObservedTS: time.Date(2026, 11, 28, 6, 0, 0, 0, time.UTC), Behind: "0193-1",
 		Approval: &record.PlanApproval{Message: "restart all of orders?", Timeout: "1h0m0s", OnTimeout: "reject"},

@@ -1,7 +1,9 @@
 package policy
 
 import (
+	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/replicante-io/playbooks/record"
@@ -109,4 +111,34 @@ func (p *Plan) addPending(g *group, n *node) {
 	if at, found := slices.BinarySearchFunc(g.pending, n.rec.Node, record.CompareIDs); !found {
 		g.pending = slices.Insert(g.pending, at, n.rec.Node)
 	}
+}
+
+// maxGroupKey bounds the value by which nodes are grouped, in bytes.
+const maxGroupKey = 256
+
+// groupOf is the key of the group of a node of the open stage; empty where the stage has no groups.
+func (p *Plan) groupOf(n *node, seen *facts) (string, error) {
+	groups := p.stageSpec().Groups
+	if groups == nil {
+		return "", nil
+	}
+	value, err := groups.By.Value(p.vars(n, seen))
+	if err != nil {
+		return "", err
+	}
+	key := ""
+	switch v := value.(type) {
+	case string:
+		key = v
+	case int64:
+		key = strconv.FormatInt(v, 10)
+	case bool:
+		key = strconv.FormatBool(v)
+	default:
+		return "", fmt.Errorf("expression %s returns neither a string nor an integer nor true or false", groups.By)
+	}
+	if len(key) > maxGroupKey {
+		return "", fmt.Errorf("expression %s returns a text of more than %d bytes", groups.By, maxGroupKey)
+	}
+	return key, nil
 }

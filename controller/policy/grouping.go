@@ -2,48 +2,15 @@ package policy
 
 import (
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 
 	"github.com/replicante-io/playbooks/playbook"
 	"github.com/replicante-io/playbooks/record"
 )
 
-const (
-	// maxGroups bounds the groups of a stage: the run's record has one entry for each.
-	maxGroups = 1000
-	// maxGroupKey bounds the value by which nodes are grouped, in bytes.
-	maxGroupKey = 256
-)
-
-// groupOf is the key of the group of a node of the open stage; empty where the stage has no groups.
-func (p *Plan) groupOf(n *node, seen *facts) (string, error) {
-	groups := p.stageSpec().Groups
-	if groups == nil {
-		return "", nil
-	}
-	value, err := groups.By.Value(p.vars(n, seen))
-	if err != nil {
-		return "", err
-	}
-	key := ""
-	switch v := value.(type) {
-	case string:
-		key = v
-	case int64:
-		key = strconv.FormatInt(v, 10)
-	case bool:
-		key = strconv.FormatBool(v)
-	default:
-		return "", fmt.Errorf("expression %s returns neither a string nor an integer nor true or false", groups.By)
-	}
-	if len(key) > maxGroupKey {
-		return "", fmt.Errorf("expression %s returns a text of more than %d bytes", groups.By, maxGroupKey)
-	}
-	return key, nil
-}
+// maxGroups bounds the groups of a stage: the run's record has one entry for each.
+const maxGroups = 1000
 
 // makeGroups makes the groups of a stage that opens, by key, with its targets.
 func (p *Plan) makeGroups(o *opening) {
