@@ -38,7 +38,7 @@ func (w *world) checkGuard(e record.Event) {
 	if e.Type == record.EventRunResumed {
 		w.guarded = nil
 	}
-	if e.Type != record.EventBatchStarted || w.stageSpec(e.Stage).Guard == nil {
+	if e.Type != record.EventBatchStarted || w.stageSpec(e.Stage).Guard == nil || w.afterOutcome(e) {
 		return
 	}
 	var seen []record.Node

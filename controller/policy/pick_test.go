@@ -1,7 +1,6 @@
 package policy_test
 
 import (
-	"slices"
 	"testing"
 	"time"
 
@@ -14,6 +13,9 @@ import (
 func lastIn(n record.RunNode, stage string) *record.NodeStage {
 	for i := len(n.Stages) - 1; i >= 0; i-- {
 		if e := &n.Stages[i]; e.Name == stage && e.State != record.NodeStageSkipped && e.State != record.NodeStageNotReached {
+			if e.Pass == record.PassRollback { // what it did there is undone
+				return nil
+			}
 			return e
 		}
 	}
@@ -106,10 +108,16 @@ func hasEntry(n record.RunNode, stage string) bool {
 func (w *world) checkPicksAtRest() {
 	w.t.Helper()
 	if err := w.run.Error; w.run.State == record.RunFailed && err != nil && err.Code == record.CodePickTooFew && !w.resolved {
-		at := slices.IndexFunc(w.run.Stages, func(st record.RunStage) bool {
-			return st.Error != nil && st.EndTS != nil && st.EndTS.Equal(*w.run.EndTS)
-		})
-		if st := w.run.Stages[at]; w.pickable(st) >= w.stageSpec(st.Name).Pick.AtLeast {
+		var failed []record.RunStage
+		for _, st := range w.run.Stages {
+			if st.Error != nil && st.Error.Code == record.CodePickTooFew {
+				failed = append(failed, st)
+			}
+		}
+		if len(failed) == 0 {
+			w.t.Fatalf("no stage failed because it picked too few\n%s", w.story())
+		}
+		if st := failed[len(failed)-1]; w.pickable(st) >= w.stageSpec(st.Name).Pick.AtLeast {
 			w.t.Fatalf("stage %s failed, and could have picked %d nodes; %s\n%s", st.Name, w.pickable(st), err.Code, w.story())
 		}
 	}

@@ -89,11 +89,20 @@ func TestAPlanIsTheBatchesThatARunTakesWhereNothingFails(t *testing.T) {
 				w.step()
 			}
 		}
-		w.ended(record.RunDone)
-		if plan.Error != nil || len(plan.Undecided) > 0 {
+		short := w.cannotPick()
+		if !short {
+			w.ended(record.RunDone)
+		}
+		if short != (plan.Error != nil) || short && plan.Error.Code != record.CodePickTooFew || len(plan.Undecided) > 0 {
 			t.Fatalf("the plan has an error: %+v, %+v", plan.Error, plan.Undecided)
 		}
 		want, got := w.takenBatches(), plannedBatches(plan)
+		for _, st := range plan.Stages {
+			if st.AtOnce > 1 && w.stageSpec(st.Name).Pick != nil { // which group has the last picks depends on which batch ends first
+				want = slices.DeleteFunc(want, func(batch string) bool { return strings.HasPrefix(batch, st.Name+"/") })
+				got = slices.DeleteFunc(got, func(batch string) bool { return strings.HasPrefix(batch, st.Name+"/") })
+			}
+		}
 		// Groups that advance side by side begin their batches in any order.
 		for _, st := range plan.Stages {
 			if st.AtOnce > 1 {

@@ -10,9 +10,19 @@ import (
 // checkWindow checks that a batch opens in a window only.
 func (w *world) checkWindow(e record.Event) {
 	w.t.Helper()
-	if e.Type == record.EventBatchStarted && len(w.spec.Windows) > 0 && !w.spec.Windows.Open(w.now) && !w.goesOnTogether(e) {
+	if e.Type == record.EventBatchStarted && len(w.spec.Windows) > 0 && !w.afterOutcome(e) && !w.spec.Windows.Open(w.now) && !w.goesOnTogether(e) {
 		w.t.Fatalf("a batch opens at %s, outside all windows\n%s", w.now, w.story())
 	}
+}
+
+// afterOutcome reports whether a batch is of a rollback or of a cleanup.
+func (w *world) afterOutcome(e record.Event) bool {
+	for i := len(w.events) - 1; i >= 0; i-- {
+		if before := w.events[i]; before.Type == record.EventStageStarted && before.Stage == e.Stage {
+			return before.Data["pass"] == string(record.PassRollback) || w.stageSpec(e.Stage).Always
+		}
+	}
+	return false
 }
 
 // goesOnTogether reports whether a batch is of stages that run together, and not the first of them.
