@@ -233,7 +233,7 @@ func TestARunThatNeedsAnUnknownFeatureIsLeftAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newInstallation(t, 1, slow)
 		// What a newer version has created: a run, and the revision of a playbook.
-		spec := record.Document{"stages": []any{map[string]any{"name": "a", "max_unavailable": int64(1),
+		spec := record.Document{"stages": []any{map[string]any{"name": "a", "newer_key": int64(1),
 			"steps": []any{map[string]any{"name": "s", "action": "x/a"}}}}}
 		if err := h.applyDocuments(record.Documents{Playbooks: []record.Playbook{{Name: "newer", Spec: spec, Digest: "newer"}}}); err != nil {
 			t.Fatal(err)
