@@ -25,7 +25,7 @@ func TestARunOpensItsNextBatchInAWindowAlsoUnderTheNextLeader(t *testing.T) {
 		first := *run.Waiting.Until
 		h.kill()
 		h.lead()
-		time.Sleep(first.Sub(time.Now()) + 5*time.Minute)
+		time.Sleep(time.Until(first) + 5*time.Minute)
 		if run = h.await(id, record.RunRunning); run.Counts[record.NodeDone] != 1 || run.Waiting == nil || !run.Waiting.Until.Equal(first.Add(24*time.Hour)) {
 			t.Fatalf("%v are done, it waits for %+v", run.Counts, run.Waiting)
 		}
