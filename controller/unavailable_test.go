@@ -29,7 +29,7 @@ func TestTwoRunsNeverTakeTwoNodesOutTogetherWhoeverLeads(t *testing.T) {
 			h := newInstallation(t, 5, limited)
 			h.apply("other", strings.Replace(limited, "      health: none\n", "      groups: {by: size(node.id), at_once: \"100%\"}\n", 1))
 			h.fleet.downtime = 500 * time.Millisecond
-			h.fleet.latency = func() time.Duration { return time.Duration(random.IntN(80)) * time.Millisecond }
+			h.fleet.latency = func() time.Duration { return time.Duration(rand.IntN(80)) * time.Millisecond } // agents answer side by side
 			h.lead()
 			defer func() { h.kill() }()
 			one := h.start(record.Request{}, record.RunRequest{})
