@@ -11,6 +11,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/replicante-io/playbooks/internal/idempotency"
+	"github.com/replicante-io/playbooks/playbook"
 	"github.com/replicante-io/playbooks/record"
 	"github.com/replicante-io/playbooks/store"
 )
@@ -94,50 +95,50 @@ func (s *server) store(ctx context.Context, in *uploadInput, key *record.Idempot
 }
 
 // revisionsBefore are the latest revisions of documents; 0 of one that does not exist.
-func (s *server) revisionsBefore(ctx context.Context, names []documentName) (map[documentName]int64, error) {
-	before := map[documentName]int64{}
+func (s *server) revisionsBefore(ctx context.Context, names []playbook.DocumentName) (map[playbook.DocumentName]int64, error) {
+	before := map[playbook.DocumentName]int64{}
 	for _, of := range names {
 		var err error
-		switch of.kind {
+		switch of.Kind {
 		case kindPlaybook:
 			var p record.Playbook
-			p, err = s.Store.Playbook(ctx, of.name, 0)
+			p, err = s.Store.Playbook(ctx, of.Name, 0)
 			before[of] = p.Revision
 		case kindSchedule:
 			var p record.Schedule
-			p, err = s.Store.Schedule(ctx, of.name)
+			p, err = s.Store.Schedule(ctx, of.Name)
 			before[of] = p.Revision
 		case kindFreeze:
 			var p record.Freeze
-			p, err = s.Store.Freeze(ctx, of.name)
+			p, err = s.Store.Freeze(ctx, of.Name)
 			before[of] = p.Revision
 		}
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
-			return nil, fmt.Errorf("read %s %s: %w", strings.ToLower(of.kind), of.name, err)
+			return nil, fmt.Errorf("read %s %s: %w", strings.ToLower(of.Kind), of.Name, err)
 		}
 	}
 	return before, nil
 }
 
 // applied are the results of an upload, in its order, where stored is what it became and before are the revisions before.
-func (up *uploaded) applied(stored record.Documents, before map[documentName]int64) []Applied {
-	of := map[documentName]Applied{}
+func (up *uploaded) applied(stored record.Documents, before map[playbook.DocumentName]int64) []Applied {
+	of := map[playbook.DocumentName]Applied{}
 	for _, p := range stored.Playbooks {
-		name := documentName{kindPlaybook, p.Name}
+		name := playbook.DocumentName{Kind: kindPlaybook, Name: p.Name}
 		of[name] = Applied{Revision: p.Revision, Version: p.Version, Created: p.Revision > before[name] && p.CreatedTS.Equal(up.Playbooks[0].CreatedTS)}
 	}
 	for _, p := range stored.Schedules {
-		name := documentName{kindSchedule, p.Name}
+		name := playbook.DocumentName{Kind: kindSchedule, Name: p.Name}
 		of[name] = Applied{Revision: p.Revision, Created: p.Revision > before[name] && p.UpdateTS.Equal(up.Schedules[0].CreatedTS)}
 	}
 	for _, p := range stored.Freezes {
-		name := documentName{kindFreeze, p.Name}
+		name := playbook.DocumentName{Kind: kindFreeze, Name: p.Name}
 		of[name] = Applied{Revision: p.Revision, Created: p.Revision > before[name] && p.UpdateTS.Equal(up.Freezes[0].CreatedTS)}
 	}
 	items := make([]Applied, len(up.order))
 	for i, name := range up.order {
 		items[i] = of[name]
-		items[i].Kind, items[i].Name = name.kind, name.name
+		items[i].Kind, items[i].Name = name.Kind, name.Name
 	}
 	return items
 }
@@ -150,8 +151,8 @@ func (s *server) validate(ctx context.Context, in *uploadInput) (*appliedOutput,
 	out := &appliedOutput{}
 	out.Body.Items = []Applied{}
 	for _, name := range up.order {
-		item := Applied{Kind: name.kind, Name: name.name}
-		if p := up.playbooks[name.name]; p != nil && name.kind == kindPlaybook {
+		item := Applied{Kind: name.Kind, Name: name.Name}
+		if p := up.playbooks[name.Name]; p != nil && name.Kind == kindPlaybook {
 			item.Version = p.Version
 		}
 		out.Body.Items = append(out.Body.Items, item)

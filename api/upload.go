@@ -45,12 +45,10 @@ type file struct {
 // uploaded is what an upload contains: of each file in its order, the playbooks first, then the schedules, then the freezes.
 type uploaded struct {
 	record.Documents
-	order     []documentName
+	order     []playbook.DocumentName
 	playbooks map[string]*playbook.Playbook // by name
 	schedules []*playbook.Schedule
 }
-
-type documentName struct{ kind, name string }
 
 // The kinds of documents.
 const (
@@ -71,7 +69,7 @@ func (s *server) readDocuments(ctx context.Context, in *uploadInput) (*uploaded,
 	}
 	up := &uploaded{playbooks: map[string]*playbook.Playbook{}}
 	var problems record.Problems
-	from := map[documentName]string{}
+	from := playbook.Names{}
 	now := record.Now()
 	for _, f := range files {
 		parsed, err := playbook.ParseDocuments(f.name, f.data)
@@ -100,15 +98,13 @@ func (s *server) readDocuments(ctx context.Context, in *uploadInput) (*uploaded,
 }
 
 // add makes records of the documents of a file. from says in which file each document was found before.
-func (up *uploaded) add(file string, parsed playbook.Documents, from map[documentName]string, now time.Time) (problems record.Problems) {
+func (up *uploaded) add(file string, parsed playbook.Documents, from playbook.Names, now time.Time) (problems record.Problems) {
 	first := func(kind, name string) bool {
-		key := documentName{kind, name}
-		if other, twice := from[key]; twice {
-			problems = append(problems, record.Problem{File: file, Line: 1, Column: 1, Path: "metadata.name",
-				Code: "duplicate", Message: fmt.Sprintf("%s %s is also in %s: send each name once", strings.ToLower(kind), name, other)})
+		key := playbook.DocumentName{Kind: kind, Name: name}
+		if problem := from.Add(file, key); problem != nil {
+			problems = append(problems, *problem)
 			return false
 		}
-		from[key] = file
 		up.order = append(up.order, key)
 		return true
 	}

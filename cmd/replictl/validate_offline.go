@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/replicante-io/playbooks/api/client"
 	"github.com/replicante-io/playbooks/playbook"
@@ -16,7 +15,7 @@ func validateOffline(files []client.File) (items []client.Applied, unchecked []s
 	var problems record.Problems
 	var schedules []*playbook.Schedule
 	playbooks := map[string]*playbook.Playbook{}
-	from := map[string]string{}
+	from := playbook.Names{}
 	for _, f := range files {
 		documents, err := playbook.ParseDocuments(f.Name, f.Data)
 		var found record.Problems
@@ -28,11 +27,9 @@ func validateOffline(files []client.File) (items []client.Applied, unchecked []s
 			continue
 		}
 		add := func(kind, name, version string) {
-			if other, twice := from[kind+" "+name]; twice {
-				problems = append(problems, record.Problem{File: f.Name, Line: 1, Column: 1, Path: "metadata.name",
-					Code: "duplicate", Message: fmt.Sprintf("%s %s is also in %s: send each name once", strings.ToLower(kind), name, other)})
+			if problem := from.Add(f.Name, playbook.DocumentName{Kind: kind, Name: name}); problem != nil {
+				problems = append(problems, *problem)
 			}
-			from[kind+" "+name] = f.Name
 			items = append(items, client.Applied{Kind: kind, Name: name, Version: version})
 		}
 		for _, p := range documents.Playbooks {
